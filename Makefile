@@ -1,0 +1,64 @@
+# make            set up .venv, the environment in which everything works, Neural Compressor included
+# make demo       the whole flow on data that comes with the package
+# make test       lint, types, import layers, and the suite in both environments
+# make validate   export, quantize and validate a real network on DATA (default coco/val2017)
+
+PYTHON  ?= python3
+DATA    ?= coco/val2017
+ARCH    ?= resnet50
+OPSET   ?= 12
+WEIGHTS ?= DEFAULT
+FP32     = fcn-$(ARCH)-$(OPSET).onnx
+INT8     = fcn-$(ARCH)-$(OPSET)-int8.onnx
+BIN      = .venv/bin
+PYTEST   = -m pytest -n 2
+
+.PHONY: all demo test check suite suite-newest validate clean
+all: .venv/ready
+
+# pip's resolver is given the constraints, so a bare machine gets the versions that are known to work together.
+.venv/ready: pyproject.toml constraints/everything.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints/everything.txt -e '.[all]'
+	touch $@
+
+.venv-newest/ready: pyproject.toml constraints/newest.txt
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/pip install --quiet --disable-pip-version-check -c constraints/newest.txt -e '.[export,dev]'
+	touch $@
+
+demo: .venv/ready
+	$(BIN)/fcn-onnx demo demo
+
+test: check suite suite-newest
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+suite: .venv/ready
+	$(BIN)/python $(PYTEST)
+
+suite-newest: .venv-newest/ready
+	.venv-newest/bin/python $(PYTEST)
+
+validate: $(DATA) $(INT8)
+	$(BIN)/fcn-onnx validate --fp32 $(FP32) --int8 $(INT8) --data $(DATA)
+
+$(FP32): | .venv/ready
+	$(BIN)/fcn-onnx export --arch $(ARCH) --opset $(OPSET) --weights $(WEIGHTS)
+
+$(INT8): $(FP32) | $(DATA) .venv/ready
+	$(BIN)/fcn-onnx quantize --model $(FP32) --data $(DATA)
+
+$(DATA):
+	@echo "$(DATA) is not here. Get COCO val2017 from https://cocodataset.org/#download:" >&2
+	@echo "  val2017.zip into coco/val2017, annotations_trainval2017.zip into coco/annotations" >&2
+	@echo "or name your copy: make validate DATA=/data/coco/val2017" >&2
+	@echo "Without data, 'make demo' runs the same on synthetic scenes." >&2
+	@exit 2
+
+clean:
+	rm -rf .venv .venv-newest demo report

@@ -1,0 +1,68 @@
+"""Which tensors of a model are observed, and which carry another's range.
+
+onnxruntime's quantizer looks up more tensors than it quantizes: without an entry for a Conv's own output, a
+per-channel QOperator model does not load and QDQ raises KeyError. So every float tensor that an operator of
+`QUANTIZABLE` reads or writes has an entry; but what feeds only a Relu takes the Relu's range, and what only
+selects among values takes their range, so neither is observed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+
+QUANTIZABLE = frozenset({"Conv", "Relu", "Clip", "Add", "Mul", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat"})
+RECTIFIERS = frozenset({"Relu", "Clip"})
+SELECTORS = frozenset({"MaxPool"})
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Tensors of one model.
+
+    Attributes:
+        tensors: those to observe, in graph order.
+        carried: tensor → the observed one whose range it has; observed tensors map to themselves.
+    """
+
+    tensors: tuple[str, ...]
+    carried: Mapping[str, str]
+
+
+def observed_tensors(model: onnx.ModelProto) -> Observed:
+    """Decide for `model`, an fp32 graph."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    floats = {
+        value.name
+        for value in [*graph.input, *graph.value_info, *graph.output]
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    }
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    outputs = {value.name for value in graph.output}
+    carried: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type not in QUANTIZABLE:
+            continue
+        for name in [*node.input, *node.output]:
+            if name in floats and name not in constants:
+                carried.setdefault(name, name)
+        source, result = node.input[0], node.output[0]
+        if node.op_type in SELECTORS:
+            carried[result] = source
+        if node.op_type in RECTIFIERS and source not in outputs and len(readers[source]) == 1:
+            carried[source] = result
+    resolved = {name: _root(name, carried) for name in carried}
+    return Observed(tuple(dict.fromkeys(resolved.values())), resolved)
+
+
+def _root(name: str, carried: Mapping[str, str]) -> str:
+    while carried.get(name, name) != name:
+        name = carried[name]
+    return name

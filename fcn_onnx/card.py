@@ -1,0 +1,84 @@
+"""The model card: what an ONNX file of ours says of itself, in its `metadata_props`.
+
+Each field is one property named `fcn_onnx.<field>` whose value is JSON, so that any ONNX viewer shows
+it and any program reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+import onnx
+
+from fcn_onnx.errors import ModelError
+
+PREFIX = "fcn_onnx."
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Provenance of one model file; fields are None or empty where they do not apply.
+
+    Attributes:
+        job: digest of everything the file was made from; equal digests mean nothing to redo.
+        arch: architecture name, as `export --arch` takes it.
+        opset: of the default domain.
+        weights: where they came from and their digest: {"source", "digest", "random"}.
+        classes: class names in label order.
+        preprocessing: `Preprocessing.to_json()`.
+        versions: packages that made it.
+        source: digest of the fp32 model that an int8 model was made from.
+        quantization: the plan as recorded JSON (format, per_channel, target, method, …).
+        calibration_images: what the ranges were observed on: digest of the file by name, relative to the
+            data folder.
+    """
+
+    job: str | None = None
+    arch: str | None = None
+    opset: int | None = None
+    weights: Mapping[str, Any] | None = None
+    classes: tuple[str, ...] = ()
+    preprocessing: Mapping[str, Any] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    source: str | None = None
+    quantization: Mapping[str, Any] | None = None
+    calibration_images: Mapping[str, str] = field(default_factory=dict)
+
+    def for_job(self, job: str) -> ModelCard:
+        """The same card with the digest of the job that it belongs to."""
+        return replace(self, job=job)
+
+    def write_to(self, model: onnx.ModelProto) -> None:
+        """Put the card into `model`, replacing an older one; other properties stay."""
+        others = {p.key: p.value for p in model.metadata_props if not p.key.startswith(PREFIX)}
+        ours = {
+            PREFIX + key: json.dumps(value, ensure_ascii=False, sort_keys=True)
+            for key, value in asdict(self).items()
+            if value not in (None, (), {})
+        }
+        del model.metadata_props[:]
+        onnx.helper.set_model_props(model, others | ours)
+
+    @classmethod
+    def read_from(cls, model: onnx.ModelProto, name: str) -> ModelCard:
+        """The card in `model`; an empty one where there is none.
+
+        Raises:
+            ModelError: a property of ours is not the JSON it should be; `name` says in which file.
+        """
+        found = {p.key.removeprefix(PREFIX): p.value for p in model.metadata_props if p.key.startswith(PREFIX)}
+        values: dict[str, Any] = {}
+        for key in (f.name for f in fields(cls)):
+            if key in found:
+                try:
+                    values[key] = json.loads(found[key])
+                except json.JSONDecodeError as error:
+                    raise ModelError(
+                        f"the metadata {PREFIX}{key} of {name} is not JSON", fix="make the model again"
+                    ) from error
+        if "classes" in values:
+            values["classes"] = tuple(values["classes"])
+        return cls(**values)

@@ -1,0 +1,86 @@
+"""What a person sees: a progress bar and notes on stderr, tables on stdout, JSON where it was asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from fcn_onnx.artifact import dump_json, write_text
+
+T = TypeVar("T")
+
+
+class ConsoleProgress:
+    """`fcn_onnx.progress.Progress` on stderr: a bar with an ETA on a terminal, a line now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def track(self, items: Iterable[T], *, total: int, label: str, done: int = 0) -> Iterator[T]:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("eta"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console) as bar:
+            task = bar.add_task(label, total=total, completed=done)
+            for item in items:
+                yield item
+                bar.advance(task)
+
+    def note(self, message: str) -> None:
+        self._console.print(Text(message, style="dim"))
+
+
+def print_line(text: str) -> None:
+    """One line on stdout, never wrapped or styled."""
+    sys.stdout.write(text + "\n")
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on stdout, the first column left-aligned and the others right-aligned."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table, width=max(console.width, 100), crop=False)
+
+
+def wants_stdout(target: str | None) -> bool:
+    """Whether `--json -` was asked for, so that nothing else may go to stdout."""
+    return target == "-"
+
+
+def write_json(value: Mapping[str, Any], target: str | None) -> None:
+    """Write the command's JSON object to `--json FILE|-`; without the option, nothing."""
+    if target is None:
+        return
+    if wants_stdout(target):
+        sys.stdout.write(dump_json(json.loads(json.dumps(value))))
+    else:
+        write_text(Path(target), dump_json(value))
+
+
+def megabytes(size_bytes: int) -> str:
+    """Decimal megabytes."""
+    return f"{size_bytes / 1e6:.1f} MB"

@@ -1,0 +1,66 @@
+"""`fcn-onnx inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fcn_onnx.cli.console import megabytes, print_line, wants_stdout, write_json
+from fcn_onnx.cli.options import PATH, Size, json_option
+from fcn_onnx.inspection import Inspection
+
+
+@click.command(epilog="Example: fcn-onnx inspect fcn-resnet50-12-int8.onnx")
+@click.argument("model", type=PATH)
+@click.option("--size", type=Size(), default="520x520", show_default=True, help="That the MACs are for.")
+@json_option
+def inspect(model: Path, size: tuple[int, int], json_target: str | None) -> None:
+    """Show what a model is: opset, operators, parameters, cost, quantized form, where it came from."""
+    from fcn_onnx import inspect as run_inspect
+
+    result = run_inspect(model, size=size)
+    write_json(result.to_json(), json_target)
+    if not wants_stdout(json_target):
+        for label, value in _lines(result):
+            print_line(f"{label:<13} {value}")
+
+
+def _lines(result: Inspection) -> list[tuple[str, str]]:
+    facts, card = result.facts, result.card
+    opsets = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in facts.opsets.items())
+    cost = "unknown" if facts.macs is None else f"{facts.macs / 1e9:.3f} GMAC"
+    lines = [
+        ("model", f"{result.path} ({megabytes(result.size_bytes)})"),
+        ("opset", opsets),
+        *(("input", f"{name} {_shape(shape)}") for name, shape in facts.inputs.items()),
+        *(("output", f"{name} {_shape(shape)}") for name, shape in facts.outputs.items()),
+        ("operators", ", ".join(f"{op} {count}" for op, count in facts.op_counts.items())),
+        ("parameters", f"{facts.parameters:,}"),
+        ("cost", f"{cost} at {facts.size[0]}×{facts.size[1]}"),
+        ("quantized", _quantized(result)),
+    ]
+    if card.arch:
+        weights = dict(card.weights or {})
+        lines.append(("made from", f"{card.arch}, weights {weights.get('source', 'unknown')}"))
+    if card.calibration_images:
+        method = (card.quantization or {}).get("method", "?")
+        lines.append(("calibrated", f"{method} on {len(card.calibration_images)} images"))
+    if card.versions:
+        lines.append(("versions", ", ".join(f"{k} {v}" for k, v in card.versions.items())))
+    return lines
+
+
+def _quantized(result: Inspection) -> str:
+    facts = result.facts
+    if facts.quant_format == "none":
+        return "no"
+    scales = "per channel" if facts.per_channel else "per tensor"
+    share = "" if facts.int8_macs_share is None else f", {100 * facts.int8_macs_share:.2f} % of the MACs in int8"
+    floats = [conv.name for conv in facts.convs if not conv.int8]
+    kept = f"; fp32: {', '.join(floats)}" if floats else ""
+    return f"{facts.quant_format}, {scales}{share}{kept}"
+
+
+def _shape(shape: tuple[int | str, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"

@@ -1,0 +1,89 @@
+"""Options that several commands share, and how their text becomes values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path)
+
+
+class Size(click.ParamType[tuple[int, int]]):
+    """`HxW` in pixels → (height, width)."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", str(value))
+        if not match:
+            self.fail(f"{value!r} is not a size; write it as height x width, such as 520x520", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+def data_option(*, required: bool) -> Callable[[F], F]:
+    """`--data DIR`."""
+    return click.option(
+        "--data",
+        type=PATH,
+        required=required,
+        metavar="DIR",
+        help="COCO images (coco/val2017 finds coco/annotations/instances_val2017.json), a VOCdevkit, "
+        "or, to calibrate, any folder of images.",
+    )
+
+
+def annotations_option(function: F) -> F:
+    """`--annotations FILE`."""
+    return click.option("--annotations", type=PATH, metavar="FILE", help="COCO annotations, if they are elsewhere.")(
+        function
+    )
+
+
+def images_option(function: F) -> F:
+    """`--images LIST`."""
+    return click.option(
+        "--images",
+        type=PATH,
+        metavar="LIST",
+        help="Exactly these images: one name a line, relative to --data.",
+    )(function)
+
+
+def threads_option(function: F) -> F:
+    """`--threads N`."""
+    return click.option("--threads", type=click.IntRange(min=0), default=0, help="Of each session; 0 means all cores.")(
+        function
+    )
+
+
+def seed_option(function: F) -> F:
+    """`--seed N`."""
+    return click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of calibration images.")(
+        function
+    )
+
+
+def json_option(function: F) -> F:
+    """`--json FILE|-`."""
+    return click.option(
+        "--json", "json_target", metavar="FILE|-", help="Write the result as one JSON object; - is stdout."
+    )(function)
+
+
+def force_option(function: F) -> F:
+    """`--force`."""
+    return click.option("--force", is_flag=True, help="Redo it though nothing has changed.")(function)
+
+
+def listed(table: dict[str, str]) -> str:
+    """Help text of a table of named things, a line each, kept as it is by click."""
+    width = max(map(len, table))
+    return "\n".join(["\b", *(f"  {name:<{width}}  {text}" for name, text in table.items())])

@@ -1,0 +1,99 @@
+"""`fcn-onnx quantize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fcn_onnx.calibration import METHODS
+from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, wants_stdout, write_json
+from fcn_onnx.cli.options import (
+    PATH,
+    annotations_option,
+    data_option,
+    force_option,
+    images_option,
+    json_option,
+    listed,
+    seed_option,
+    threads_option,
+)
+from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS
+
+TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target in TARGETS.items()}
+
+
+@click.command(
+    epilog="Targets:\n\n" + listed(TARGET_NAMES) + "\n\nExample: fcn-onnx quantize --data coco/train2017 --limit 64"
+)
+@click.option("--model", type=PATH, metavar="FILE", help="Default: the one fp32 model here.")
+@data_option(required=False)
+@annotations_option
+@images_option
+@click.option("--limit", type=click.IntRange(min=1), help="Images to calibrate on. Default: min(100, half).")
+@seed_option
+@click.option("--ranges", type=PATH, metavar="FILE", help="A table from `calibrate`, instead of --data.")
+@click.option("--method", type=click.Choice(list(METHODS)), default="minmax", show_default=True)
+@click.option("--backend", type=click.Choice(list(BACKENDS)), default="onnxruntime", show_default=True)
+@click.option("--format", "quant_format", type=click.Choice(FORMATS), default="auto", show_default=True)
+@click.option("--target", type=click.Choice(list(TARGET_NAMES)), default="auto", show_default=True)
+@click.option("--per-channel/--per-tensor", default=None, help="Weight scales. Default: per channel if legal.")
+@click.option("--output", type=PATH, metavar="FILE", help="Default: fcn-<arch>-<opset>-int8.onnx here.")
+@threads_option
+@force_option
+@json_option
+def quantize(
+    model: Path | None,
+    data: Path | None,
+    annotations: Path | None,
+    images: Path | None,
+    limit: int | None,
+    seed: int,
+    ranges: Path | None,
+    method: str,
+    backend: str,
+    quant_format: str,
+    target: str,
+    per_channel: bool | None,
+    output: Path | None,
+    threads: int,
+    force: bool,
+    json_target: str | None,
+) -> None:
+    """Quantize an fp32 model to int8, calibrated on images."""
+    from fcn_onnx.naming import find_fp32
+    from fcn_onnx.pipeline import quantize as run_quantize
+
+    result = run_quantize(
+        model or find_fp32(),
+        data,
+        annotations=annotations,
+        images=images,
+        limit=limit,
+        seed=seed,
+        ranges=ranges,
+        method=method,
+        backend=backend,
+        quant_format=quant_format,
+        target=target,
+        per_channel=per_channel,
+        output=output,
+        threads=threads,
+        force=force,
+        progress=ConsoleProgress(),
+    )
+    write_json(result.to_json(), json_target)
+    if wants_stdout(json_target):
+        return
+    if result.skipped:
+        print_line(f"{result.path} is up to date (--force redoes it)")
+        return
+    print_line(f"plan: {result.plan}")
+    for reason in result.plan.reasons:
+        print_line(f"  {reason}")
+    ratio = result.fp32_size_bytes / result.size_bytes
+    share = result.facts.int8_macs_share
+    print_line(f"wrote {result.path} ({megabytes(result.size_bytes)}, {ratio:.2f}× smaller)")
+    if share is not None:
+        print_line(f"int8 share of the multiply-accumulates: {100 * share:.2f} %")

@@ -1,0 +1,37 @@
+"""`fcn-onnx run`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
+from fcn_onnx.cli.options import PATH, force_option, json_option
+from fcn_onnx.cli.tables import print_validation
+
+
+@click.command(epilog="Example: fcn-onnx run recipes/fcn-resnet50.yaml --set quantize.limit=32 --set export.opset=13")
+@click.argument("recipe", type=PATH, metavar="RECIPE.yaml")
+@click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides the recipe.")
+@force_option
+@json_option
+def run(recipe: Path, overrides: tuple[str, ...], force: bool, json_target: str | None) -> None:
+    """Export, quantize and validate as a recipe says; what is up to date is not made again."""
+    from fcn_onnx import run as run_recipe
+    from fcn_onnx.recipe import load_recipe
+
+    result = run_recipe(
+        load_recipe(recipe, overrides),
+        force=force,
+        command=shlex.join(["fcn-onnx", *sys.argv[1:]]),
+        progress=ConsoleProgress(),
+    )
+    write_json(result.validation.report, json_target)
+    if not wants_stdout(json_target):
+        print_validation(result.validation.report)
+        print_line(f"report: {result.report}")
+    if not result.validation.passed:
+        sys.exit(1)

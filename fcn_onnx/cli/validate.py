@@ -1,0 +1,95 @@
+"""`fcn-onnx validate`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
+from fcn_onnx.cli.options import (
+    PATH,
+    annotations_option,
+    data_option,
+    images_option,
+    json_option,
+    listed,
+    threads_option,
+)
+from fcn_onnx.cli.tables import print_validation
+from fcn_onnx.evaluation import PROTOCOLS
+
+NAMES = {name: protocol.description for name, protocol in PROTOCOLS.items()}
+
+
+@click.command(
+    epilog="Protocols:\n\n"
+    + listed(NAMES)
+    + "\n\nExample: fcn-onnx validate --data coco/val2017 --limit 40 --max-drop 1"
+)
+@click.option("--fp32", type=PATH, metavar="FILE", help="Default: the one fp32 model here.")
+@click.option("--int8", type=PATH, metavar="FILE", help="Default: the one int8 model here.")
+@data_option(required=True)
+@annotations_option
+@click.option("--protocol", type=click.Choice(list(NAMES)), default="torchvision", show_default=True)
+@images_option
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N images.")
+@click.option("--include-calibration-images", is_flag=True, help="Also score what the int8 model was calibrated on.")
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(min=0),
+    metavar="PERCENT",
+    help="Exit 1 if more of the mIoU is lost, relative, in percent.",
+)
+@click.option(
+    "--report",
+    type=PATH,
+    default=Path("report"),
+    show_default=True,
+    metavar="DIR",
+    help="Gets report.json, report.md and report.html.",
+)
+@threads_option
+@json_option
+def validate(
+    fp32: Path | None,
+    int8: Path | None,
+    data: Path,
+    annotations: Path | None,
+    protocol: str,
+    images: Path | None,
+    limit: int | None,
+    include_calibration_images: bool,
+    max_drop: float | None,
+    report: Path,
+    threads: int,
+    json_target: str | None,
+) -> None:
+    """Compare an int8 model with its fp32 original: mIoU, pixel accuracy, agreement, latency."""
+    from fcn_onnx.naming import find_pair
+    from fcn_onnx.pipeline import validate_and_report
+
+    fp32, int8 = find_pair(fp32, int8)
+    result = validate_and_report(
+        fp32,
+        int8,
+        data,
+        report=report,
+        annotations=annotations,
+        protocol=protocol,
+        images=images,
+        limit=limit,
+        include_calibration_images=include_calibration_images,
+        max_drop=max_drop,
+        threads=threads,
+        command=shlex.join(["fcn-onnx", *sys.argv[1:]]),
+        progress=ConsoleProgress(),
+    )
+    write_json(result.report, json_target)
+    if not wants_stdout(json_target):
+        print_validation(result.report)
+        print_line(f"report: {report / 'report.html'}")
+    if not result.passed:
+        sys.exit(1)

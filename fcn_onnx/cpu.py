@@ -1,0 +1,101 @@
+"""What this CPU can do for int8, read from the operating system."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """The machine's processor.
+
+    Attributes:
+        model: marketing name.
+        cores: logical processors this process may use.
+        flags: the instruction-set flags that matter to int8 kernels, as Linux names them.
+    """
+
+    model: str
+    cores: int
+    flags: frozenset[str]
+
+    @property
+    def exact_u8s8(self) -> bool:
+        """Whether u8·s8 dot products are exact here (VNNI or AMX), not saturating (`vpmaddubsw`)."""
+        return bool(self.flags & {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp"})
+
+    @property
+    def int8_kernel(self) -> str:
+        """The best int8 kernel family: amx, vnni, avx512, avx2, neon or portable."""
+        for flag, name in (
+            ("amx_int8", "amx"),
+            ("avx512_vnni", "vnni"),
+            ("avx_vnni", "vnni"),
+            ("avx512bw", "avx512"),
+            ("avx2", "avx2"),
+            ("asimddp", "neon"),
+        ):
+            if flag in self.flags:
+                return name
+        return "portable"
+
+
+_INTERESTING = frozenset(
+    [
+        "avx2",
+        "avx512f",
+        "avx512bw",
+        "avx512_vnni",
+        "avx_vnni",
+        "amx_int8",
+        "amx_tile",
+        "fma",
+        "asimd",
+        "asimddp",
+        "i8mm",
+    ]
+)
+
+
+def read_cpu() -> Cpu:
+    """The processor this process runs on."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        cores = os.cpu_count() or 1
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        return parse_cpuinfo(info.read_text(encoding="utf-8", errors="replace"), cores)
+    return Cpu(_other_name(), cores, _other_flags())
+
+
+def parse_cpuinfo(text: str, cores: int) -> Cpu:
+    """The processor that a Linux `/proc/cpuinfo` describes."""
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip().lower(), value.strip())
+    flags = (fields.get("flags") or fields.get("features") or "").split()
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    return Cpu(name, cores, frozenset(flags) & _INTERESTING)
+
+
+def _other_name() -> str:
+    return platform.processor() or platform.machine()
+
+
+def _other_flags() -> frozenset[str]:
+    """macOS names its features through sysctl; elsewhere nothing is known and nothing assumed."""
+    if platform.system() != "Darwin":
+        return frozenset()
+    names = {"hw.optional.avx2_0": "avx2", "hw.optional.arm.FEAT_DotProd": "asimddp"}
+    found = set()
+    for name, flag in names.items():
+        answer = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=False)
+        if answer.stdout.strip() == "1":
+            found.add(flag)
+    return frozenset(found)

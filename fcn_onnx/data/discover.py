@@ -1,0 +1,47 @@
+"""What `--data` names: COCO, VOC or a plain folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fcn_onnx.data.coco import CocoDataset
+from fcn_onnx.data.folder import FolderDataset
+from fcn_onnx.data.sample import Dataset
+from fcn_onnx.data.voc import VocDataset
+from fcn_onnx.errors import DatasetError
+
+
+def open_dataset(data: Path, *, annotations: Path | None = None, split: str = "val") -> Dataset:
+    """Open the data set that `data` is.
+
+    A folder `VOCdevkit` or `VOCdevkit/VOC…` is VOC; `<any>/val2017` with `<any>/annotations/
+    instances_val2017.json` is COCO; anything else is a folder of images without labels.
+
+    Args:
+        data: a folder.
+        annotations: a COCO instances file for the images in `data`, instead of looking for one.
+        split: of VOC.
+
+    Raises:
+        DatasetError: there is no such folder, or nothing in it.
+    """
+    if not data.is_dir():
+        kind = "is a file, not a folder" if data.exists() else "does not exist"
+        raise DatasetError(f"the data folder {data} {kind}", fix="name a folder of images with --data")
+    if annotations is not None:
+        return CocoDataset.open(data, annotations)
+    if (data / "ImageSets" / "Segmentation").is_dir():
+        return VocDataset.open(data, split)
+    years = sorted(p for p in data.glob("VOC*") if (p / "ImageSets" / "Segmentation").is_dir())
+    if years:
+        return VocDataset.open(years[-1], split)
+    instances = data.absolute().parent / "annotations" / f"instances_{data.absolute().name}.json"
+    if instances.is_file():
+        return CocoDataset.open(data, data.parent / "annotations" / instances.name)
+    return FolderDataset.open(data, f" (no annotations at {instances})")
+
+
+def require_labels(dataset: Dataset) -> None:
+    """Raise DatasetError unless the data set has truth to score against."""
+    if not dataset.labelled:
+        raise DatasetError(dataset.description, fix="name the COCO annotations with --annotations, or use a VOCdevkit")

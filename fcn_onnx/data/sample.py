@@ -1,0 +1,95 @@
+"""What the rest of the program knows of a data set: samples with names, and truth when there is any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+VOID = 255
+"""Label of pixels that no protocol scores."""
+
+VOC_CLASSES: tuple[str, ...] = (
+    "background",
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+"""The 21 classes of PASCAL VOC in label order, background first."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a data set.
+
+    Attributes:
+        id: sorts the data set; a COCO image id, or the name where there is no number.
+        name: path relative to the data folder, POSIX style; what lists and reports show.
+        path: the file.
+    """
+
+    id: int | str
+    name: str
+    path: Path
+
+
+class Dataset(Protocol):
+    """A folder of images, with truth where `labelled`.
+
+    Truth comes at the image's own size. Methods that need labels raise `DatasetError` without them.
+    """
+
+    @property
+    def kind(self) -> str:
+        """`coco`, `voc` or `folder`."""
+        ...
+
+    @property
+    def root(self) -> Path:
+        """The folder that sample names are relative to."""
+        ...
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """Every image, in the order of ids."""
+        ...
+
+    @property
+    def labelled(self) -> bool: ...
+
+    @property
+    def description(self) -> str:
+        """One line for the user: what was found, and where."""
+        ...
+
+    def classes_in(self, sample: Sample) -> frozenset[int]:
+        """Labels 1…20 that the sample's truth holds."""
+        ...
+
+    def label_map(self, sample: Sample) -> NDArray[np.uint8]:
+        """Truth as one label a pixel, (H, W) uint8; `VOID` where it is not to be scored."""
+        ...
+
+    def multilabel(self, sample: Sample) -> NDArray[np.bool_]:
+        """Truth as one mask a class, (21, H, W) bool; classes may overlap; 0 is where no other is."""
+        ...

@@ -1,0 +1,112 @@
+"""Every error the package raises on purpose, in one tree.
+
+FcnOnnxError                     exit code
+├── UsageError                   2  options that contradict each other or the situation
+├── InputError                   2  something that was read is not what it should be
+│   ├── ImageError                  a file that is not a readable RGB photograph
+│   ├── DatasetError                a data folder, its lists or its annotations
+│   ├── ModelError                  an ONNX file
+│   ├── WeightsError                a checkpoint
+│   ├── TableError                  a range table or histogram file
+│   └── RecipeError                 a recipe
+├── OutputError                  2  a place that cannot be written
+├── MissingDependencyError       2  a package that this command needs is not installed
+└── WorkError                    1  the input was fine, the work failed
+    ├── ExportError                 the exporter's model is not what was asked for
+    ├── ParityError                 the exported model disagrees with torch
+    ├── CalibrationError            an activation that has no range (NaN, infinity)
+    └── QuantizationError           the int8 model cannot be written, loaded or run
+
+A gate that is not met (`--max-drop`) is a result, not an error: the command prints it and exits 1.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FcnOnnxError(Exception):
+    """An error with its remedy.
+
+    Args:
+        what: what was found and where, one sentence, naming the file or option.
+        fix: what the user can do about it.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, fix: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  → {self.fix}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.what, self.fix)
+
+
+def _rebuild(kind: type[FcnOnnxError], what: str, fix: str) -> FcnOnnxError:
+    """Restore an error that crossed a process boundary."""
+    return kind(what, fix=fix)
+
+
+class UsageError(FcnOnnxError):
+    exit_code = 2
+
+
+class InputError(FcnOnnxError):
+    exit_code = 2
+
+
+class ImageError(InputError):
+    pass
+
+
+class DatasetError(InputError):
+    pass
+
+
+class ModelError(InputError):
+    pass
+
+
+class WeightsError(InputError):
+    pass
+
+
+class TableError(InputError):
+    pass
+
+
+class RecipeError(InputError):
+    pass
+
+
+class OutputError(FcnOnnxError):
+    exit_code = 2
+
+
+class MissingDependencyError(FcnOnnxError):
+    exit_code = 2
+
+
+class WorkError(FcnOnnxError):
+    exit_code = 1
+
+
+class ExportError(WorkError):
+    pass
+
+
+class ParityError(WorkError):
+    pass
+
+
+class CalibrationError(WorkError):
+    pass
+
+
+class QuantizationError(WorkError):
+    pass

@@ -1,0 +1,11 @@
+"""Evaluation: protocols, counts, scores, paired comparison, latency.
+
+`validate` compares an int8 model with its fp32 original; `benchmark` only times models.
+"""
+
+from fcn_onnx.evaluation.benchmark import Benchmark, benchmark
+from fcn_onnx.evaluation.protocols import PROTOCOLS, Protocol
+from fcn_onnx.evaluation.result import Validation
+from fcn_onnx.evaluation.validation import validate
+
+__all__ = ["PROTOCOLS", "Benchmark", "Protocol", "Validation", "benchmark", "validate"]

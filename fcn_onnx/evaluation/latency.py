@@ -1,0 +1,45 @@
+"""How long models take, measured so that the ratio can be believed on a noisy machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcn_onnx.runtime import Network
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of a session's run, over images."""
+
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+
+    @classmethod
+    def of(cls, milliseconds: NDArray[np.float64]) -> Latency:
+        """Summarise a series (N,), N ≥ 1."""
+        p50, p90, p99 = np.percentile(milliseconds, [50, 90, 99])
+        return cls(float(p50), float(p90), float(p99), float(milliseconds.mean()))
+
+
+def timed_run(
+    network: Network, batch: NDArray[np.float32], outputs: Sequence[str] | None = None
+) -> tuple[dict[str, NDArray[np.float32]], float]:
+    """Run once; return the outputs and the session's milliseconds."""
+    start = time.perf_counter()
+    values = network.run(batch, outputs)
+    return values, (time.perf_counter() - start) * 1e3
+
+
+def alternate(items: Sequence[T], turn: int) -> list[T]:
+    """The order of this turn: forwards on even turns, backwards on odd (AB, BA, AB, …)."""
+    return list(items) if turn % 2 == 0 else list(items)[::-1]

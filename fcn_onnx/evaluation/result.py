@@ -1,0 +1,136 @@
+"""What a validation found, as typed values and as the JSON that every report is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcn_onnx.evaluation.comparison import Difference, Interval
+from fcn_onnx.evaluation.latency import Latency
+from fcn_onnx.evaluation.metrics import Counts, Scores
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One model's row.
+
+    Attributes:
+        path: the file, as it was named.
+        digest: of the file.
+        size_bytes: of the file.
+        scores: of all images, each weighing one.
+        counts: (N, columns) int64, the protocol's row of counts for each image.
+        latency_ms: (N,) float64, the session's time for each image.
+        quantization: the plan recorded in the model's card, if there is one.
+    """
+
+    path: str
+    digest: str
+    size_bytes: int
+    scores: Scores
+    counts: Counts
+    latency_ms: NDArray[np.float64]
+    quantization: Mapping[str, Any] | None
+
+    def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
+        """The `fp32` or `int8` object of the report."""
+        return {
+            "path": self.path,
+            "miou": number(self.scores.miou[0]),
+            "pixel_accuracy": number(self.scores.pixel_accuracy[0]),
+            "per_class_iou": per_class(self.scores.per_class_iou, classes),
+            "latency_ms": asdict(Latency.of(self.latency_ms)),
+            "latency_samples_ms": [round(float(x), 3) for x in self.latency_ms],
+            "size_bytes": self.size_bytes,
+            "quantization": self.quantization,
+        }
+
+
+@dataclass(frozen=True)
+class Gate:
+    """`--max-drop`: the relative mIoU loss that is allowed, in percent; the point estimate is tested."""
+
+    max_drop_percent: float | None
+    drop_percent: float | None
+
+    @property
+    def passed(self) -> bool | None:
+        """None without a gate; a drop that cannot be computed does not pass one."""
+        if self.max_drop_percent is None:
+            return None
+        return self.drop_percent is not None and self.drop_percent <= self.max_drop_percent
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The whole result of `fcn_onnx.validate`.
+
+    Attributes:
+        fp32, int8: the two models.
+        difference: int8 − fp32 with intervals.
+        speedup: median fp32 latency / median int8 latency.
+        speedup_ci95: its interval.
+        gate: whether the loss is within `--max-drop`.
+        report: the JSON of `report.json`, holding all of the above and where it came from.
+    """
+
+    fp32: ModelResult
+    int8: ModelResult
+    difference: Difference
+    speedup: float
+    speedup_ci95: Interval
+    gate: Gate
+    report: Mapping[str, Any]
+
+    @property
+    def passed(self) -> bool:
+        """False only when a gate was set and not met."""
+        return self.gate.passed is not False
+
+
+def delta_json(
+    fp32: ModelResult,
+    int8: ModelResult,
+    difference: Difference,
+    speedup: float,
+    speedup_ci95: Interval,
+    classes: Sequence[str],
+) -> dict[str, Any]:
+    """The `delta` object of the report."""
+    before, after = fp32.scores.per_class_iou, int8.scores.per_class_iou
+    return {
+        "miou": number(difference.miou),
+        "miou_relative_percent": relative_percent(difference.miou, float(fp32.scores.miou[0])),
+        "miou_ci95": [number(x) for x in difference.miou_ci95],
+        "pixel_accuracy": number(difference.pixel_accuracy),
+        "pixel_accuracy_ci95": [number(x) for x in difference.pixel_accuracy_ci95],
+        "label_agreement": number(difference.label_agreement),
+        "label_agreement_ci95": [number(x) for x in difference.label_agreement_ci95],
+        "per_class_iou": None if before is None or after is None else per_class(after - before, classes),
+        "speedup": speedup,
+        "speedup_ci95": list(speedup_ci95),
+        "size_ratio": fp32.size_bytes / int8.size_bytes,
+    }
+
+
+def relative_percent(delta: float, reference: float) -> float | None:
+    """100 · delta / reference; None where the reference is 0 or not a number."""
+    return number(100 * delta / reference) if reference > 0 else None
+
+
+def per_class(values: NDArray[np.float64] | None, classes: Sequence[str]) -> dict[str, float | None] | None:
+    """Class name → value of the first row of (1, 21); null for NaN."""
+    if values is None:
+        return None
+    return {name: number(value) for name, value in zip(classes, values[0], strict=True)}
+
+
+def number(value: float) -> float | None:
+    """A JSON number; null for NaN."""
+    return None if np.isnan(value) else float(value)

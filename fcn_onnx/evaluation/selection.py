@@ -1,0 +1,72 @@
+"""Which images a validation scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fcn_onnx.artifact import digest_file
+from fcn_onnx.card import ModelCard
+from fcn_onnx.data.sample import Dataset, Sample
+from fcn_onnx.errors import UsageError
+from fcn_onnx.evaluation.protocols import Protocol
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which images are scored, and why the others are not.
+
+    Attributes:
+        samples: in the order of ids.
+        excluded: calibration images of the int8 model that were left out.
+        included: calibration images that are scored because the caller asked for it.
+        limit: as asked for.
+    """
+
+    samples: tuple[Sample, ...]
+    excluded: int
+    included: int
+    limit: int | None
+
+
+def select_images(
+    dataset: Dataset,
+    protocol: Protocol,
+    card: ModelCard,
+    *,
+    images: Sequence[Sample] | None = None,
+    limit: int | None = None,
+    include_calibration_images: bool = False,
+) -> Selection:
+    """The images to score: the protocol's, less those that the int8 model was calibrated on, the first `limit`.
+
+    A calibration image is one with the recorded file name and the recorded digest.
+
+    Args:
+        images: exactly these instead of the whole data set.
+
+    Raises:
+        UsageError: nothing is left, or `images` names a calibration image.
+    """
+    candidates = [s for s in (images or dataset.samples) if protocol.selects(dataset, s)]
+    recorded: dict[str, set[str]] = {}
+    for name, digest in card.calibration_images.items():
+        recorded.setdefault(Path(name).name, set()).add(digest)
+    calibration = {
+        s.name for s in candidates if s.path.name in recorded and digest_file(s.path) in recorded[s.path.name]
+    }
+    if calibration and images is not None and not include_calibration_images:
+        raise UsageError(
+            f"--images names {len(calibration)} images that the int8 model was calibrated on, first {min(calibration)}",
+            fix="leave them out, or pass --include-calibration-images to score them all the same",
+        )
+    dropped = set() if include_calibration_images else calibration
+    kept = [s for s in candidates if s.name not in dropped]
+    if not kept:
+        raise UsageError(
+            f"no image is left to score in {dataset.root}: protocol {protocol.name} selects "
+            f"{len(candidates)}, {len(dropped)} of them were used to calibrate",
+            fix="use more images, or pass --include-calibration-images",
+        )
+    return Selection(tuple(kept[:limit]), len(dropped), len(calibration) if include_calibration_images else 0, limit)

@@ -1,0 +1,246 @@
+"""The stage `validate`: fp32 against int8 on labelled images, under one protocol."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fcn_onnx.artifact import digest_file, digest_json, versions
+from fcn_onnx.card import ModelCard
+from fcn_onnx.cpu import read_cpu
+from fcn_onnx.data.sample import VOC_CLASSES, Dataset, Sample
+from fcn_onnx.errors import ModelError
+from fcn_onnx.evaluation.comparison import compare, speedup_interval
+from fcn_onnx.evaluation.gallery import draw_gallery, most_changed
+from fcn_onnx.evaluation.metrics import CLASSES, ConfusionMetric
+from fcn_onnx.evaluation.protocols import Protocol, get_protocol
+from fcn_onnx.evaluation.result import SCHEMA, Gate, ModelResult, Validation, delta_json, relative_percent
+from fcn_onnx.evaluation.scoring import FP32, INT8, Tally, score_images
+from fcn_onnx.evaluation.selection import Selection, select_images
+from fcn_onnx.graph import is_quantized
+from fcn_onnx.journal import Journal
+from fcn_onnx.progress import SILENT, Progress
+from fcn_onnx.runtime import Network, SessionConfig, load_model
+
+GALLERY_IMAGES = 4
+WORST_IMAGES = 10
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One of the two models, as it was found on disk."""
+
+    path: Path
+    digest: str
+    card: ModelCard
+    quantized: bool
+
+    @classmethod
+    def open(cls, path: Path) -> Contestant:
+        """Read a model file. Raises ModelError if it is not one."""
+        model = load_model(path)
+        card = ModelCard.read_from(model, str(path))
+        return cls(path, digest_file(path), card, is_quantized(model))
+
+
+def validate(
+    fp32: Path,
+    int8: Path,
+    dataset: Dataset,
+    *,
+    protocol: str = "torchvision",
+    images: Sequence[Sample] | None = None,
+    limit: int | None = None,
+    include_calibration_images: bool = False,
+    max_drop: float | None = None,
+    threads: int = 0,
+    journal: Path | None = None,
+    command: str | None = None,
+    progress: Progress = SILENT,
+) -> Validation:
+    """Compare two models on labelled images.
+
+    Both see the same preprocessed image, in alternating order; the runs that are scored are the runs that
+    are timed. `fp32` and `int8` may be the same file: an A/A control.
+
+    Args:
+        fp32: the reference model, not quantized.
+        int8: the model under test; anything with an output `out` of (N, 21, H, W) logits.
+        dataset: labelled images.
+        protocol: a name in `PROTOCOLS`.
+        images: exactly these samples instead of the data set's.
+        limit: only the first N of what is to be scored.
+        include_calibration_images: also score what `int8` was calibrated on.
+        max_drop: the relative mIoU loss that is allowed, in percent.
+        threads: of each session; 0 means all cores.
+        journal: where finished images are kept, so that an interrupted run continues.
+        command: recorded in the report as the way to repeat it.
+
+    Raises:
+        UsageError: nothing to score, or options that contradict each other.
+        ModelError: a model is not what it should be.
+        DatasetError, ImageError: truth or an image cannot be read.
+    """
+    rules = get_protocol(protocol)
+    models = {FP32: Contestant.open(fp32), INT8: Contestant.open(int8)}
+    if models[FP32].quantized:
+        raise ModelError(
+            f"{fp32} is quantized, and --fp32 is the reference", fix="name the fp32 model, or swap the two"
+        )
+    same = models[FP32].digest == models[INT8].digest
+    selection = select_images(
+        dataset,
+        rules,
+        ModelCard() if same else models[INT8].card,
+        images=images,
+        limit=limit,
+        include_calibration_images=include_calibration_images,
+    )
+    notes = _notes(models[INT8], selection, same=same)
+    for note in [dataset.description, *notes]:
+        progress.note(note)
+    config = SessionConfig(threads=threads)
+    networks = {name: Network(model.path, config) for name, model in models.items()}
+    for network in networks.values():
+        network.require_output("out")
+    images_digest = digest_json([sample.name for sample in selection.samples])
+    job = digest_json(
+        {
+            "stage": "validate",
+            "versions": versions(),
+            "models": [models[FP32].digest, models[INT8].digest],
+            "protocol": rules.name,
+            "data": [str(dataset.root.resolve()), images_digest],
+            "threads": threads,
+        }
+    )
+    with Journal(journal, job, progress=progress) as record:
+        tally = score_images(networks, dataset, selection.samples, rules, record, progress)
+        worst = most_changed(np.asarray(tally.agreement), WORST_IMAGES)
+        chosen = [selection.samples[i] for i in worst[:GALLERY_IMAGES]]
+        gallery = draw_gallery(networks, dataset, chosen, rules)
+    results = {name: _result(models[name], rules, tally, name) for name in models}
+    context = {
+        "dataset": {
+            "kind": dataset.kind,
+            "root": str(dataset.root),
+            "description": dataset.description,
+            "excluded_calibration_images": selection.excluded,
+            "included_calibration_images": selection.included,
+            "limit": limit,
+        },
+        "worst_images": [
+            {"name": tally.names[i], "agreement": tally.agreement[i][0] / tally.agreement[i][1]} for i in worst
+        ],
+        "gallery": gallery,
+        "machine": _machine(config),
+        "digests": {
+            "fp32": models[FP32].digest,
+            "int8": models[INT8].digest,
+            "images": images_digest,
+            "job": job,
+        },
+        "command": command,
+        "notes": notes,
+    }
+    return _summarise(results, rules, tally, max_drop, context)
+
+
+def _result(model: Contestant, rules: Protocol, tally: Tally, name: str) -> ModelResult:
+    counts = np.asarray(tally.counts[name])
+    return ModelResult(
+        path=str(model.path),
+        digest=model.digest,
+        size_bytes=model.path.stat().st_size,
+        scores=rules.metric.scores(counts, np.ones((1, len(counts)))),
+        counts=counts,
+        latency_ms=np.asarray(tally.latency_ms[name]),
+        quantization=model.card.quantization,
+    )
+
+
+def _summarise(
+    results: Mapping[str, ModelResult],
+    rules: Protocol,
+    tally: Tally,
+    max_drop: float | None,
+    context: Mapping[str, Any],
+) -> Validation:
+    fp32, int8 = results[FP32], results[INT8]
+    difference = compare(rules.metric, fp32.counts, int8.counts, np.asarray(tally.agreement))
+    speedup, interval = speedup_interval(fp32.latency_ms, int8.latency_ms)
+    relative = relative_percent(difference.miou, float(fp32.scores.miou[0]))
+    gate = Gate(max_drop, None if relative is None else -relative)
+    fp32_json, int8_json = fp32.to_json(VOC_CLASSES), int8.to_json(VOC_CLASSES)
+    ious = fp32_json["per_class_iou"]
+    loading, sessions, scoring = np.asarray(tally.seconds).sum(0)
+    report = {
+        "schema": SCHEMA,
+        "protocol": rules.name,
+        "protocol_description": rules.description,
+        "images": len(tally.names),
+        FP32: fp32_json,
+        INT8: int8_json,
+        "delta": delta_json(fp32, int8, difference, speedup, interval, VOC_CLASSES),
+        "gate": {
+            "max_drop_percent": max_drop,
+            "drop_percent": gate.drop_percent,
+            "passed": gate.passed,
+        },
+        "classes": list(VOC_CLASSES),
+        "absent_classes": [name for name, iou in ious.items() if iou is None] if ious else [],
+        "confusion": _confusion(rules, results),
+        "timing": {
+            "loading_seconds": float(loading),
+            "session_seconds": float(sessions),
+            "scoring_seconds": float(scoring),
+        },
+        "versions": versions(),
+        **context,
+    }
+    return Validation(fp32, int8, difference, speedup, interval, gate, report)
+
+
+def _confusion(rules: Protocol, results: Mapping[str, ModelResult]) -> dict[str, Any] | None:
+    """Summed confusion matrices, row = truth; null under a protocol that has none."""
+    if not isinstance(rules.metric, ConfusionMetric):
+        return None
+    return {name: result.counts.sum(0).reshape(CLASSES, CLASSES).tolist() for name, result in results.items()}
+
+
+def _notes(int8: Contestant, selection: Selection, *, same: bool) -> list[str]:
+    """What a reader must know to read the numbers right."""
+    notes = []
+    if same:
+        notes.append("A/A control: both models are the same file")
+    if selection.excluded:
+        notes.append(f"{selection.excluded} images that the int8 model was calibrated on are left out")
+    if selection.included:
+        notes.append(f"{selection.included} of the images were also used to calibrate the int8 model")
+    if not same and int8.quantized and not int8.card.calibration_images:
+        notes.append("the int8 model does not say which images it was calibrated on: none is left out")
+    target = (int8.card.quantization or {}).get("target")
+    cpu = read_cpu()
+    if target in {"vnni", "amx"} and not cpu.exact_u8s8:
+        notes.append(
+            f"the int8 model was made for {target}, and the int8 kernels of this CPU ({cpu.int8_kernel}) saturate: "
+            "its scores here are not its scores there; quantize with --target avx2 for this machine"
+        )
+    return notes
+
+
+def _machine(config: SessionConfig) -> dict[str, Any]:
+    cpu = read_cpu()
+    return {
+        "cpu": cpu.model,
+        "cores": cpu.cores,
+        "threads": config.thread_count,
+        "flags": sorted(cpu.flags),
+        "int8_kernel": cpu.int8_kernel,
+        "platform": platform.platform(),
+    }

@@ -1,0 +1,133 @@
+"""The stage `export`: a torch network becomes an ONNX file that onnxruntime provably runs alike."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from fcn_onnx.artifact import atomic_path, digest_file, digest_json, require_writable, versions
+from fcn_onnx.card import ModelCard
+from fcn_onnx.errors import ModelError
+from fcn_onnx.exporter.cleaning import clean
+from fcn_onnx.exporter.parity import Parity, check_parity
+from fcn_onnx.exporter.testdata import write_test_data
+from fcn_onnx.exporter.tracing import require_opset, supported_opsets, trace
+from fcn_onnx.models import build_network, get_architecture
+from fcn_onnx.naming import fp32_name
+from fcn_onnx.progress import SILENT, Progress
+from fcn_onnx.runtime import load_model
+
+__all__ = ["ExportResult", "Parity", "export", "supported_opsets"]
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """An fp32 model that was written.
+
+    Attributes:
+        path: the file.
+        opset: of the default domain, read back from the file.
+        card: the model card in it.
+        parity: agreement with torch; None where the file was up to date and nothing was run.
+        size_bytes: of the file.
+        test_data: the archive of `--test-data`, if asked for.
+        skipped: the file was there already, made from the same inputs.
+    """
+
+    path: Path
+    opset: int
+    card: ModelCard
+    parity: Parity | None
+    size_bytes: int
+    test_data: Path | None
+    skipped: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `export --json` writes."""
+        return {
+            "path": str(self.path),
+            "digest": digest_file(self.path),
+            "opset": self.opset,
+            "arch": self.card.arch,
+            "weights": self.card.weights,
+            "parity": asdict(self.parity) | {"max_abs_difference": self.parity.max_abs_difference}
+            if self.parity
+            else None,
+            "size_bytes": self.size_bytes,
+            "test_data": str(self.test_data) if self.test_data else None,
+            "skipped": self.skipped,
+        }
+
+
+def export(
+    arch: str = "resnet50",
+    *,
+    opset: int = 12,
+    weights: str = "DEFAULT",
+    aux: bool = True,
+    size: tuple[int, int] | None = None,
+    output: Path | None = None,
+    test_data: bool = False,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> ExportResult:
+    """Export a network to ONNX: input `input` (N, 3, H, W), outputs `out` and `aux` (N, 21, H, W), float32.
+
+    Args:
+        arch: a name in `fcn_onnx.models.ARCHITECTURES`.
+        opset: 11 and newer; see `supported_opsets`.
+        weights: `DEFAULT` (published), `none` (random, seeded, recorded as random) or a `.pth` file.
+        aux: with the auxiliary head and its output.
+        size: fixes (height, width); N, H and W are dynamic otherwise.
+        output: default `fcn-<arch>-<opset>.onnx` in the working folder.
+        test_data: also write the model zoo's test data set and archive.
+        force: redo it though nothing has changed.
+
+    Raises:
+        UsageError: an unknown architecture, or an opset that cannot be exported here.
+        WeightsError: the weights cannot be had, read, or do not fit.
+        ExportError, ParityError: the exported model is not what it should be.
+        OutputError: the output cannot be written.
+        MissingDependencyError: torch or torchvision is not installed.
+    """
+    architecture = get_architecture(arch)
+    path = output or Path(fp32_name(arch, opset))
+    require_writable(path)
+    progress.note(f"building {arch} with weights {weights}")
+    network, info = build_network(arch, weights, aux=aux)
+    require_opset(opset)
+    card = ModelCard(
+        arch=arch,
+        opset=opset,
+        weights=info.to_json(),
+        classes=architecture.classes,
+        preprocessing=architecture.preprocessing.to_json(),
+        versions=versions(),
+    )
+    request = {"stage": "export", "arch": arch, "opset": opset, "aux": aux, "size": size}
+    card = card.for_job(digest_json(request | {"weights": info.to_json(), "versions": versions()}))
+    skipped = not force and _job_of(path) == card.job
+    parity = None
+    if not skipped:
+        outputs = ("out", "aux") if aux else ("out",)
+        progress.note(f"tracing at opset {opset}")
+        model = trace(network, opset, outputs=outputs, size=size)
+        model = clean(model, outputs=outputs, classes=len(architecture.classes), size=size)
+        card.write_to(model)
+        progress.note("comparing with torch")
+        parity = check_parity(network, model, outputs=outputs, size=size)
+        with atomic_path(path) as temporary:
+            onnx.save(model, temporary)
+    archive = write_test_data(path) if test_data else None
+    return ExportResult(path, opset, card, parity, path.stat().st_size, archive, skipped)
+
+
+def _job_of(path: Path) -> str | None:
+    """The job that made the file, if it is a model of ours."""
+    try:
+        return ModelCard.read_from(load_model(path), str(path)).job if path.is_file() else None
+    except ModelError:
+        return None  # whatever is there will be replaced

@@ -1,0 +1,54 @@
+"""The exporter's graph made plain: nothing left over from training or from the exporter itself."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import TensorProto, helper
+
+from fcn_onnx.errors import ExportError
+
+LEFTOVERS = frozenset({"BatchNormalization", "Identity", "Dropout"})
+
+
+def clean(
+    model: onnx.ModelProto, *, outputs: tuple[str, ...], classes: int, size: tuple[int, int] | None
+) -> onnx.ModelProto:
+    """Remove Identity nodes, the exporter's notes and unused initializers; declare the output shapes.
+
+    Requires: a graph of one input, `input`. Ensures: onnx's full check passes, no node of `LEFTOVERS` remains, and
+    every output is declared (batch, classes, height, width).
+
+    Raises:
+        ExportError: batch norm was not folded, or something else was left over.
+    """
+    import onnx_ir
+    from onnx_ir.passes import Sequential
+    from onnx_ir.passes.common import (
+        ClearMetadataAndDocStringPass,
+        IdentityEliminationPass,
+        LiftConstantsToInitializersPass,
+        RemoveUnusedNodesPass,
+    )
+
+    passes = Sequential(
+        IdentityEliminationPass(),
+        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        RemoveUnusedNodesPass(),
+        ClearMetadataAndDocStringPass(),
+    )
+    cleaned = onnx_ir.to_proto(passes(onnx_ir.from_proto(model)).model)
+    spatial = size or ("height", "width")
+    for value in cleaned.graph.output:
+        value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, ["batch", classes, *spatial]))
+    del cleaned.graph.value_info[:], cleaned.metadata_props[:]
+    cleaned.graph.name, cleaned.doc_string = "fcn", ""
+    cleaned.producer_name, cleaned.producer_version = "fcn-onnx", ""
+    left = sorted({node.op_type for node in cleaned.graph.node} & LEFTOVERS)
+    names = tuple(value.name for value in cleaned.graph.output)
+    if left or names != outputs or [value.name for value in cleaned.graph.input] != ["input"]:
+        raise ExportError(
+            f"the exported graph has the outputs {', '.join(names)} and still holds {', '.join(left) or 'nothing odd'}",
+            fix="report this with the versions that `fcn-onnx doctor` prints",
+        )
+    onnx.checker.check_model(cleaned, full_check=True)
+    return cleaned

@@ -1,0 +1,69 @@
+"""The stage `inspect`: what a model file is, without running it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fcn_onnx.artifact import digest_file
+from fcn_onnx.card import ModelCard
+from fcn_onnx.graph import GraphFacts, read_facts
+from fcn_onnx.runtime import load_model
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The result of `inspect`."""
+
+    path: Path
+    digest: str
+    size_bytes: int
+    facts: GraphFacts
+    card: ModelCard
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `inspect --json` writes."""
+        facts = self.facts
+        return {
+            "path": str(self.path),
+            "digest": self.digest,
+            "size_bytes": self.size_bytes,
+            "opsets": dict(facts.opsets),
+            "inputs": {name: list(shape) for name, shape in facts.inputs.items()},
+            "outputs": {name: list(shape) for name, shape in facts.outputs.items()},
+            "op_counts": dict(facts.op_counts),
+            "parameters": facts.parameters,
+            "macs": facts.macs,
+            "macs_size": list(facts.size),
+            "quant_format": facts.quant_format,
+            "per_channel": facts.per_channel,
+            "int8_macs_share": facts.int8_macs_share,
+            "float_convs": [conv.name for conv in facts.convs if not conv.int8],
+            "arch": self.card.arch,
+            "weights": self.card.weights,
+            "quantization": self.card.quantization,
+            "calibration_images": len(self.card.calibration_images),
+            "source": self.card.source,
+            "versions": dict(self.card.versions),
+        }
+
+
+def inspect(model: Path, *, size: tuple[int, int] = (520, 520)) -> Inspection:
+    """Read a model's facts and its card.
+
+    Args:
+        model: an ONNX file.
+        size: (height, width) in pixels that the multiply-accumulates are for.
+
+    Raises:
+        ModelError: it is missing or not a whole ONNX model.
+    """
+    proto = load_model(model)
+    return Inspection(
+        path=model,
+        digest=digest_file(model),
+        size_bytes=model.stat().st_size,
+        facts=read_facts(proto, size),
+        card=ModelCard.read_from(proto, str(model)),
+    )

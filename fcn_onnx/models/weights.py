@@ -1,0 +1,87 @@
+"""Checkpoints from files that are not trusted: tensors are read, code never is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fcn_onnx.errors import WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+WRAPPERS = ("model", "state_dict")
+"""Keys under which trainers keep the weights: torchvision's reference trainer, and many others."""
+
+SHOWN = 5
+
+
+def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+    """The state dict in a `.pth` file, float32, without wrappers and `module.` prefixes.
+
+    Raises:
+        WeightsError: the file is missing, damaged, holds more than tensors, or no state dict.
+    """
+    import torch
+
+    if not path.is_file():
+        raise WeightsError(f"no such weights: {path}", fix="name a .pth file, DEFAULT or none")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and torch errors of many types
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise WeightsError(
+            f"{path} is not a checkpoint of plain tensors ({type(error).__name__}: {first_line})",
+            fix="save the network's state_dict() with torch.save",
+        ) from error
+    state: Any = content
+    for key in WRAPPERS:
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise WeightsError(
+            f"{path} holds no state dict (found {_describe(state)})", fix="save the network's state_dict()"
+        )
+    return {
+        str(key).removeprefix("module."): value.float() if value.is_floating_point() else value
+        for key, value in state.items()
+    }
+
+
+def load_into(network: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str, *, aux: bool) -> None:
+    """Load every tensor of `network` from `state`; an auxiliary head that is not wanted is left unread.
+
+    Raises:
+        WeightsError: keys are missing, left over, or of another shape; the first of each are listed.
+    """
+    wanted = network.state_dict()
+    counters = {key for key in {*wanted, *state} if key.endswith("num_batches_tracked")}  # training only
+    given = {k: v for k, v in state.items() if aux or not k.startswith("aux_classifier.")}
+    missing = [k for k in wanted if k not in given and k not in counters]
+    unexpected = [k for k in given if k not in wanted and k not in counters]
+    reshaped = [
+        f"{k} {tuple(given[k].shape)} for {tuple(wanted[k].shape)}"
+        for k in wanted
+        if k in given and k not in counters and given[k].shape != wanted[k].shape
+    ]
+    problems = [
+        f"{len(keys)} {what}: {', '.join(keys[:SHOWN])}{' …' if len(keys) > SHOWN else ''}"
+        for what, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+        if keys
+    ]
+    if problems:
+        no_aux = aux and missing and all(k.startswith("aux_classifier.") for k in missing)
+        raise WeightsError(
+            f"the weights of {source} do not fit the network: {'; '.join(problems)}",
+            fix="export with --no-aux: these weights have no auxiliary head"
+            if no_aux and not unexpected and not reshaped
+            else "check --arch, and that the network has 21 classes",
+        )
+    network.load_state_dict({k: v for k, v in given.items() if k in wanted}, strict=False)
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"a mapping with the keys {', '.join(map(str, list(value)[:SHOWN])) or 'none'}"
+    return type(value).__name__

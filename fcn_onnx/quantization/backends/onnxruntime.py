@@ -1,0 +1,75 @@
+"""onnxruntime's static quantizer, fed with our ranges and our plan."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+from fcn_onnx.errors import QuantizationError
+from fcn_onnx.quantization.plan import Plan
+from fcn_onnx.ranges import RangeTable
+
+QUANT_FORMATS = {"qoperator": QuantFormat.QOperator, "qdq": QuantFormat.QDQ}
+QUANT_TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+
+
+def quantize(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> onnx.ModelProto:
+    """See `Backend`.
+
+    Raises:
+        QuantizationError: onnxruntime refuses the model or misses a range.
+    """
+    with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+        ranges, output = Path(folder, "ranges.json"), Path(folder, "int8.onnx")
+        table.save(ranges)
+        try:
+            with _quiet_root_logger():
+                quantize_static(
+                    _prepared(model),
+                    output,
+                    calibration_data_reader=None,
+                    calibration_cache_path=ranges,
+                    calibrate_method=CalibrationMethod.MinMax,
+                    quant_format=QUANT_FORMATS[plan.quant_format],
+                    activation_type=QUANT_TYPES[plan.activation_type],
+                    weight_type=QUANT_TYPES[plan.weight_type],
+                    op_types_to_quantize=list(plan.op_types),
+                    nodes_to_exclude=list(plan.float_nodes),
+                    per_channel=plan.per_channel,
+                    reduce_range=plan.reduce_range,
+                )
+        except Exception as error:  # it raises KeyError, ValueError, RuntimeError and onnx's own types
+            raise QuantizationError(
+                f"onnxruntime cannot quantize the model: {type(error).__name__}: {error}",
+                fix="check that the ranges were made for this model (fcn-onnx calibrate)",
+            ) from error
+        return onnx.load(output)
+
+
+def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with inferred shapes, marked so that the quantizer does not ask for its own preprocessing."""
+    prepared = onnx.shape_inference.infer_shapes(model)
+    entry = prepared.metadata_props.add()
+    entry.key, entry.value = "onnx.quant.pre_process", "onnxruntime.quant"
+    return prepared
+
+
+@contextmanager
+def _quiet_root_logger() -> Iterator[None]:
+    """Drop the quantizer's advice, which it logs on the root logger and which does not apply to our graph."""
+    root = logging.getLogger()
+
+    def is_advice(record: logging.LogRecord) -> bool:
+        return "pre-processing" not in record.getMessage()
+
+    root.addFilter(is_advice)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_advice)

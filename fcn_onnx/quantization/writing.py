@@ -1,0 +1,147 @@
+"""From ranges and a plan to an int8 file that is checked, loads and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from fcn_onnx.artifact import atomic_path, digest_file, versions
+from fcn_onnx.card import ModelCard
+from fcn_onnx.errors import FcnOnnxError, QuantizationError
+from fcn_onnx.graph import GraphFacts, read_facts
+from fcn_onnx.quantization.backends import get_backend
+from fcn_onnx.quantization.plan import Plan
+from fcn_onnx.ranges import RangeTable
+from fcn_onnx.runtime import Network, load_model
+
+PROBE_SIZE = (64, 80)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """An int8 model that was written.
+
+    Attributes:
+        path: the file.
+        plan: its form.
+        facts: what the file holds; `facts.int8_macs_share` is its coverage.
+        fp32_size_bytes, size_bytes: before and after.
+        skipped: the file was there already, made from the same inputs.
+    """
+
+    path: Path
+    plan: Plan
+    facts: GraphFacts
+    fp32_size_bytes: int
+    size_bytes: int
+    skipped: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `quantize --json` writes."""
+        return {
+            "path": str(self.path),
+            "digest": digest_file(self.path),
+            "plan": self.plan.to_json(),
+            "op_counts": dict(self.facts.op_counts),
+            "int8_macs_share": self.facts.int8_macs_share,
+            "size_bytes": self.size_bytes,
+            "size_ratio": self.fp32_size_bytes / self.size_bytes,
+            "skipped": self.skipped,
+        }
+
+
+def write_int8(
+    fp32: Path,
+    table: RangeTable,
+    plan: Plan,
+    output: Path,
+    *,
+    backend: str,
+    job: str,
+    calibration_images: Mapping[str, str],
+) -> Quantized:
+    """Quantize `fp32` and write it to `output`, whole or not at all.
+
+    The file is checked by onnx, loaded by onnxruntime and run once, and the opset of every domain is asserted,
+    before it takes its name.
+
+    Args:
+        calibration_images: digest by name of the images behind `table`, for the card.
+
+    Raises:
+        QuantizationError: the backend fails, or what it wrote is not a sound model.
+    """
+    model = load_model(fp32)
+    card = ModelCard.read_from(model, str(fp32))
+    quantized = get_backend(backend)(model, table, plan)
+    _require_opsets(model, quantized, plan)
+    quantized.producer_name = "fcn-onnx"
+    quantization = plan.to_json() | {"backend": backend, "method": table.method}
+    replace(
+        card,
+        job=job,
+        source=digest_file(fp32),
+        quantization=quantization,
+        calibration_images=calibration_images,
+        versions=versions(),
+    ).write_to(quantized)
+    with atomic_path(output) as temporary:
+        onnx.save(quantized, temporary)
+        _prove(temporary, output)
+        size = temporary.stat().st_size
+    return Quantized(output, plan, read_facts(quantized), fp32.stat().st_size, size)
+
+
+def up_to_date(path: Path, job: str, fp32: Path, plan: Plan) -> Quantized | None:
+    """The int8 model at `path` if it was made by this very job, else None."""
+    if not path.is_file():
+        return None
+    model = load_model(path)
+    if ModelCard.read_from(model, str(path)).job != job:
+        return None
+    sizes = fp32.stat().st_size, path.stat().st_size
+    return Quantized(path, plan, read_facts(model), *sizes, skipped=True)
+
+
+def _require_opsets(fp32: onnx.ModelProto, int8: onnx.ModelProto, plan: Plan) -> None:
+    """The default domain keeps its opset; the only other domain is onnxruntime's, for QOperator's Add."""
+    expected = {entry.domain: entry.version for entry in fp32.opset_import}
+    found = {entry.domain: entry.version for entry in int8.opset_import}
+    used = {node.domain for node in int8.graph.node}
+    allowed = {"com.microsoft": 1} if plan.quant_format == "qoperator" else {}
+    surplus = {d: v for d, v in found.items() if d in used and (expected | allowed).get(d) != v}
+    if surplus or found.get("") != plan.opset:
+        raise QuantizationError(
+            f"the quantizer wrote the opsets {found}, not {expected | allowed}",
+            fix="report this with the model; another --opset may do",
+        )
+
+
+def _prove(path: Path, name: Path) -> None:
+    try:
+        onnx.checker.check_model(str(path), full_check=True)
+        network = Network(path, name=str(name))
+        height, width = (own or size for own, size in zip(network.input_size, PROBE_SIZE, strict=True))
+        batch = np.random.default_rng(0).standard_normal((1, 3, height, width), np.float32)
+        outputs = network.run(batch)
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        FcnOnnxError,
+        RuntimeError,
+    ) as error:
+        raise QuantizationError(
+            f"the quantized model is not sound: {error}",
+            fix="report this with the model; another --format or --opset may do",
+        ) from error
+    broken = [n for n, value in outputs.items() if not np.isfinite(value).all()]
+    if broken:
+        raise QuantizationError(
+            f"the quantized model returns values that are not finite in {', '.join(broken)}",
+            fix="check the range table",
+        )

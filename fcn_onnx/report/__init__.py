@@ -1,0 +1,32 @@
+"""Reports: `report.json` is the source, Markdown and HTML are drawn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fcn_onnx.artifact import atomic_folder, dump_json
+from fcn_onnx.report.html import to_html
+from fcn_onnx.report.markdown import to_markdown
+from fcn_onnx.report.table import per_class_rows, summary_rows, verdict
+
+__all__ = ["per_class_rows", "summary_rows", "to_html", "to_markdown", "verdict", "write_report"]
+
+
+def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, ...]:
+    """Write `report.json`, `report.md` and `report.html` into `folder`, all or none.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        ValueError: the report holds NaN.
+    """
+    files = {
+        "report.json": dump_json(report),
+        "report.md": to_markdown(report),
+        "report.html": to_html(report),
+    }
+    with atomic_folder(folder) as temporary:
+        for name, text in files.items():
+            (temporary / name).write_text(text, encoding="utf-8")
+    return tuple(folder / name for name in files)

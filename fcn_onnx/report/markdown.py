@@ -1,0 +1,51 @@
+"""The report as Markdown: for a pull request, a commit or a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from fcn_onnx.report.table import Report, per_class_rows, summary_rows, verdict
+
+HEADER = ("", "fp32", "int8", "change (95 % interval)")
+
+
+def to_markdown(report: Report) -> str:
+    """The whole report: verdict, table, classes, where it came from."""
+    machine, data = report["machine"], report["dataset"]
+    parts = [
+        "# int8 against fp32",
+        f"**{_escape(verdict(report))}**",
+        _table(HEADER, summary_rows(report)),
+        f"Protocol `{report['protocol']}`: {_escape(report['protocol_description'])}. {report['images']} images. "
+        "Changes of scores are in percentage points, int8 − fp32.",
+        *(f"- {_escape(note)}" for note in [data["description"], *report["notes"]]),
+    ]
+    if rows := per_class_rows(report):
+        parts += ["## IoU by class", _table(("class", "fp32", "int8", "change"), rows)]
+    if report["worst_images"]:
+        changed = [(w["name"], f"{100 * w['agreement']:.2f} %") for w in report["worst_images"]]
+        parts += ["## Images that changed most", _table(("image", "label agreement"), changed)]
+    facts = [
+        ("CPU", f"{machine['cpu']}, {machine['threads']} threads, {machine['int8_kernel']} int8 kernels"),
+        ("versions", ", ".join(f"{k} {v}" for k, v in report["versions"].items())),
+        ("fp32", f"{report['fp32']['path']} `{report['digests']['fp32']}`"),
+        ("int8", f"{report['int8']['path']} `{report['digests']['int8']}`"),
+        ("images", f"`{report['digests']['images']}`"),
+    ]
+    parts += ["## Where this came from", _table(("", ""), facts)]
+    if report["command"]:
+        parts += [f"Repeat it with:\n\n```\n{report['command']}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    align = ["---", *["---:"] * (len(header) - 1)]
+    lines = [list(header), align, *([_escape(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _escape(text: str) -> str:
+    """File names are not to be trusted: no markup, no new rows, no HTML."""
+    for sign in "\\|*_<>[]":
+        text = text.replace(sign, "\\" + sign)
+    return text.replace("\n", " ").replace("\r", " ")

@@ -1,0 +1,119 @@
+"""Figures as inline SVG: no script, no font, no network; colours come from the page's style sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+WIDTH = 640
+LABEL = 110
+
+
+def class_bars(classes: Sequence[str], fp32: Mapping[str, float | None], int8: Mapping[str, float | None]) -> str:
+    """IoU by class, two bars each, 0 to 1; a class that is absent says so."""
+    row, bar = 26, 9
+    scale = WIDTH - LABEL - 70
+    parts = []
+    for index, name in enumerate(classes):
+        top = index * row
+        parts.append(f'<text x="{LABEL - 8}" y="{top + 16}" text-anchor="end">{escape(name)}</text>')
+        a, b = fp32[name], int8[name]
+        if a is None and b is None:
+            parts.append(f'<text class="soft" x="{LABEL}" y="{top + 16}">absent</text>')
+            continue
+        for offset, value, kind in ((3, a, "fp32"), (3 + bar + 1, b, "int8")):
+            width = max(0.0, (value or 0) * scale)
+            parts.append(
+                f'<rect class="{kind}" x="{LABEL}" y="{top + offset}" width="{width:.1f}" height="{bar}" rx="1"/>'
+            )
+        shown = " / ".join("–" if v is None else f"{100 * v:.1f}" for v in (a, b))
+        end = LABEL + max(a or 0, b or 0) * scale + 6
+        parts.append(f'<text class="soft" x="{end:.1f}" y="{top + 17}">{shown}</text>')
+    return _svg(len(classes) * row, "IoU by class in percent, fp32 above int8", parts)
+
+
+def interval_figure(value: float, interval: Sequence[float], unit: str) -> str:
+    """A point with its interval on a line that holds 0."""
+    low, high = interval
+    reach = max(abs(low), abs(high), abs(value), 1e-9) * 1.25
+    middle = WIDTH / 2
+
+    def x(v: float) -> float:
+        return middle + v / reach * (WIDTH / 2 - 20)
+
+    parts = [
+        f'<line class="axis" x1="20" x2="{WIDTH - 20}" y1="40" y2="40"/>',
+        f'<line class="zero" x1="{middle}" x2="{middle}" y1="14" y2="56"/>',
+        f'<text class="soft" x="{middle}" y="72" text-anchor="middle">0</text>',
+        f'<line class="bar" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="40" y2="40"/>',
+        *(f'<line class="bar" x1="{x(v):.1f}" x2="{x(v):.1f}" y1="33" y2="47"/>' for v in (low, high)),
+        f'<circle class="int8" cx="{x(value):.1f}" cy="40" r="6"/>',
+        f'<text x="{x(value):.1f}" y="22" text-anchor="middle">{value:+.2f}{escape(unit)}</text>',
+        f'<text class="soft" x="20" y="72">{-reach:+.2f}</text>',
+        f'<text class="soft" x="{WIDTH - 20}" y="72" text-anchor="end">{reach:+.2f}</text>',
+    ]
+    return _svg(80, f"change {value:+.2f}{unit}, interval {low:+.2f} to {high:+.2f}", parts)
+
+
+def latency_strips(series: Mapping[str, Sequence[float]]) -> str:
+    """Every image's latency as a tick, and the median as a bar, for each model on one scale from 0."""
+    top = max(max(values) for values in series.values()) * 1.05
+    parts, row = [], 54
+    for index, (name, values) in enumerate(series.items()):
+        y = index * row + 8
+        parts.append(f'<text x="{LABEL - 8}" y="{y + 22}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<line class="axis" x1="{LABEL}" x2="{WIDTH - 10}" y1="{y + 34}" y2="{y + 34}"/>')
+        scale = (WIDTH - LABEL - 10) / top
+        for value in _thinned(values):
+            parts.append(
+                f'<rect class="{name}" x="{LABEL + value * scale:.1f}" y="{y + 4}" width="1.5" height="26" '
+                'opacity="0.45"/>'
+            )
+        median = sorted(values)[len(values) // 2]
+        at = LABEL + median * scale
+        parts.append(f'<line class="bar" x1="{at:.1f}" x2="{at:.1f}" y1="{y}" y2="{y + 34}"/>')
+        parts.append(f'<text class="soft" x="{at:.1f}" y="{y + 48}" text-anchor="middle">{median:.0f} ms</text>')
+    return _svg(len(series) * row + 8, "latency of each image, fp32 and int8, median marked", parts)
+
+
+def confusion_difference(classes: Sequence[str], fp32: Sequence[Sequence[int]], int8: Sequence[Sequence[int]]) -> str:
+    """int8 − fp32 of the confusion matrices, each row in percent of its truth; deeper means a larger change."""
+    changes = [
+        [100 * (b - a) / max(1, sum(row_a)) for a, b in zip(row_a, row_b, strict=True)]
+        for row_a, row_b in zip(fp32, int8, strict=True)
+    ]
+    largest = max(max(abs(v) for v in row) for row in changes) or 1.0
+    cell = (WIDTH - LABEL) / len(classes)
+    parts = []
+    for r, row in enumerate(changes):
+        y = LABEL + r * cell
+        parts.append(f'<text x="{LABEL - 6}" y="{y + cell * 0.7:.1f}" text-anchor="end">{escape(classes[r])}</text>')
+        for c, value in enumerate(row):
+            colour = "more" if value > 0 else "less"
+            parts.append(
+                f'<rect x="{LABEL + c * cell:.1f}" y="{y:.1f}" width="{cell - 1:.1f}" height="{cell - 1:.1f}" '
+                f'fill="var(--heat-{colour})" fill-opacity="{abs(value) / largest:.3f}">'
+                f"<title>{escape(classes[r])} seen as {escape(classes[c])}: {value:+.2f} % of its pixels</title></rect>"
+            )
+    for c, name in enumerate(classes):
+        x = LABEL + (c + 0.65) * cell
+        parts.append(
+            f'<text x="{x:.1f}" y="{LABEL - 6}" transform="rotate(-60 {x:.1f} {LABEL - 6})">{escape(name)}</text>'
+        )
+    return _svg(WIDTH, f"change of the confusion matrix, at most {largest:.2f} percent of a class", parts)
+
+
+def _thinned(values: Sequence[float], most: int = 400) -> Sequence[float]:
+    """At most `most` of the values, evenly over their order, so that a large run stays a small page."""
+    ordered = sorted(values)
+    if len(ordered) <= most:
+        return ordered
+    return [ordered[round(i * (len(ordered) - 1) / (most - 1))] for i in range(most)]
+
+
+def _svg(height: float, description: str, parts: Sequence[str]) -> str:
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(description)}">'
+        + "".join(parts)
+        + "</svg>"
+    )

@@ -1,0 +1,110 @@
+"""The rows and the verdict that the terminal, the Markdown and the HTML report share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Report = Mapping[str, Any]
+Row = tuple[str, str, str, str]
+ABSENT = "–"
+
+
+def summary_rows(report: Report) -> list[Row]:
+    """(what, fp32, int8, change) for each measure; fractions are shown in percent, changes in percentage points."""
+    a, b, delta = report["fp32"], report["int8"], report["delta"]
+    speedup = f"{delta['speedup']:.2f}× ({_interval(delta['speedup_ci95'], 1, '×', signed=False)})"
+    return [
+        ("mIoU", percent(a["miou"]), percent(b["miou"]), _change(delta["miou"], delta["miou_ci95"])),
+        (
+            "pixel accuracy",
+            percent(a["pixel_accuracy"]),
+            percent(b["pixel_accuracy"]),
+            _change(delta["pixel_accuracy"], delta.get("pixel_accuracy_ci95")),
+        ),
+        ("label agreement", "", percent(delta["label_agreement"]), _agreement(delta)),
+        *(
+            (f"latency {key}", _ms(a["latency_ms"][key]), _ms(b["latency_ms"][key]), note)
+            for key, note in (("p50", speedup), ("p90", ""), ("p99", ""), ("mean", ""))
+        ),
+        (
+            "size",
+            megabytes(a["size_bytes"]),
+            megabytes(b["size_bytes"]),
+            f"{delta['size_ratio']:.2f}× smaller",
+        ),
+    ]
+
+
+def per_class_rows(report: Report) -> list[Row]:
+    """(class, fp32 IoU, int8 IoU, change) in label order; empty under a protocol without classes."""
+    a, b = report["fp32"]["per_class_iou"], report["int8"]["per_class_iou"]
+    if a is None or b is None:
+        return []
+    return [
+        (
+            name,
+            percent(a[name]),
+            percent(b[name]),
+            points(None if None in (a[name], b[name]) else b[name] - a[name]),
+        )
+        for name in report["classes"]
+    ]
+
+
+def verdict(report: Report) -> str:
+    """One sentence or two: what int8 cost, how sure that is, and what it bought."""
+    delta, gate = report["delta"], report["gate"]
+    relative = delta["miou_relative_percent"]
+    bought = f"{delta['speedup']:.2f}× the speed, {delta['size_ratio']:.2f}× smaller"
+    if relative is None:
+        return f"No verdict: the fp32 model scores no mIoU to lose. {bought}."
+    low, high = (100 * x for x in delta["miou_ci95"])
+    change = f"mIoU {100 * delta['miou']:+.2f} points ({relative:+.2f} % relative)"
+    evidence = f"95 % interval {low:+.2f} … {high:+.2f} points on {report['images']} images"
+    if high < 0:
+        finding = "int8 loses accuracy"
+    elif low > 0:
+        finding = "int8 scores higher"
+    else:
+        finding = "no loss that these images can show"
+    text = f"{finding[0].upper()}{finding[1:]}: {change}, {evidence}. {bought}."
+    if gate["passed"] is None:
+        return text
+    allowed = f"{gate['max_drop_percent']:g} % relative allowed"
+    return f"{'PASSED' if gate['passed'] else 'FAILED'} ({allowed}). {text}"
+
+
+def percent(fraction: float | None) -> str:
+    """0.2061 → 20.61 %."""
+    return ABSENT if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def points(fraction: float | None) -> str:
+    """−0.0012 → −0.12 percentage points."""
+    return ABSENT if fraction is None else f"{100 * fraction:+.2f}"
+
+
+def megabytes(size_bytes: int) -> str:
+    """Decimal megabytes."""
+    return f"{size_bytes / 1e6:.1f} MB"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.1f} ms"
+
+
+def _change(fraction: float | None, interval: Sequence[float] | None) -> str:
+    if fraction is None or interval is None:
+        return points(fraction)
+    return f"{points(fraction)} ({_interval(interval, 100, '', signed=True)})"
+
+
+def _agreement(delta: Mapping[str, Any]) -> str:
+    interval = delta.get("label_agreement_ci95")
+    return f"({_interval(interval, 100, ' %', signed=False)})" if interval else ""
+
+
+def _interval(interval: Sequence[float], factor: float, unit: str, *, signed: bool) -> str:
+    low, high = (factor * x for x in interval)
+    return f"{low:+.2f} … {high:+.2f}{unit}" if signed else f"{low:.2f} … {high:.2f}{unit}"

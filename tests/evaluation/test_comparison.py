@@ -1,0 +1,87 @@
+"""The paired bootstrap against a slow one, and its coverage against simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fcn_onnx.evaluation.comparison import compare, speedup_interval
+from fcn_onnx.evaluation.metrics import ConfusionMetric, ImageMetric
+
+AGREE = np.array([[9, 10]])
+
+
+def random_counts(rng: np.random.Generator, images: int, skill: float) -> np.ndarray:
+    metric = ConfusionMetric()
+    rows = []
+    for _ in range(images):
+        truth = rng.integers(0, 4, (6, 6)).astype(np.uint8)
+        noise = rng.integers(0, 4, (6, 6)).astype(np.uint8)
+        rows.append(metric.count(truth, np.where(rng.random((6, 6)) < skill, truth, noise)))
+    return np.stack(rows)
+
+
+def slow_interval(fp32: np.ndarray, int8: np.ndarray, resamples: int, seed: int) -> tuple[float, float]:
+    """Resample images one by one, add their matrices, and leave out classes that either model lacks."""
+    rng = np.random.default_rng(seed)
+    images = len(fp32)
+    deltas = []
+    for _ in range(resamples):
+        picks = rng.integers(0, images, images)
+        ious = []
+        for counts in (fp32, int8):
+            matrix = counts[picks].sum(0).reshape(21, 21)
+            tp = matrix.diagonal()
+            union = matrix.sum(0) + matrix.sum(1) - tp
+            ious.append([t / u if u else None for t, u in zip(tp, union, strict=True)])
+        both = [b - a for a, b in zip(*ious, strict=True) if a is not None and b is not None]
+        deltas.append(sum(both) / len(both))
+    low, high = np.percentile(deltas, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def test_interval_equals_a_slow_bootstrap() -> None:
+    rng = np.random.default_rng(1)
+    fp32, int8 = random_counts(rng, 25, 0.8), random_counts(rng, 25, 0.7)
+    agreement = np.tile(AGREE, (25, 1))
+    fast = compare(ConfusionMetric(), fp32, int8, agreement)
+    low, high = slow_interval(fp32, int8, 4000, seed=7)
+    width = high - low
+    assert fast.miou_ci95[0] == pytest.approx(low, abs=0.05 * width)
+    assert fast.miou_ci95[1] == pytest.approx(high, abs=0.05 * width)
+    assert fast.label_agreement == pytest.approx(0.9)
+    assert fast.label_agreement_ci95 == pytest.approx((0.9, 0.9))
+
+
+def test_a_model_against_itself_differs_by_nothing() -> None:
+    counts = random_counts(np.random.default_rng(2), 10, 0.5)
+    same = compare(ConfusionMetric(), counts, counts, np.tile([[36, 36]], (10, 1)))
+    assert (same.miou, same.miou_ci95, same.pixel_accuracy, same.label_agreement) == (0, (0, 0), 0, 1)
+
+
+def test_per_image_metric_is_bootstrapped_on_paired_differences() -> None:
+    """With the mean of per-image differences d, the interval is near mean(d) ± 1.96 sd(d)/√N."""
+    rng = np.random.default_rng(4)
+    images = 400
+    union = np.full(images, 1000)
+    a = rng.integers(300, 700, images)
+    b = a + rng.integers(-30, 20, images)
+    cells = np.full(images, 4000)
+    rows = [np.stack([x, union, cells - (union - x), cells], axis=1) for x in (a, b)]
+    result = compare(ImageMetric(), rows[0], rows[1], np.tile(AGREE, (images, 1)))
+    d = (b - a) / 1000
+    half = 1.96 * d.std(ddof=1) / np.sqrt(images)
+    assert result.miou == pytest.approx(d.mean())
+    assert result.miou_ci95 == pytest.approx((d.mean() - half, d.mean() + half), abs=0.1 * half)
+
+
+def test_speedup_interval_holds_the_true_ratio_about_95_times_in_100() -> None:
+    rng = np.random.default_rng(5)
+    held = 0
+    for trial in range(200):
+        slow = 20 * rng.lognormal(0, 0.1, 100)
+        fast = 10 * rng.lognormal(0, 0.1, 100)
+        ratio, (low, high) = speedup_interval(slow, fast, resamples=500, seed=trial)
+        assert low <= ratio <= high
+        held += low <= 2 <= high
+    assert 0.88 <= held / 200 <= 0.99

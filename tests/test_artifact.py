@@ -1,0 +1,70 @@
+"""Artifacts are whole or absent, and digests are SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from fcn_onnx import artifact
+from fcn_onnx.errors import OutputError
+
+
+def test_digests_are_sha256(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 5000
+    (tmp_path / "file").write_bytes(data)
+    expected = "sha256:" + hashlib.sha256(data).hexdigest()
+    assert artifact.digest_file(tmp_path / "file") == artifact.digest_bytes(data) == expected
+
+
+def test_json_digest_ignores_the_order_of_keys_only() -> None:
+    assert artifact.digest_json({"a": 1, "b": [1, 2]}) == artifact.digest_json({"b": [1, 2], "a": 1})
+    assert artifact.digest_json({"a": [1, 2]}) != artifact.digest_json({"a": [2, 1]})
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "model.onnx"
+    target.write_text("old")
+    with pytest.raises(ZeroDivisionError), artifact.atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_finished_write_replaces_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "model.onnx"
+    target.write_text("old")
+    with artifact.atomic_path(target) as temporary:
+        temporary.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_is_filled_at_the_end_and_keeps_other_files(tmp_path: Path) -> None:
+    target = tmp_path / "report"
+    target.mkdir()
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(ZeroDivisionError), artifact.atomic_folder(target) as temporary:
+        (temporary / "a.json").write_text("half")
+        raise ZeroDivisionError
+    assert [p.name for p in target.iterdir()] == ["notes.txt"]
+    with artifact.atomic_folder(target) as temporary:
+        (temporary / "a.json").write_text("whole")
+    assert sorted(p.name for p in target.iterdir()) == ["a.json", "notes.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report"]
+
+
+@pytest.mark.parametrize("name", ["missing/model.onnx", "file/model.onnx", "."])
+def test_an_unwritable_place_is_refused_before_work(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError) as caught:
+        artifact.require_writable(tmp_path / name)
+    assert caught.value.exit_code == 2
+
+
+def test_nan_is_not_json() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        artifact.dump_json({"miou": float("nan")})

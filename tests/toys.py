@@ -1,0 +1,160 @@
+"""Small models and data sets that many tests use: built by hand, so that every value is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+COCO_OF_VOC = [0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72]
+
+
+def pixel_classifier(seed: int = 0, *, shift: float = 0.0, opset: int = 12, classes: int = 21) -> onnx.ModelProto:
+    """`out` = 1×1 convolution of `input`: every pixel is classified by its colour alone."""
+    rng = np.random.default_rng(seed)
+    weight = rng.standard_normal((classes, 3, 1, 1)).astype(np.float32)
+    bias = (rng.standard_normal(classes) + shift * np.arange(classes)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["input", "w", "b"], ["out"], name="classify")],
+        "toy",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", classes, "h", "w"])],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(bias, "b")],
+    )
+    return _model(graph, opset)
+
+
+def residual_network(seed: int = 0, *, opset: int = 12, width: int = 8) -> onnx.ModelProto:
+    """A small FCN with all that a real one has: stem, max pooling, residual Add, dilation, upsampled logits."""
+    rng = np.random.default_rng(seed)
+    initializers: list[onnx.TensorProto] = []
+    nodes: list[onnx.NodeProto] = []
+
+    def conv(source: str, name: str, inputs: int, outputs: int, kernel: int, **attributes: Any) -> str:
+        fan_in = inputs * kernel * kernel
+        weight = rng.standard_normal((outputs, inputs, kernel, kernel)) * np.sqrt(2 / fan_in)
+        initializers.append(numpy_helper.from_array(weight.astype(np.float32), f"{name}.w"))
+        initializers.append(numpy_helper.from_array(rng.standard_normal(outputs).astype(np.float32), f"{name}.b"))
+        attributes = {"kernel_shape": [kernel, kernel]} | attributes
+        nodes.append(
+            helper.make_node("Conv", [source, f"{name}.w", f"{name}.b"], [name], name=f"/{name}", **attributes)
+        )
+        return name
+
+    def op(kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
+        nodes.append(helper.make_node(kind, inputs, [name], name=f"/{name}", **attributes))
+        return name
+
+    stem = op("Relu", [conv("input", "stem", 3, width, 3, strides=[2, 2], pads=[1] * 4)], "stem_relu")
+    pooled = op("MaxPool", [stem], "pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    inner = op("Relu", [conv(pooled, "inner", width, width, 3, pads=[2] * 4, dilations=[2, 2])], "inner_relu")
+    branch = conv(inner, "branch", width, width, 1)
+    body = op("Relu", [op("Add", [branch, pooled], "sum")], "body")
+    logits = conv(body, "logits", width, 21, 1)
+    shape = op("Shape", ["input"], "shape")
+    initializers.append(numpy_helper.from_array(np.array([2], np.int64), "two"))
+    initializers.append(numpy_helper.from_array(np.array([4], np.int64), "four"))
+    initializers.append(numpy_helper.from_array(np.array([0], np.int64), "zero"))
+    initializers.append(numpy_helper.from_array(np.array([], np.float32), "none"))
+    batch = op("Slice", [op("Shape", [logits], "logits_shape"), "zero", "two"], "batch")
+    spatial = op("Slice", [shape, "two", "four"], "spatial")
+    sizes = op("Concat", [batch, spatial], "sizes", axis=0)
+    op(
+        "Resize",
+        [logits, "none", "none", sizes],
+        "out",
+        mode="linear",
+        coordinate_transformation_mode="pytorch_half_pixel",
+    )
+    graph = helper.make_graph(
+        nodes,
+        "toy",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 21, "h", "w"])],
+        initializers,
+    )
+    return _model(graph, opset)
+
+
+def _model(graph: onnx.GraphProto, opset: int) -> onnx.ModelProto:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=7)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def save(model: onnx.ModelProto, path: Path) -> Path:
+    onnx.save(model, path)
+    return path
+
+
+def photograph(width: int, height: int, seed: int) -> Image.Image:
+    """Smooth colour noise that JPEG keeps."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def rectangle(left: int, top: int, right: int, bottom: int) -> list[list[float]]:
+    """A COCO polygon."""
+    return [[left, top, right, top, right, bottom, left, bottom]]
+
+
+def run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """A COCO crowd segmentation: uncompressed column-major run lengths that start with zeros."""
+    counts, current, length = [], False, 0
+    for value in mask.ravel(order="F"):
+        if bool(value) != current:
+            counts.append(length)
+            current, length = bool(value), 0
+        length += 1
+    return {"counts": [*counts, length], "size": list(mask.shape)}
+
+
+def write_coco(folder: Path) -> Path:
+    """A COCO data set of five images with overlaps, a crowd, other categories and no annotation at all.
+
+    Returns the image folder, `<folder>/val2017`.
+    """
+    images_folder = folder / "val2017"
+    images_folder.mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    sizes = [(64, 48), (48, 60), (50, 50), (70, 40), (40, 44)]
+    images, annotations = [], []
+
+    def annotate(image: int, category: int, segmentation: Any, crowd: int = 0) -> None:
+        annotations.append(
+            {
+                "id": len(annotations) + 1,
+                "image_id": image,
+                "category_id": category,
+                "segmentation": segmentation,
+                "iscrowd": crowd,
+                "area": 1.0,
+                "bbox": [0, 0, 1, 1],
+            }
+        )
+
+    for index, (width, height) in enumerate(sizes, start=1):
+        name = f"{index:012d}.jpg"
+        photograph(width, height, index).save(images_folder / name, quality=95)
+        images.append({"id": index, "file_name": name, "width": width, "height": height})
+    annotate(1, 1, rectangle(5, 5, 30, 40))
+    annotate(1, 1, rectangle(20, 10, 45, 30))  # overlaps one of its own class
+    annotate(1, 18, rectangle(40, 20, 60, 45))  # overlaps another class
+    crowd = np.zeros((60, 48), bool)
+    crowd[10:30, 5:40] = True
+    annotate(2, 3, run_lengths(crowd), crowd=1)
+    annotate(2, 17, rectangle(10, 35, 40, 55) + rectangle(2, 2, 8, 8))
+    annotate(3, 10, rectangle(5, 5, 40, 40))  # a traffic light: not one of VOC's classes
+    annotate(4, 62, rectangle(10, 5, 60, 35))
+    annotate(4, 10, rectangle(30, 5, 60, 35))
+    categories = [{"id": c, "name": f"category {c}"} for c in [*COCO_OF_VOC[1:], 10]]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
+    return images_folder

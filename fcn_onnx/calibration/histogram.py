@@ -118,4 +118,5 @@ class Histogram:
 
 def _exponent(minimum: float, maximum: float) -> int:
     """The smallest exponent for which every magnitude lies below SIDE bins."""
-    return max(MIN_EXPONENT, frexp(max(abs(minimum), abs(maximum)))[1] - SIDE_BITS)
+    largest = max(abs(minimum), abs(maximum))
+    return max(MIN_EXPONENT, frexp(largest)[1] - SIDE_BITS) if largest else MIN_EXPONENT

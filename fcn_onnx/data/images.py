@@ -36,12 +36,16 @@ def read_rgb(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
                 return _to_rgb(image, path)
     except FileNotFoundError as error:
         raise ImageError(f"no such image: {path}", fix="check the name and the folder") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"{path} has more than the limit of {max_pixels:,} pixels: {error}", fix="scale it down first"
+        ) from error
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{path} is not an image that Pillow knows ({path.stat().st_size} bytes)",
             fix="remove it from the data, or convert it to JPEG or PNG",
         ) from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         # Pillow's decoders raise SyntaxError for broken PNG chunks and ValueError for broken headers
         raise ImageError(
             f"{path} cannot be decoded: {error}", fix="the file is damaged; fetch it again, or remove it"

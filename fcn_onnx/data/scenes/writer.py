@@ -34,8 +34,8 @@ def write_scenes(
 
     The scenes are streets with things of all 20 VOC classes, some other COCO categories and some emptiness;
     there are polygons in one and more parts, crowds, overlaps, grey images and images of many sizes.
-    Image k depends on `seed`, `size` and k only (and, in its last bits, on Pillow's JPEG encoder). Nothing is written before all is drawn; files of other
-    names that are in the folder stay.
+    Image k depends on `seed`, `size` and k only (and, in its last bits, on Pillow's JPEG encoder). Nothing is
+    written before all is drawn; files of other names that are in the folder stay.
 
     Args:
         folder: where to write; made if need be.

@@ -1,0 +1,121 @@
+"""VOC, plain folders, and what --data is taken for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from toys import photograph, write_coco
+
+from fcn_onnx.data.discover import open_dataset, require_labels
+from fcn_onnx.data.palette import label_image, voc_palette
+from fcn_onnx.errors import DatasetError
+
+
+def write_voc(folder: Path) -> Path:
+    root = folder / "VOCdevkit" / "VOC2012"
+    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / part).mkdir(parents=True)
+    for index in range(3):
+        photograph(20, 16, index).save(root / "JPEGImages" / f"2007_{index:06d}.jpg")
+        labels = np.zeros((16, 20), np.uint8)
+        labels[4:10, 5:15] = index + 1
+        labels[4, 5:15] = 255
+        label_image(labels).save(root / "SegmentationClass" / f"2007_{index:06d}.png")
+    (root / "ImageSets/Segmentation/val.txt").write_text("2007_000001\n2007_000000\n")
+    (root / "ImageSets/Segmentation/train.txt").write_text("2007_000002\n")
+    return root
+
+
+def test_voc_is_found_from_either_folder(tmp_path: Path) -> None:
+    root = write_voc(tmp_path)
+    for data in (root, root.parent):
+        dataset = open_dataset(data)
+        assert dataset.kind == "voc"
+        assert [s.name for s in dataset.samples] == ["JPEGImages/2007_000000.jpg", "JPEGImages/2007_000001.jpg"]
+    assert len(open_dataset(root, split="train").samples) == 1
+
+
+def test_voc_truth(tmp_path: Path) -> None:
+    dataset = open_dataset(write_voc(tmp_path))
+    labels = dataset.label_map(dataset.samples[1])
+    assert labels.dtype == np.uint8
+    assert (labels == 2).sum() == 50
+    assert (labels == 255).sum() == 10
+    planes = dataset.multilabel(dataset.samples[1])
+    assert [int(planes[c].sum()) for c in (0, 1, 2)] == [16 * 20 - 60, 0, 50]
+    assert dataset.classes_in(dataset.samples[1]) == {2}
+
+
+@pytest.mark.parametrize("damage", ["mask gone", "list leaves", "size", "label", "truncated", "rgb mask"])
+def test_damaged_voc_is_refused(tmp_path: Path, damage: str) -> None:
+    root = write_voc(tmp_path)
+    mask = root / "SegmentationClass" / "2007_000000.png"
+    match damage:
+        case "mask gone":
+            mask.unlink()
+        case "list leaves":
+            (root / "ImageSets/Segmentation/val.txt").write_text("../../secret\n")
+        case "size":
+            label_image(np.zeros((4, 4), np.uint8)).save(mask)
+        case "label":
+            label_image(np.full((16, 20), 77, np.uint8)).save(mask)
+        case "truncated":
+            mask.write_bytes(mask.read_bytes()[:60])
+        case "rgb mask":
+            photograph(20, 16, 0).save(mask)
+    with pytest.raises(DatasetError):
+        dataset = open_dataset(root)
+        dataset.label_map(dataset.samples[0])
+
+
+def test_coco_folder_finds_its_annotations(tmp_path: Path) -> None:
+    dataset = open_dataset(write_coco(tmp_path))
+    assert (dataset.kind, dataset.labelled, len(dataset.samples)) == ("coco", True, 5)
+    require_labels(dataset)
+
+
+def test_any_folder_of_images_will_do_without_labels(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    photograph(9, 8, 0).save(tmp_path / "b" / "2.png")
+    photograph(9, 8, 1).save(tmp_path / "1.JPG", "JPEG")
+    (tmp_path / "notes.txt").write_text("no image")
+    dataset = open_dataset(tmp_path)
+    assert [s.name for s in dataset.samples] == ["1.JPG", "b/2.png"]
+    assert "annotations" in dataset.description
+    with pytest.raises(DatasetError, match="--annotations"):
+        require_labels(dataset)
+    with pytest.raises(DatasetError, match="without labels"):
+        dataset.label_map(dataset.samples[0])
+
+
+@pytest.mark.parametrize("kind", ["missing", "file", "empty"])
+def test_no_data_is_an_error(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "data"
+    if kind == "file":
+        path.write_text("")
+    elif kind == "empty":
+        path.mkdir()
+    with pytest.raises(DatasetError):
+        open_dataset(path)
+
+
+def test_palette_is_vocs() -> None:
+    """Colours as PASCAL VOC's development kit lists them."""
+    palette = voc_palette()
+    assert palette[0].tolist() == [0, 0, 0]
+    assert palette[1].tolist() == [128, 0, 0]
+    assert palette[15].tolist() == [192, 128, 128]
+    assert palette[20].tolist() == [0, 64, 128]
+    assert palette[255].tolist() == [224, 224, 192]
+
+
+def test_label_png_keeps_labels_and_colours(tmp_path: Path) -> None:
+    labels = np.array([[0, 15], [20, 255]], np.uint8)
+    label_image(labels).save(tmp_path / "l.png")
+    with Image.open(tmp_path / "l.png") as image:
+        assert image.mode == "P"
+        assert np.array_equal(image, labels)
+        assert np.asarray(image.convert("RGB"))[0, 1].tolist() == [192, 128, 128]

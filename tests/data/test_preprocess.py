@@ -1,0 +1,50 @@
+"""Preprocessing against torch and PIL, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from toys import photograph
+
+from fcn_onnx.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Resize
+from fcn_onnx.errors import UsageError
+
+
+@pytest.mark.parametrize("size", [(64, 48), (48, 64), (640, 427), (333, 500)])
+def test_equals_torchvisions_presets_bit_for_bit(size: tuple[int, int]) -> None:
+    """`SegmentationPresetEval`: resize, to_tensor (÷ 255), normalise (−mean, ÷std), on torch tensors."""
+    image = photograph(*size, seed=1)
+    short, long = sorted(size)
+    long = int(520 * long / short)
+    target = (520, long) if size[0] <= size[1] else (long, 520)
+    pixels = np.asarray(image.resize(target, Image.Resampling.BILINEAR))
+    tensor = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).to(torch.float32).div(255)
+    tensor.sub_(torch.tensor(IMAGENET_MEAN).view(-1, 1, 1)).div_(torch.tensor(IMAGENET_STD).view(-1, 1, 1))
+    ours = Preprocessing()(image)
+    assert ours.shape == (1, 3, target[1], target[0])
+    assert np.array_equal(ours[0], tensor.numpy())
+
+
+def test_native_size_is_not_resampled() -> None:
+    image = photograph(31, 17, 2)
+    assert Preprocessing(Resize()).resized(image) is image
+
+
+@pytest.mark.parametrize("text", ["native", "short-side 520", "320x480"])
+def test_json_round_trip(text: str) -> None:
+    rules = Preprocessing(Resize.parse(text), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    assert Preprocessing.from_json(rules.to_json()) == rules
+    assert str(rules.resize) == text
+
+
+@pytest.mark.parametrize("text", ["", "520", "short-side", "3x", "-1x2"])
+def test_unreadable_resize_rules_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        Resize.parse(text)
+
+
+def test_other_channels_are_refused() -> None:
+    with pytest.raises(ValueError, match="RGB"):
+        Preprocessing.from_json(Preprocessing().to_json() | {"channels": "BGR"})

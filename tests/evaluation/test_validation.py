@@ -1,0 +1,230 @@
+"""The stage against protocols written out literally: PIL, pycocotools, onnxruntime and loops."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+from toys import COCO_OF_VOC, pixel_classifier, save, write_coco
+
+from fcn_onnx.artifact import digest_file
+from fcn_onnx.card import ModelCard
+from fcn_onnx.data.discover import open_dataset
+from fcn_onnx.errors import ModelError, UsageError
+from fcn_onnx.evaluation import Validation, validate
+from fcn_onnx.journal import Journal
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    return write_coco(tmp_path / "coco")
+
+
+def two_models(folder: Path, calibrated_on: dict[str, str] | None = None) -> tuple[Path, Path]:
+    """Two pixel classifiers that differ a little; the second may carry a card like an int8 model's."""
+    first = save(pixel_classifier(0), folder / "a.onnx")
+    second = pixel_classifier(0, shift=0.02)
+    ModelCard(calibration_images=calibrated_on or {}).write_to(second)
+    return first, save(second, folder / "b.onnx")
+
+
+def predict(session: ort.InferenceSession, image: Image.Image) -> np.ndarray:
+    values = (np.asarray(image).astype(np.float32) / np.float32(255) - MEAN.astype(np.float32)) / STD.astype(np.float32)
+    logits = session.run(["out"], {"input": values.transpose(2, 0, 1)[None]})[0]
+    return logits[0].argmax(0)
+
+
+def literal(protocol: str, models: tuple[Path, Path], images: Path) -> dict[str, list[float]]:
+    """[mIoU, pixel accuracy] of both models and [label agreement], following the protocol's own code."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(images.parent / "annotations" / "instances_val2017.json"))
+    sessions = [ort.InferenceSession(str(m), providers=["CPUExecutionProvider"]) for m in models]
+    matrices = [np.zeros((21, 21), int) for _ in models]
+    per_image: list[list[tuple[float, float]]] = [[], []]
+    same = compared = 0
+    for image_id in sorted(coco.getImgIds()):
+        info = coco.loadImgs(image_id)[0]
+        image = Image.open(images / info["file_name"]).convert("RGB")
+        annotations = [a for a in coco.loadAnns(coco.getAnnIds(image_id)) if a["category_id"] in COCO_OF_VOC]
+        masks = [(COCO_OF_VOC.index(a["category_id"]), coco.annToMask(a)) for a in annotations]
+        if protocol == "torchvision":
+            short, long = min(image.size), max(image.size)
+            other = int(520 * long / short)
+            size = (520, other) if image.width <= image.height else (other, 520)
+            stack = np.stack([m for _, m in masks]) if masks else np.zeros((0, info["height"], info["width"]))
+            labels = np.array([label for label, _ in masks]).reshape(-1, 1, 1)
+            truth = (stack * labels).max(0) if masks else np.zeros(stack.shape[1:])
+            truth[stack.sum(0) > 1] = 255
+            truth = np.asarray(Image.fromarray(truth.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
+            predictions = [predict(s, image.resize(size, Image.Resampling.BILINEAR)) for s in sessions]
+            for matrix, prediction in zip(matrices, predictions, strict=True):
+                np.add.at(matrix, (truth[truth != 255], prediction[truth != 255]), 1)
+        else:
+            if not masks:
+                continue
+            predictions = [predict(s, image) for s in sessions]
+            planes = np.zeros((20, info["height"], info["width"]), bool)
+            for label, mask in masks:
+                planes[label - 1] |= mask.astype(bool)
+            for scores, prediction in zip(per_image, predictions, strict=True):
+                guess = prediction == np.arange(1, 21).reshape(-1, 1, 1)
+                union = (guess | planes).sum()
+                scores.append(((guess & planes).sum() / union if union else 1.0, (guess == planes).mean()))
+        same += (predictions[0] == predictions[1]).sum()
+        compared += predictions[0].size
+    result = {"label_agreement": [same / compared]}
+    for name, matrix, scores in zip(("fp32", "int8"), matrices, per_image, strict=True):
+        if protocol == "torchvision":
+            union = matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
+            ious = [matrix[c, c] / union[c] for c in range(21) if union[c]]
+            result[name] = [sum(ious) / len(ious), matrix.trace() / matrix.sum()]
+        else:
+            result[name] = [float(np.mean(column)) for column in zip(*scores, strict=True)]
+    return result
+
+
+@pytest.mark.parametrize("protocol", ["torchvision", "zoo"])
+def test_scores_equal_the_literal_protocol(tmp_path: Path, coco: Path, protocol: str) -> None:
+    models = two_models(tmp_path)
+    report = validate(*models, open_dataset(coco), protocol=protocol).report
+    expected = literal(protocol, models, coco)
+    assert report["images"] == {"torchvision": 5, "zoo": 3}[protocol]
+    for name in ("fp32", "int8"):
+        assert [report[name]["miou"], report[name]["pixel_accuracy"]] == pytest.approx(expected[name], rel=1e-13)
+    assert report["delta"]["label_agreement"] == pytest.approx(expected["label_agreement"][0], rel=1e-15)
+    assert report["delta"]["miou"] == pytest.approx(expected["int8"][0] - expected["fp32"][0], abs=1e-15)
+    relative = 100 * (expected["int8"][0] / expected["fp32"][0] - 1)
+    assert report["delta"]["miou_relative_percent"] == pytest.approx(relative)
+    assert (report["fp32"]["per_class_iou"] is None) == (protocol == "zoo")
+
+
+def test_report_is_json_with_the_promised_names(tmp_path: Path, coco: Path) -> None:
+    report = json.loads(json.dumps(validate(*two_models(tmp_path), open_dataset(coco)).report, allow_nan=False))
+    model = {"miou", "pixel_accuracy", "per_class_iou", "latency_ms", "size_bytes"}
+    assert set(report) >= {"protocol", "images", "fp32", "int8", "delta", "machine", "digests"}
+    assert set(report["fp32"]) >= model
+    assert set(report["int8"]) >= model
+    assert set(report["fp32"]["latency_ms"]) == {"p50", "p90", "p99", "mean"}
+    assert set(report["delta"]) >= {
+        "miou",
+        "miou_relative_percent",
+        "miou_ci95",
+        "pixel_accuracy",
+        "label_agreement",
+        "speedup",
+        "speedup_ci95",
+        "size_ratio",
+    }
+    assert report["digests"]["fp32"] == digest_file(tmp_path / "a.onnx")
+    low, high = report["delta"]["miou_ci95"]
+    assert low <= report["delta"]["miou"] <= high
+
+
+def test_a_model_against_itself_is_the_control(tmp_path: Path, coco: Path) -> None:
+    model, _ = two_models(tmp_path)
+    result = validate(model, model, open_dataset(coco))
+    delta = result.report["delta"]
+    assert (delta["miou"], delta["miou_ci95"], delta["label_agreement"], delta["size_ratio"]) == (0, [0, 0], 1, 1)
+    assert "A/A control: both models are the same file" in result.report["notes"]
+    assert result.report["gallery"] == []
+
+
+def names_of(result: Validation) -> int:
+    return int(result.report["images"])
+
+
+def test_calibration_images_are_left_out_by_name_and_bytes(tmp_path: Path, coco: Path) -> None:
+    one, two = coco / "000000000001.jpg", coco / "000000000002.jpg"
+    recorded = {"000000000001.jpg": digest_file(one), "elsewhere/000000000002.jpg": digest_file(two)}
+    recorded["000000000003.jpg"] = "sha256:another image of that name"
+    models = two_models(tmp_path, recorded)
+    dataset = open_dataset(coco)
+    report = validate(*models, dataset).report
+    assert (report["images"], report["dataset"]["excluded_calibration_images"]) == (3, 2)
+    assert any("left out" in note for note in report["notes"])
+    assert names_of(validate(*models, dataset, limit=2)) == 2
+    everything = validate(*models, dataset, include_calibration_images=True)
+    assert names_of(everything) == 5
+    assert any("also used to calibrate" in note for note in everything.report["notes"])
+    with pytest.raises(UsageError, match=r"000000000001\.jpg"):
+        validate(*models, dataset, images=dataset.samples[:2])
+    assert names_of(validate(*models, dataset, images=dataset.samples[2:4])) == 2
+
+
+def test_nothing_left_to_score_is_an_error(tmp_path: Path, coco: Path) -> None:
+    dataset = open_dataset(coco)
+    recorded = {s.name: digest_file(s.path) for s in dataset.samples}
+    with pytest.raises(UsageError, match="no image is left"):
+        validate(*two_models(tmp_path, recorded), dataset)
+
+
+def test_the_gate_tests_the_point_estimate(tmp_path: Path, coco: Path) -> None:
+    models = two_models(tmp_path)
+    dataset = open_dataset(coco)
+    drop = -validate(*models, dataset).report["delta"]["miou_relative_percent"]
+    assert validate(*models, dataset, max_drop=max(0.0, drop) + 0.01).passed
+    assert validate(*models[::-1], dataset, max_drop=max(0.0, -drop) + 0.01).passed
+    worse = models if drop > 0 else models[::-1]
+    assert not validate(*worse, dataset, max_drop=abs(drop) / 2).passed
+
+
+def test_an_interrupted_run_continues_to_the_same_scores(
+    tmp_path: Path, coco: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, dataset = two_models(tmp_path), open_dataset(coco)
+    whole = validate(*models, dataset).report
+    monkeypatch.setitem(Journal.__init__.__kwdefaults__, "interval_s", 0.0)
+    notes: list[str] = []
+
+    class Interrupting:
+        def __init__(self, after: int) -> None:
+            self.after = after
+
+        def track(self, items, *, total, label, done=0):  # type: ignore[no-untyped-def]
+            for index, item in enumerate(items):
+                if index == self.after:
+                    raise KeyboardInterrupt
+                yield item
+
+        def note(self, message: str) -> None:
+            notes.append(message)
+
+    journal = tmp_path / "journal"
+    with pytest.raises(KeyboardInterrupt):
+        validate(*models, dataset, journal=journal, progress=Interrupting(3))
+    assert journal.exists()
+    resumed = validate(*models, dataset, journal=journal, progress=Interrupting(99)).report
+    assert any("continuing after 3 finished images" in note for note in notes)
+    assert not journal.exists()
+    for name in ("fp32", "int8"):
+        for score in ("miou", "pixel_accuracy", "per_class_iou"):
+            assert resumed[name][score] == whole[name][score]
+    assert resumed["delta"]["miou_ci95"] == whole["delta"]["miou_ci95"]
+    assert resumed["confusion"] == whole["confusion"]
+
+
+def test_models_that_do_not_fit_are_refused(tmp_path: Path, coco: Path) -> None:
+    dataset = open_dataset(coco)
+    good, _ = two_models(tmp_path)
+    few = save(pixel_classifier(classes=5), tmp_path / "few.onnx")
+    with pytest.raises(ModelError, match=r"shape \(5,"):
+        validate(good, few, dataset)
+    renamed = pixel_classifier()
+    renamed.graph.output[0].name = renamed.graph.node[0].output[0] = "logits"
+    with pytest.raises(ModelError, match="outputs logits, not 'out'"):
+        validate(good, save(renamed, tmp_path / "renamed.onnx"), dataset)
+    nan = pixel_classifier()
+    nan.graph.initializer[1].raw_data = np.full(21, np.nan, np.float32).tobytes()
+    with pytest.raises(ModelError, match="not finite"):
+        validate(good, save(nan, tmp_path / "nan.onnx"), dataset)
+    with pytest.raises(UsageError, match="choose one of: torchvision, zoo"):
+        validate(good, good, dataset, protocol="imagenet")

@@ -1,0 +1,186 @@
+"""Written models: every legal form runs, is recorded, and computes what int8 arithmetic says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from toys import photograph, residual_network, save
+
+from fcn_onnx.artifact import digest_file
+from fcn_onnx.card import ModelCard
+from fcn_onnx.cpu import Cpu
+from fcn_onnx.data.preprocess import Preprocessing, Resize
+from fcn_onnx.errors import QuantizationError, TableError, UsageError
+from fcn_onnx.graph import read_facts
+from fcn_onnx.pipeline import calibrate_data, quantize
+from fcn_onnx.quantization import make_plan, write_int8
+from fcn_onnx.ranges import Range, RangeTable
+
+CPU = Cpu("test", 2, frozenset({"avx512_vnni"}))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(8):
+        photograph(64 + index, 48 + 2 * index, index).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "fcn-toy-12.onnx", 12)
+
+
+def write_model(path: Path, opset: int) -> Path:
+    proto = residual_network(opset=opset)
+    ModelCard(arch="toy", preprocessing=Preprocessing(Resize(size=(64, 64))).to_json()).write_to(proto)
+    return save(proto, path)
+
+
+def run(path: Path, batch: np.ndarray) -> np.ndarray:
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["out"], {"input": batch})[0])
+
+
+@pytest.mark.parametrize("opset", [11, 12, 13, 17])
+@pytest.mark.parametrize("quant_format", ["qoperator", "qdq"])
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_every_form_is_written_and_runs_or_is_refused_up_front(
+    tmp_path: Path, data: Path, opset: int, quant_format: str, per_channel: bool
+) -> None:
+    model = write_model(tmp_path / f"fcn-toy-{opset}.onnx", opset)
+    output = tmp_path / "int8.onnx"
+    options = {"quant_format": quant_format, "per_channel": per_channel, "output": output}
+    if quant_format == "qdq" and per_channel and opset < 13:
+        with pytest.raises(UsageError, match="per-channel"):
+            quantize(model, data, **options)
+        assert not output.exists()
+        return
+    result = quantize(model, data, target="vnni", **options)
+    written = onnx.load(output)
+    onnx.checker.check_model(written, full_check=True)
+    opsets = {entry.domain: entry.version for entry in written.opset_import}
+    assert opsets.pop("") == opset
+    assert opsets in ({}, {"com.microsoft": 1})
+    assert (result.facts.quant_format, result.facts.per_channel) == (quant_format, per_channel)
+    floats = [conv.name for conv in result.facts.convs if not conv.int8]
+    assert [name.rstrip("_quant").split("/")[-1] for name in floats] == ["logits"]
+    batch = Preprocessing(Resize(size=(64, 64)))(photograph(64, 64, 99))
+    expected, actual = run(model, batch), run(output, batch)
+    noise = ((actual - expected) ** 2).mean() / (expected**2).mean()
+    assert noise < (2e-3 if per_channel else 2e-2)
+    assert (expected.argmax(1) == actual.argmax(1)).mean() > (0.95 if per_channel else 0.85)
+
+
+def test_weights_are_the_nearest_int8_per_channel(tmp_path: Path, data: Path, model: Path) -> None:
+    quantize(model, data, target="vnni", output=tmp_path / "int8.onnx")
+    before = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(model).graph.initializer}
+    after_model = onnx.load(tmp_path / "int8.onnx")
+    after = {t.name: onnx.numpy_helper.to_array(t) for t in after_model.graph.initializer}
+    checked = 0
+    for node in after_model.graph.node:
+        if node.op_type != "QLinearConv":
+            continue
+        weight, scale = after[node.input[3]], after[node.input[4]]
+        original = before[node.input[3].removesuffix("_quantized")]
+        expected = np.abs(original).reshape(len(original), -1).max(1) / 127
+        assert scale == pytest.approx(expected, rel=1e-6)
+        restored = weight * scale.reshape(-1, 1, 1, 1)
+        assert (np.abs(restored - original) <= 0.5001 * scale.reshape(-1, 1, 1, 1)).all()
+        checked += 1
+    assert checked == 3
+
+
+def test_saturating_cpus_get_seven_bit_weights(tmp_path: Path, data: Path, model: Path) -> None:
+    """|w| ≤ 64: a pair of u8·s8 products is at most 2·255·64 = 32640, within int16."""
+    result = quantize(model, data, target="avx2", output=tmp_path / "int8.onnx")
+    assert result.plan.reduce_range
+    weights = [
+        onnx.numpy_helper.to_array(t)
+        for t in onnx.load(tmp_path / "int8.onnx").graph.initializer
+        if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4
+    ]
+    assert len(weights) == 3
+    assert 60 <= max(int(np.abs(w.astype(int)).max()) for w in weights) <= 64
+
+
+def test_the_card_says_where_it_came_from(tmp_path: Path, data: Path, model: Path) -> None:
+    output = tmp_path / "int8.onnx"
+    quantize(model, data, limit=3, seed=5, output=output, target="vnni")
+    card = ModelCard.read_from(onnx.load(output), "int8")
+    assert (card.arch, card.source) == ("toy", digest_file(model))
+    assert card.quantization is not None
+    assert {k: card.quantization[k] for k in ("quant_format", "target", "method", "backend")} == {
+        "quant_format": "qoperator",
+        "target": "vnni",
+        "method": "minmax",
+        "backend": "onnxruntime",
+    }
+    assert len(card.calibration_images) == 3
+    for name, digest in card.calibration_images.items():
+        assert digest == digest_file(data / name)
+
+
+def test_default_limit_is_half_of_a_small_set(tmp_path: Path, data: Path, model: Path) -> None:
+    quantize(model, data, output=tmp_path / "int8.onnx")
+    assert len(ModelCard.read_from(onnx.load(tmp_path / "int8.onnx"), "int8").calibration_images) == 4
+
+
+def test_what_is_up_to_date_is_not_made_again(tmp_path: Path, data: Path, model: Path) -> None:
+    output = tmp_path / "int8.onnx"
+    assert not quantize(model, data, output=output).skipped
+    before = output.stat().st_mtime_ns
+    assert quantize(model, data, output=output).skipped
+    assert output.stat().st_mtime_ns == before
+    assert not quantize(model, data, output=output, force=True).skipped
+    assert not quantize(model, data, output=output, method="mse").skipped
+    photograph(50, 50, 77).save(data / "0.png")  # another image under the same name
+    assert not quantize(model, data, output=output, method="mse", limit=8).skipped
+
+
+def test_a_table_stands_in_for_images(tmp_path: Path, data: Path, model: Path) -> None:
+    table = tmp_path / "ranges.json"
+    calibrate_data(model, data, limit=4, output=table)
+    quantize(model, data, limit=4, output=tmp_path / "direct.onnx")
+    quantize(model, ranges=table, output=tmp_path / "from-table.onnx")
+    nodes = [onnx.load(tmp_path / name).graph.SerializeToString() for name in ("direct.onnx", "from-table.onnx")]
+    assert nodes[0] == nodes[1]
+    card = ModelCard.read_from(onnx.load(tmp_path / "from-table.onnx"), "x")
+    assert len(card.calibration_images) == 4
+
+
+def test_contradictions_are_refused(tmp_path: Path, data: Path, model: Path) -> None:
+    with pytest.raises(UsageError, match="--data"):
+        quantize(model)
+    table = tmp_path / "ranges.json"
+    calibrate_data(model, data, limit=2, output=table)
+    with pytest.raises(UsageError, match="--ranges"):
+        quantize(model, data, ranges=table)
+    other = save(residual_network(seed=9), tmp_path / "other.onnx")
+    with pytest.raises(TableError, match="was made for"):
+        quantize(other, ranges=table)
+    names = tmp_path / "names.txt"
+    names.write_text("0.png\n")
+    with pytest.raises(UsageError, match="--limit"):
+        quantize(model, data, images=names, limit=2)
+
+
+def test_a_missing_range_is_our_error_and_leaves_nothing(tmp_path: Path, model: Path) -> None:
+    proto = onnx.load(model)
+    table = RangeTable({"input": Range(-1, 1)}, "minmax", digest_file(model), {}, {})
+    output = tmp_path / "int8.onnx"
+    with pytest.raises(QuantizationError, match="onnxruntime cannot quantize"):
+        write_int8(model, table, make_plan(proto, CPU), output, backend="onnxruntime", job="j", calibration_images={})
+    assert not output.exists()
+
+
+def test_facts_of_the_written_file(tmp_path: Path, data: Path, model: Path) -> None:
+    quantize(model, data, output=tmp_path / "int8.onnx")
+    facts, before = read_facts(onnx.load(tmp_path / "int8.onnx")), read_facts(onnx.load(model))
+    assert (facts.macs, facts.parameters) == (before.macs, before.parameters)

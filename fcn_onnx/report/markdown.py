@@ -46,6 +46,6 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _escape(text: str) -> str:
     """File names are not to be trusted: no markup, no new rows, no HTML."""
-    for sign in "\\|*_<>[]":
+    for sign in "\\|*_[]`":
         text = text.replace(sign, "\\" + sign)
-    return text.replace("\n", " ").replace("\r", " ")
+    return text.replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ").replace("\r", " ")

@@ -1,0 +1,217 @@
+"""The command line as a user meets it: names, exit codes, clean stdout, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from toys import photograph, pixel_classifier, residual_network, save, write_coco
+
+from fcn_onnx.artifact import digest_file
+from fcn_onnx.cli import main
+from fcn_onnx.data.preprocess import Preprocessing, Resize
+
+COMMANDS = ("export", "calibrate", "quantize", "validate", "benchmark", "predict", "inspect", "run", "demo", "doctor")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder: a toy fp32 model, and a COCO data set in `coco`."""
+    monkeypatch.chdir(tmp_path)
+    save(residual_network(), tmp_path / "fcn-toy-12.onnx")
+    write_coco(tmp_path / "coco")
+    return tmp_path
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+def succeed(*arguments: str) -> Result:
+    result = call(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_every_command_has_an_example() -> None:
+    assert re.findall(r"^  (\w+)  ", succeed("--help").stdout, re.M) == list(COMMANDS)
+    for command in COMMANDS:
+        assert f"Example: fcn-onnx {command}" in succeed(command, "--help").stdout
+
+
+def test_help_needs_neither_torch_nor_a_quantizer() -> None:
+    code = (
+        "import sys; from fcn_onnx.cli import main; main(['quantize', '--help'], standalone_mode=False); "
+        "sys.exit(bool({'torch', 'torchvision', 'neural_compressor'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_quantize_and_validate_follow_one_another_with_nothing_else_typed(folder: Path) -> None:
+    quantized = succeed("quantize", "--data", "coco/val2017", "--limit", "2")
+    assert "wrote fcn-toy-12-int8.onnx" in quantized.stdout
+    validated = succeed("validate", "--data", "coco/val2017")
+    assert "2 calibration images left out" in validated.stdout
+    assert "mIoU" in validated.stdout
+    assert sorted(p.name for p in (folder / "report").iterdir()) == ["report.html", "report.json", "report.md"]
+    report = json.loads((folder / "report" / "report.json").read_text())
+    assert report["images"] == 3
+    again = succeed("quantize", "--data", "coco/val2017", "--limit", "2")
+    assert "up to date" in again.stdout
+
+
+def test_json_on_stdout_is_clean(folder: Path) -> None:
+    quantized = json.loads(succeed("quantize", "--data", "coco/val2017", "--json", "-").stdout)
+    assert quantized["plan"]["quant_format"] == "qoperator"
+    validated = json.loads(succeed("validate", "--data", "coco/val2017", "--json", "-").stdout)
+    assert validated["protocol"] == "torchvision"
+    inspected = json.loads(succeed("inspect", "fcn-toy-12-int8.onnx", "--json", "-").stdout)
+    assert inspected["source"] == digest_file(folder / "fcn-toy-12.onnx")
+    calibrated = json.loads(succeed("calibrate", "--data", "coco/val2017", "--json", "-").stdout)
+    assert calibrated["images"] == 2
+    timed = json.loads(succeed("benchmark", "fcn-toy-12.onnx", "--size", "64x64", "--runs", "3", "--json", "-").stdout)
+    assert timed["models"][0]["speedup"] == 1
+    succeed("validate", "--data", "coco/val2017", "--json", "out.json")
+    assert json.loads(Path("out.json").read_text())["delta"]["label_agreement"] > 0.5
+
+
+def test_gate_sets_the_exit_code_and_the_report_is_there_all_the_same(folder: Path) -> None:
+    save(pixel_classifier(0), folder / "fcn-a-12.onnx")
+    save(pixel_classifier(7), folder / "other.onnx")
+    pair = ("--fp32", "fcn-a-12.onnx", "--int8", "other.onnx", "--data", "coco/val2017")
+    scores = json.loads(succeed("validate", *pair, "--json", "-").stdout)
+    drop = -scores["delta"]["miou_relative_percent"]
+    if drop < 0:
+        pair = ("--fp32", "other.onnx", "--int8", "fcn-a-12.onnx", "--data", "coco/val2017")
+    failed = call("validate", *pair, "--max-drop", "0", "--report", "gate")
+    assert failed.exit_code == 1
+    assert "FAILED" in failed.stdout
+    assert (folder / "gate" / "report.html").exists()
+    assert succeed("validate", *pair, "--max-drop", "100").exit_code == 0
+
+
+def test_predict_writes_labels_overlay_and_confidence(folder: Path) -> None:
+    save(pixel_classifier(), folder / "p.onnx")
+    image = photograph(70, 50, 3)
+    image.save(folder / "street.png")
+    shown = succeed("predict", "p.onnx", "street.png", "--output", "out").stdout
+    assert "street.png:" in shown
+    session_input = Preprocessing(Resize())(image)
+    weight, bias = (onnx.numpy_helper.to_array(t) for t in pixel_classifier().graph.initializer)
+    logits = np.einsum("oi,ihw->ohw", weight[:, :, 0, 0], session_input[0]) + bias[:, None, None]
+    with Image.open("out/street-labels.png") as labels:
+        assert (np.asarray(labels) == logits.argmax(0)).mean() > 0.999
+    odds = np.exp(logits - logits.max(0))
+    expected = (odds / odds.sum(0)).max(0) * 255
+    with Image.open("out/street-confidence.png") as confidence:
+        assert np.abs(np.asarray(confidence) - expected).max() < 1
+    with Image.open("out/street-overlay.jpg") as blended:
+        assert blended.size == image.size
+
+
+def test_inspect_shows_form_and_cost(folder: Path) -> None:
+    succeed("quantize", "--data", "coco/val2017")
+    shown = succeed("inspect", "fcn-toy-12-int8.onnx", "--size", "64x96").stdout
+    assert "qoperator, per channel" in shown
+    assert "GMAC at 64×96" in shown
+    assert "calibrated    minmax on 2 images" in shown
+
+
+def test_run_makes_everything_and_then_nothing(folder: Path) -> None:
+    recipe = folder / "r.yaml"
+    recipe.write_text(
+        "export: {arch: tiny}\nquantize: {data: scenes/val2017, limit: 2}\n"
+        "validate: {data: scenes/val2017, limit: 2}\noutput: out\nscenes: {folder: scenes, images: 6}\n"
+    )
+    result = succeed("run", "r.yaml", "--set", "validate.protocol=zoo")
+    assert "protocol zoo, 2 images" in result.stdout
+    made = (folder / "out" / "fcn-tiny-12-int8.onnx").stat().st_mtime_ns
+    succeed("run", "r.yaml")
+    assert (folder / "out" / "fcn-tiny-12-int8.onnx").stat().st_mtime_ns == made
+
+
+def test_doctor_finds_the_core(folder: Path) -> None:
+    shown = succeed("doctor").stdout
+    assert re.search(r"onnxruntime +\S+ +everything +ok", shown)
+    assert "int8 " in shown
+
+
+def _bad_image(folder: Path) -> None:
+    (folder / "coco" / "val2017" / "000000000003.jpg").write_bytes(b"junk")
+
+
+def _cmyk(folder: Path) -> None:
+    photograph(50, 50, 1).convert("CMYK").save(folder / "coco" / "val2017" / "000000000003.jpg")
+
+
+WRONG: dict[str, tuple[Any, list[str], str]] = {
+    "no data folder": (None, ["quantize", "--data", "nowhere"], "nowhere does not exist"),
+    "empty folder": (lambda f: (f / "e").mkdir(), ["quantize", "--data", "e"], "no image in e"),
+    "corrupt image": (_bad_image, ["quantize", "--data", "coco/val2017", "--limit", "5"], "000000000003.jpg"),
+    "cmyk image": (_cmyk, ["validate", "--int8", "fcn-toy-12.onnx", "--data", "coco/val2017"], "mode CMYK"),
+    "no model": (lambda f: (f / "fcn-toy-12.onnx").unlink(), ["quantize", "--data", "coco/val2017"], "fcn-onnx export"),
+    "two models": (
+        lambda f: save(pixel_classifier(), f / "fcn-b-12.onnx"),
+        ["quantize", "--data", "coco/val2017"],
+        "fcn-b-12.onnx, fcn-toy-12.onnx",
+    ),
+    "truncated model": (
+        lambda f: (f / "fcn-toy-12.onnx").write_bytes((f / "fcn-toy-12.onnx").read_bytes()[:500]),
+        ["quantize", "--data", "coco/val2017"],
+        "fcn-toy-12.onnx",
+    ),
+    "int8 as fp32": (
+        lambda f: succeed("quantize", "--data", "coco/val2017"),
+        ["validate", "--fp32", "fcn-toy-12-int8.onnx", "--int8", "fcn-toy-12.onnx", "--data", "coco/val2017"],
+        "is quantized",
+    ),
+    "unlabelled": (
+        lambda f: photograph(9, 9, 0).save(f / "plain.png"),
+        ["validate", "--int8", "fcn-toy-12.onnx", "--data", "."],
+        "--annotations",
+    ),
+    "unwritable report": (
+        lambda f: (f / "report").write_text(""),
+        ["validate", "--int8", "fcn-toy-12.onnx", "--data", "coco/val2017"],
+        "report",
+    ),
+    "unwritable output": (None, ["quantize", "--data", "coco/val2017", "--output", "no/such/x.onnx"], "does not exist"),
+    "bad annotations": (
+        lambda f: (f / "coco" / "annotations" / "instances_val2017.json").write_text("{"),
+        ["quantize", "--data", "coco/val2017"],
+        "is not JSON",
+    ),
+    "unknown opset": (None, ["export", "--arch", "tiny", "--opset", "7"], "--opset 11 to"),
+    "unknown architecture": (None, ["export", "--arch", "unet"], "'unet'"),
+    "bad size": (None, ["export", "--arch", "tiny", "--size", "big"], "height x width"),
+    "no image to predict": (None, ["predict", "fcn-toy-12.onnx", "gone.jpg"], "gone.jpg"),
+    "recipe": (None, ["run", "gone.yaml"], "gone.yaml"),
+    "illegal form": (
+        None,
+        ["quantize", "--data", "coco/val2017", "--format", "qdq", "--per-channel"],
+        "--format qoperator",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_message_exit_2_and_nothing_written(folder: Path, case: str) -> None:
+    prepare, arguments, words = WRONG[case]
+    if prepare:
+        prepare(folder)
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    result = call(*arguments)
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == before

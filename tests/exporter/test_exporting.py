@@ -1,0 +1,173 @@
+"""Exported files: the opset asked for, torch's numbers, a clean graph, a card, and nothing half-written."""
+
+from __future__ import annotations
+
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from onnx import numpy_helper
+
+from fcn_onnx.card import ModelCard
+from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.errors import OutputError, ParityError, UsageError, WeightsError
+from fcn_onnx.exporter import export, parity, supported_opsets
+from fcn_onnx.models import build_network
+
+OPSETS = sorted({11, 12, 13, 17, 18, supported_opsets()[-1]})
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+def test_every_opset_is_what_was_asked_for_and_computes_what_torch_does(tmp_path: Path, opset: int) -> None:
+    path = tmp_path / "m.onnx"
+    result = export("tiny", opset=opset, output=path)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.domain: entry.version for entry in model.opset_import} == {"": opset}
+    counts = Counter(node.op_type for node in model.graph.node)
+    assert not {"BatchNormalization", "Identity", "Dropout", "Constant"} & set(counts)
+    assert counts["Resize"] == 2
+    network, _ = build_network("tiny", "DEFAULT")
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == ["input"]
+    assert [o.name for o in session.get_outputs()] == ["out", "aux"]
+    for shape in [(1, 3, 64, 64), (3, 3, 71, 45), (2, 3, 33, 130)]:
+        batch = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            expected = network(batch)
+        for name, actual in zip(("out", "aux"), session.run(None, {"input": batch.numpy()}), strict=True):
+            assert actual.shape == (shape[0], 21, *shape[2:])
+            np.testing.assert_allclose(actual, expected[name].numpy(), rtol=1e-3, atol=2e-4)
+    assert result.parity is not None
+    assert result.parity.max_abs_difference < 2e-4
+
+
+def test_the_card_and_the_declared_shapes(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    export("tiny", opset=12, output=path)
+    model = onnx.load(path)
+    card = ModelCard.read_from(model, "m")
+    assert (card.arch, card.opset, card.classes) == ("tiny", 12, VOC_CLASSES)
+    assert card.weights is not None
+    assert (card.weights["source"], card.weights["random"]) == ("fcn-onnx tiny", False)
+    assert card.preprocessing is not None
+    assert card.preprocessing["resize"] == "short-side 520"
+    assert {"torch", "onnx", "fcn-onnx"} <= set(card.versions)
+    shapes = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.output}
+    assert shapes == {name: ["batch", 21, "height", "width"] for name in ("out", "aux")}
+
+
+def test_without_aux_and_with_a_fixed_size(tmp_path: Path) -> None:
+    result = export("tiny", opset=12, aux=False, size=(64, 96), output=tmp_path / "m.onnx")
+    session = ort.InferenceSession(str(result.path), providers=["CPUExecutionProvider"])
+    assert [o.name for o in session.get_outputs()] == ["out"]
+    assert session.get_inputs()[0].shape[1:] == [3, 64, 96]
+    assert session.run(None, {"input": np.zeros((2, 3, 64, 96), np.float32)})[0].shape == (2, 21, 64, 96)
+
+
+def test_random_weights_are_seeded_and_said(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
+    for path in paths:
+        torch.manual_seed(hash(path.name) % 1000)  # the caller's seed does not matter
+        export("tiny", opset=12, weights="none", output=path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    card = ModelCard.read_from(onnx.load(paths[0]), "a")
+    assert card.weights is not None
+    assert card.weights["random"] is True
+
+
+def test_what_is_up_to_date_is_not_made_again(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    assert not export("tiny", opset=12, output=path).skipped
+    before = path.stat().st_mtime_ns
+    assert export("tiny", opset=12, output=path).skipped
+    assert path.stat().st_mtime_ns == before
+    assert not export("tiny", opset=12, output=path, aux=False).skipped
+    path.write_bytes(b"junk")
+    assert not export("tiny", opset=12, output=path).skipped
+
+
+def test_default_name_is_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert export("tiny", opset=13).path == Path("fcn-tiny-13.onnx")
+    assert [p.name for p in tmp_path.iterdir()] == ["fcn-tiny-13.onnx"]
+
+
+def test_test_data_is_the_zoos_layout(tmp_path: Path) -> None:
+    result = export("tiny", opset=12, output=tmp_path / "fcn-tiny-12.onnx", test_data=True)
+    folder = tmp_path / "fcn-tiny-12" / "test_data_set_0"
+    assert sorted(p.name for p in folder.iterdir()) == ["input_0.pb", "output_0.pb", "output_1.pb"]
+    tensors = {p.stem: onnx.load_tensor(p) for p in folder.iterdir()}
+    assert [tensors[k].name for k in ("input_0", "output_0", "output_1")] == ["input", "out", "aux"]
+    session = ort.InferenceSession(str(result.path), providers=["CPUExecutionProvider"])
+    outputs = session.run(None, {"input": numpy_helper.to_array(tensors["input_0"])})
+    np.testing.assert_array_equal(outputs[1], numpy_helper.to_array(tensors["output_1"]))
+    assert result.test_data == tmp_path / "fcn-tiny-12.tar.gz"
+    with tarfile.open(result.test_data) as tar:
+        names = tar.getnames()
+    assert names == [
+        "fcn-tiny-12/fcn-tiny-12.onnx",
+        *(f"fcn-tiny-12/test_data_set_0/{n}.pb" for n in ("input_0", "output_0", "output_1")),
+    ]
+    before = result.test_data.read_bytes()
+    export("tiny", opset=12, output=tmp_path / "fcn-tiny-12.onnx", test_data=True)
+    assert result.test_data.read_bytes() == before
+
+
+@pytest.mark.parametrize("opset", [9, 10, 99])
+def test_opsets_out_of_range_are_refused(tmp_path: Path, opset: int) -> None:
+    with pytest.raises(UsageError, match="--opset 11 to"):
+        export("tiny", opset=opset, output=tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_architectures_and_places_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="resnet50, resnet101, tiny"):
+        export("unet")
+    with pytest.raises(OutputError):
+        export("tiny", output=tmp_path / "missing" / "m.onnx")
+
+
+def test_a_difference_from_torch_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    export("tiny", opset=12, output=path)
+    model = onnx.load(path)
+    bias = next(t for t in model.graph.initializer if t.name.endswith("classifier.4.bias"))
+    changed = numpy_helper.to_array(bias).copy()
+    changed[3] += 0.05
+    bias.CopyFrom(numpy_helper.from_array(changed, bias.name))
+    network, _ = build_network("tiny", "DEFAULT")
+    with pytest.raises(ParityError, match="differs from torch by up to"):
+        parity.check_parity(network, model, outputs=("out", "aux"), size=None)
+
+
+def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parity, "ATOL", -1.0)
+    with pytest.raises(ParityError):
+        export("tiny", opset=12, output=tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_torchvisions_network_at_the_lowest_opset(tmp_path: Path) -> None:
+    """The real architecture once, with random weights: parameters as torchvision counts them."""
+    result = export("resnet50", opset=11, weights="none", output=tmp_path / "m.onnx")
+    network, _ = build_network("resnet50", "none")
+    assert sum(p.numel() for p in network.parameters()) == 35_322_218
+    assert result.parity is not None
+
+
+def test_offline_default_weights_say_which_file_to_bring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", _no_network)
+    with pytest.raises(WeightsError) as caught:
+        export("resnet50", output=tmp_path / "m.onnx")
+    assert "--weights fcn_resnet50_coco-" in str(caught.value)
+
+
+def _no_network(*_: object, **__: object) -> None:
+    raise OSError("no route to host")

@@ -1,0 +1,135 @@
+"""Reports hold the numbers of their source, and nothing that a hostile file name brings along."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toys import pixel_classifier, save, write_coco
+
+from fcn_onnx.data.discover import open_dataset
+from fcn_onnx.errors import OutputError
+from fcn_onnx.evaluation import validate
+from fcn_onnx.report import per_class_rows, summary_rows, to_html, to_markdown, verdict, write_report
+
+VOID_TAGS = {"meta", "img", "br", "hr", "link", "input"}
+HOSTILE = '<script>alert("x")</script>|*`'
+
+
+@pytest.fixture(scope="module", params=["torchvision", "zoo"])
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("report")
+    models = [save(pixel_classifier(0, shift=s), folder / f"{s}.onnx") for s in (0.0, 0.05)]
+    dataset = open_dataset(write_coco(folder / "coco"))
+    result = validate(*models, dataset, protocol=request.param, command="fcn-onnx validate --data 'a b'")
+    return json.loads(json.dumps(result.report))
+
+
+class Page(HTMLParser):
+    """Collects text and links, and insists that tags balance."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.sources: list[str] = []
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag != "script"
+        self.sources += [str(v) for k, v in attrs if k in ("src", "href", "srcset")]
+        if tag not in VOID_TAGS:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag != "script"
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_both_pages_show_every_number_of_the_tables(report: dict[str, Any]) -> None:
+    page, markdown = Page(to_html(report)), to_markdown(report)
+    for row in [*summary_rows(report), *per_class_rows(report)]:
+        for cell in filter(None, row):
+            assert cell in page.text
+            assert cell in markdown
+    assert verdict(report) in "".join(page.text)
+    assert report["digests"]["int8"] in markdown
+    assert report["command"] in "".join(page.text)
+
+
+def test_rows_show_what_the_json_says(report: dict[str, Any]) -> None:
+    rows = {row[0]: row for row in summary_rows(report)}
+    assert rows["mIoU"][1] == f"{100 * report['fp32']['miou']:.2f} %"
+    assert rows["mIoU"][3].startswith(f"{100 * report['delta']['miou']:+.2f} (")
+    assert rows["latency p90"][2] == f"{report['int8']['latency_ms']['p90']:.1f} ms"
+    assert bool(per_class_rows(report)) == (report["protocol"] == "torchvision")
+
+
+def test_the_page_is_self_contained(report: dict[str, Any]) -> None:
+    html = to_html(report)
+    page = Page(html)
+    assert page.sources
+    assert all(source.startswith("data:image/") for source in page.sources)
+    assert not re.search(r"url\(|@import|https?://", html)
+    assert "default-src 'none'" in html
+
+
+def test_hostile_names_stay_text(report: dict[str, Any]) -> None:
+    hostile = json.loads(json.dumps(report))
+    for entry in [*hostile["worst_images"], *hostile["gallery"]]:
+        entry["name"] = HOSTILE
+    hostile["dataset"]["description"] = hostile["command"] = hostile["fp32"]["path"] = HOSTILE
+    hostile["notes"] = [HOSTILE]
+    page = Page(to_html(hostile))
+    assert HOSTILE in page.text
+    assert "<script" not in to_markdown(hostile).split("Repeat it with")[0]
+
+
+def test_missing_values_are_left_out_gracefully(report: dict[str, Any]) -> None:
+    bare = json.loads(json.dumps(report))
+    bare["delta"]["miou_relative_percent"] = None
+    bare.update(command=None, gallery=[], worst_images=[], confusion=None)
+    for name in ("fp32", "int8"):
+        bare[name]["per_class_iou"] = None
+    assert "No verdict" in "".join(Page(to_html(bare)).text)
+    assert "No verdict" in to_markdown(bare)
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [
+        ((-0.02, -0.01), "Int8 loses accuracy"),
+        ((-0.01, 0.02), "No loss that these images can show"),
+        ((0.01, 0.02), "Int8 scores higher"),
+    ],
+)
+def test_the_verdict_says_what_the_interval_says(report: dict[str, Any], interval: tuple, words: str) -> None:
+    changed = json.loads(json.dumps(report))
+    changed["delta"]["miou_ci95"] = list(interval)
+    assert verdict(changed).startswith(words)
+    changed["gate"] = {"max_drop_percent": 1.0, "drop_percent": 2.0, "passed": False}
+    assert verdict(changed).startswith("FAILED (1 % relative allowed)")
+
+
+def test_files_are_written_together_and_the_json_round_trips(tmp_path: Path, report: dict[str, Any]) -> None:
+    paths = write_report(report, tmp_path / "report")
+    assert [p.name for p in paths] == ["report.json", "report.md", "report.html"]
+    assert json.loads(paths[0].read_text()) == report
+    broken = json.loads(json.dumps(report))
+    broken["fp32"]["miou"] = float("nan")
+    with pytest.raises(ValueError, match="JSON"):
+        write_report(broken, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        write_report(report, tmp_path / "file")

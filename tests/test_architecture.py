@@ -1,0 +1,61 @@
+"""The package's shape: what it exports, how errors leave it, and that imports run one way."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fcn_onnx
+from fcn_onnx import errors
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def test_stages_are_functions_of_the_package() -> None:
+    assert fcn_onnx.__all__ == [
+        "benchmark",
+        "calibrate",
+        "export",
+        "inspect",
+        "predict",
+        "quantize",
+        "run",
+        "validate",
+    ]
+    for name in fcn_onnx.__all__:
+        assert callable(getattr(fcn_onnx, name))
+    with pytest.raises(AttributeError):
+        _ = fcn_onnx.train
+
+
+def test_import_is_cheap() -> None:
+    code = "import sys, fcn_onnx; print(*{'torch', 'onnx', 'onnxruntime', 'numpy', 'click'} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.split() == []
+
+
+def test_quantize_and_validate_import_no_torch() -> None:
+    code = "import sys, fcn_onnx.pipeline, fcn_onnx.cli; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _tree(kind: type) -> list[type]:
+    return [kind, *(inner for sub in kind.__subclasses__() for inner in _tree(sub))]
+
+
+@pytest.mark.parametrize("kind", _tree(errors.FcnOnnxError))
+def test_every_error_is_in_the_drawing_and_crosses_processes(kind: type[errors.FcnOnnxError]) -> None:
+    assert kind.__name__ in (errors.__doc__ or "")
+    error = pickle.loads(pickle.dumps(kind("found", fix="do this")))  # noqa: S301  # our own bytes
+    assert (type(error), error.what, error.fix, error.exit_code) == (kind, "found", "do this", kind.exit_code)
+    assert kind.exit_code == (1 if issubclass(kind, errors.WorkError) or kind is errors.FcnOnnxError else 2)
+
+
+def test_import_layers_hold() -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

@@ -13,7 +13,7 @@ INT8     = fcn-$(ARCH)-$(OPSET)-int8.onnx
 BIN      = .venv/bin
 PYTEST   = -m pytest -n 2
 
-.PHONY: all demo test check suite suite-newest validate clean
+.PHONY: all demo test check suite suite-newest validate tiny-weights clean
 all: .venv/ready
 
 # pip's resolver is given the constraints, so a bare machine gets the versions that are known to work together.
@@ -59,6 +59,9 @@ $(DATA):
 	@echo "or name your copy: make validate DATA=/data/coco/val2017" >&2
 	@echo "Without data, 'make demo' runs the same on synthetic scenes." >&2
 	@exit 2
+
+tiny-weights: .venv/ready
+	$(BIN)/python tools/train_tiny.py
 
 clean:
 	rm -rf .venv .venv-newest demo report

@@ -62,6 +62,8 @@ class Histogram:
             np.multiply(part, scale, out=a)
             if minimum < 0:
                 np.floor(a, out=a)
+                if exponent > 0:  # scaled down, the smallest negative values become 0; their bin is -1
+                    np.minimum(a, -1, out=a, where=part < 0)
             np.copyto(b, a, casting="unsafe")  # truncates, which is floor for what is left
             b += SIDE
             counts += np.bincount(b, minlength=2 * SIDE)

@@ -7,6 +7,8 @@ from html import escape
 
 WIDTH = 640
 LABEL = 110
+MARGIN = 40
+"""Right of the last slanted column name."""
 
 
 def class_bars(classes: Sequence[str], fp32: Mapping[str, float | None], int8: Mapping[str, float | None]) -> str:
@@ -83,7 +85,7 @@ def confusion_difference(classes: Sequence[str], fp32: Sequence[Sequence[int]], 
         for row_a, row_b in zip(fp32, int8, strict=True)
     ]
     largest = max(max(abs(v) for v in row) for row in changes) or 1.0
-    cell = (WIDTH - LABEL) / len(classes)
+    cell = (WIDTH - LABEL - MARGIN) / len(classes)
     parts = []
     for r, row in enumerate(changes):
         y = LABEL + r * cell

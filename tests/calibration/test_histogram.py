@@ -77,6 +77,12 @@ def test_zeros_do_not_widen_the_bins_of_what_follows() -> None:
     assert zeros + quarter == Histogram.of(np.array([0, 0, 0.25], np.float32))
 
 
+def test_the_smallest_negative_value_stays_negative_at_any_width() -> None:
+    """2⁻¹⁴⁹ times a power of two below 1 is 0 in float32, and ⌊−0⌋ is not −1."""
+    tiny, large = np.float32(-1.4e-45), np.float32(4096)
+    assert Histogram.of(np.array([tiny])) + Histogram.of(np.array([large])) == Histogram.of(np.array([tiny, large]))
+
+
 @pytest.mark.parametrize("value", [0.0, 1e-42, 3.4e38, -3.4e38])
 def test_extreme_tensors(value: float) -> None:
     histogram = Histogram.of(np.full(5, value, np.float32))

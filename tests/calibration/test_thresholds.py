@@ -73,8 +73,8 @@ def test_onnxruntimes_default_entropy_is_min_max(signed: bool) -> None:
     collector = HistogramCollector("entropy", False, 128, 128, 99.999, "same")
     collector.collect({"t": [values]})
     low, high = (float(x) for x in collector.compute_collection_result()["t"][:2])
-    seen = np.abs(values).max()
-    assert (low, high) == pytest.approx((values.min(), values.max()), abs=0.02 * seen)
+    seen = float(np.abs(values).max())
+    assert (low, high) == pytest.approx((float(values.min()), float(values.max())), abs=0.02 * seen)
 
 
 def quantized_error(values: np.ndarray, low: float, high: float) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,8 @@ def observe(
 ) -> Histograms:
     """A histogram for each observed tensor, over all samples; continues what `journal` holds.
 
-    Memory is that of two images, whatever their number: while one runs, the one before it is counted.
+    Memory is that of one image, whatever their number: its activations are counted, on all threads, before the
+    next one runs. (Counting while the next one runs is no faster, as both want all cores, and holds two images.)
 
     Raises:
         ImageError: an image cannot be read.
@@ -44,7 +45,9 @@ def observe(
     proto = load_model(model)
     inputs = {value.name for value in proto.graph.input}
     inner = [name for name in observed.tensors if name not in inputs]
-    network = Network(with_taps(proto, inner), SessionConfig(threads=threads, arena=False), name=str(model))
+    config = SessionConfig(threads=threads, arena=False)
+    network = Network(with_taps(proto, inner), config, name=str(model))
+    del proto
     state = journal.load()
     histograms = _from_arrays(state.arrays) if state else {}
     done = list(state.done) if state else []
@@ -54,37 +57,40 @@ def observe(
     def load(sample: Sample) -> NDArray[np.float32]:
         return preprocessing(read_rgb(sample.path))
 
-    def settle(count: Future[None] | None, sample: Sample | None) -> None:
-        if count is not None and sample is not None:
-            count.result()
-            done.append(sample.name)
-            journal.save(lambda: _to_arrays(histograms), done)
-
-    counting: Future[None] | None = None
-    counted: Sample | None = None
-    with ThreadPoolExecutor(1, thread_name_prefix="observe") as pool:
-        batches: Iterator[tuple[Sample, NDArray[np.float32]]] = prefetch(load, remaining)
+    with ThreadPoolExecutor(config.thread_count, thread_name_prefix="observe") as pool:
         for sample, batch in progress.track(
-            batches, total=len(samples), label="calibrating", done=len(samples) - len(remaining)
+            prefetch(load, remaining), total=len(samples), label="calibrating", done=len(done)
         ):
             values = network.run(batch, inner) | {name: batch for name in observed.tensors if name in inputs}
-            settle(counting, counted)
-            counting, counted = pool.submit(_count, histograms, values, sample), sample
+            for name, histogram in _count(values, pool, sample).items():
+                histograms[name] = histograms[name] + histogram if name in histograms else histogram
+            done.append(sample.name)
+            journal.save(lambda: _to_arrays(histograms), done)
             del values
-        settle(counting, counted)
     return histograms
 
 
-def _count(histograms: Histograms, values: dict[str, NDArray[np.float32]], sample: Sample) -> None:
-    for name in list(values):
+def _count(values: Mapping[str, NDArray[np.float32]], pool: ThreadPoolExecutor, sample: Sample) -> Histograms:
+    """One image's histograms; the largest tensors are counted first, so that no thread is left with one."""
+
+    def count(name: str) -> Histogram | None:
         try:
-            new = Histogram.of(values.pop(name))
-        except ValueError as error:
+            return Histogram.of(values[name])
+        except ValueError:
+            return None  # the first in graph order is the one to name
+
+    names = sorted(values, key=lambda name: -values[name].size)
+    counted = dict(zip(names, pool.map(count, names), strict=True))
+    found: Histograms = {}
+    for name in values:
+        histogram = counted[name]
+        if histogram is None:
             raise CalibrationError(
                 f"tensor {name} holds NaN or infinity for {sample.name}",
                 fix="the fp32 model is broken, or the image is: check both with `fcn-onnx predict`",
-            ) from error
-        histograms[name] = histograms[name] + new if name in histograms else new
+            )
+        found[name] = histogram
+    return found
 
 
 def _to_arrays(histograms: Mapping[str, Histogram]) -> dict[str, NDArray[np.generic]]:

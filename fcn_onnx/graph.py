@@ -125,7 +125,8 @@ def _per_channel(model: onnx.ModelProto, initializers: Mapping[str, tuple[int, .
 
 def _own_size(model: onnx.ModelProto) -> tuple[int, int] | None:
     shape = _shape(model.graph.input[0]) if model.graph.input else ()
-    height, width = shape[2:] if len(shape) == 4 else ("", "")
+    channels_last = len(shape) == 4 and shape[3] == 3 != shape[1]
+    height, width = (shape[1:3] if channels_last else shape[2:]) if len(shape) == 4 else ("", "")
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
 
@@ -144,7 +145,8 @@ def _shapes(model: onnx.ModelProto, size: tuple[int, int]) -> dict[str, tuple[in
             node.input.append(first)
             node.op_type, node.domain = "Identity", ""
     for value, dimension in zip(copy.graph.input[0].type.tensor_type.shape.dim, (1, 3, *size), strict=False):
-        value.dim_value = dimension
+        if not value.HasField("dim_value"):
+            value.dim_value = dimension
     del copy.graph.value_info[:]
     for output in copy.graph.output:
         output.type.tensor_type.ClearField("shape")

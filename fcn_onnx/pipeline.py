@@ -80,7 +80,9 @@ def calibrate_data(
     dataset = open_dataset(data, annotations=annotations)
     progress.note(dataset.description)
     samples = choose_images(dataset, images=images, limit=limit, seed=seed, progress=progress)
-    return calibrate(model, samples, method=method, output=output, threads=threads, progress=progress)
+    return calibrate(
+        model, samples, method=method, output=output, journal=_journal(output), threads=threads, progress=progress
+    )
 
 
 def quantize(
@@ -160,7 +162,9 @@ def quantize(
     if not force and (existing := up_to_date(output, job, model, plan)):
         return existing
     if ranges is None:
-        table = calibrate(model, samples, method=method, threads=threads, progress=progress).table
+        table = calibrate(
+            model, samples, method=method, journal=_journal(output), threads=threads, progress=progress
+        ).table
     return write_int8(model, table, plan, output, backend=backend, job=job, calibration_images=observed)
 
 
@@ -185,7 +189,6 @@ def validate_and_report(
     require_labels(dataset)
     require_writable(_nearest_folder(report) / "report.json")
     chosen = read_list(images, dataset) if images else None
-    journal = report.parent / f".{report.name}.journal"
     result = validate(
         fp32,
         int8,
@@ -196,7 +199,7 @@ def validate_and_report(
         include_calibration_images=include_calibration_images,
         max_drop=max_drop,
         threads=threads,
-        journal=journal,
+        journal=_journal(report),
         command=command,
         progress=progress,
     )
@@ -293,6 +296,11 @@ def _require_known_names(recipe: Recipe) -> None:
     ):
         if name not in table:
             raise RecipeError(f"{key} is {name!r}", fix=f"choose one of: {', '.join(table)}")
+
+
+def _journal(output: Path) -> Path:
+    """Where the work towards `output` is kept until it is done."""
+    return output.parent / f".{output.name}.journal"
 
 
 def _nearest_folder(path: Path) -> Path:

@@ -89,9 +89,6 @@ def quantize(
     if result.skipped:
         print_line(f"{result.path} is up to date (--force redoes it)")
         return
-    print_line(f"plan: {result.plan}")
-    for reason in result.plan.reasons:
-        print_line(f"  {reason}")
     ratio = result.fp32_size_bytes / result.size_bytes
     share = result.facts.int8_macs_share
     print_line(f"wrote {result.path} ({megabytes(result.size_bytes)}, {ratio:.2f}× smaller)")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from fcn_onnx.artifact import digest_file
 from fcn_onnx.data.sample import VOC_CLASSES, VOID, Sample
 from fcn_onnx.errors import DatasetError
 
@@ -94,6 +95,10 @@ class CocoDataset:
         ignored = f"; {surplus} files in the folder have no annotation entry" if surplus > 0 else ""
         text = f"{root}: {len(samples)} images with COCO annotations from {source}{ignored}"
         return cls(root, samples, text, sizes, annotations, source)
+
+    def fingerprint(self) -> str:
+        """Digest of the annotation file."""
+        return digest_file(self.source)
 
     def classes_in(self, sample: Sample) -> frozenset[int]:
         """VOC labels of the image's annotations, from the file alone."""

@@ -42,6 +42,9 @@ class FolderDataset:
         samples = tuple(Sample(name, name, p) for p in inside for name in [p.relative_to(root).as_posix()])
         return cls(root, samples, f"{root}: {len(samples)} images without labels{why_unlabelled}")
 
+    def fingerprint(self) -> str:
+        self._refuse()
+
     def classes_in(self, sample: Sample) -> frozenset[int]:
         self._refuse()
 

@@ -82,6 +82,10 @@ class Dataset(Protocol):
         """One line for the user: what was found, and where."""
         ...
 
+    def fingerprint(self) -> str:
+        """Digest of what the truth is read from: another digest means other truth."""
+        ...
+
     def classes_in(self, sample: Sample) -> frozenset[int]:
         """Labels 1…20 that the sample's truth holds."""
         ...

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fcn_onnx.artifact import digest_file, digest_json
 from fcn_onnx.data.images import MAX_PIXELS
 from fcn_onnx.data.sample import VOC_CLASSES, VOID, Sample
 from fcn_onnx.errors import DatasetError
@@ -55,6 +56,10 @@ class VocDataset:
                 raise DatasetError(f"{listing} names {name}, and {path} is missing", fix="complete the data")
         return Sample(name, image.relative_to(root).as_posix(), image)
 
+    def fingerprint(self) -> str:
+        """Digest of all the split's masks."""
+        return digest_json([digest_file(self._mask(sample)) for sample in self.samples])
+
     def classes_in(self, sample: Sample) -> frozenset[int]:
         """Labels 1…20 in the mask; reads it."""
         return frozenset(np.unique(self.label_map(sample)).tolist()) - {0, VOID}
@@ -65,7 +70,7 @@ class VocDataset:
         Raises:
             DatasetError: the mask is damaged, not a palette image, of another size, or holds another label.
         """
-        path = self.root / "SegmentationClass" / f"{sample.id}.png"
+        path = self._mask(sample)
         try:
             with Image.open(path) as mask, Image.open(sample.path) as image:
                 if mask.mode not in ("P", "L") or mask.width * mask.height > MAX_PIXELS:
@@ -88,6 +93,9 @@ class VocDataset:
                 fix="use the class masks, not the object masks",
             )
         return labels
+
+    def _mask(self, sample: Sample) -> Path:
+        return self.root / "SegmentationClass" / f"{sample.id}.png"
 
     def multilabel(self, sample: Sample) -> NDArray[np.bool_]:
         """One mask a class, (21, H, W) bool; void pixels belong to none, background included."""

@@ -101,21 +101,21 @@ def validate(
         limit=limit,
         include_calibration_images=include_calibration_images,
     )
-    notes = _notes(models[INT8], selection, same=same)
+    notes = _notes(models, selection, same=same)
     for note in [dataset.description, *notes]:
         progress.note(note)
     config = SessionConfig(threads=threads)
     networks = {name: Network(model.path, config) for name, model in models.items()}
     for network in networks.values():
         network.require_output("out")
-    images_digest = digest_json([sample.name for sample in selection.samples])
+    images_digest = digest_json([(s.name, s.path.stat().st_size) for s in selection.samples])
     job = digest_json(
         {
             "stage": "validate",
             "versions": versions(),
             "models": [models[FP32].digest, models[INT8].digest],
             "protocol": rules.name,
-            "data": [str(dataset.root.resolve()), images_digest],
+            "data": [images_digest, dataset.fingerprint()],
             "threads": threads,
         }
     )
@@ -213,9 +213,9 @@ def _confusion(rules: Protocol, results: Mapping[str, ModelResult]) -> dict[str,
     return {name: result.counts.sum(0).reshape(CLASSES, CLASSES).tolist() for name, result in results.items()}
 
 
-def _notes(int8: Contestant, selection: Selection, *, same: bool) -> list[str]:
+def _notes(models: Mapping[str, Contestant], selection: Selection, *, same: bool) -> list[str]:
     """What a reader must know to read the numbers right."""
-    notes = []
+    int8, notes = models[INT8], []
     if same:
         notes.append("A/A control: both models are the same file")
     if selection.excluded:
@@ -224,6 +224,8 @@ def _notes(int8: Contestant, selection: Selection, *, same: bool) -> list[str]:
         notes.append(f"{selection.included} of the images were also used to calibrate the int8 model")
     if not same and int8.quantized and not int8.card.calibration_images:
         notes.append("the int8 model does not say which images it was calibrated on: none is left out")
+    if not same and int8.card.source not in (None, models[FP32].digest):
+        notes.append(f"the int8 model was made from another fp32 model ({int8.card.source})")
     target = (int8.card.quantization or {}).get("target")
     cpu = read_cpu()
     if target in {"vnni", "amx"} and not cpu.exact_u8s8:

@@ -30,9 +30,9 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch errors of many types
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        # torch's own words advise to load it unsafely
         raise WeightsError(
-            f"{path} is not a checkpoint of plain tensors ({type(error).__name__}: {first_line})",
+            f"{path} is not a checkpoint of plain tensors ({type(error).__name__})",
             fix="save the network's state_dict() with torch.save",
         ) from error
     state: Any = content

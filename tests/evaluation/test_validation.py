@@ -228,3 +228,11 @@ def test_models_that_do_not_fit_are_refused(tmp_path: Path, coco: Path) -> None:
         validate(good, save(nan, tmp_path / "nan.onnx"), dataset)
     with pytest.raises(UsageError, match="choose one of: torchvision, zoo"):
         validate(good, good, dataset, protocol="imagenet")
+
+
+def test_an_int8_model_of_another_original_is_pointed_out(tmp_path: Path, coco: Path) -> None:
+    first, _ = two_models(tmp_path)
+    stranger = pixel_classifier(0, shift=0.02)
+    ModelCard(source="sha256:of something else").write_to(stranger)
+    report = validate(first, save(stranger, tmp_path / "c.onnx"), open_dataset(coco)).report
+    assert "the int8 model was made from another fp32 model (sha256:of something else)" in report["notes"]

@@ -57,7 +57,7 @@ class Journal:
         if self._path is None or not self._path.is_file():
             return None
         try:
-            with np.load(self._path, allow_pickle=False) as content:
+            with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
                 arrays = {name: content[name] for name in content.files}
             head = json.loads(arrays.pop("head").tobytes())
             state = State(tuple(head["done"]), arrays)

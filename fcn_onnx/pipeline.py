@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcn_onnx.artifact import digest_file, digest_json, require_writable, versions
-from fcn_onnx.calibration import METHODS, Calibration, calibrate
+from fcn_onnx.calibration import METHODS, Calibration, calibrate, get_method
 from fcn_onnx.cpu import read_cpu
 from fcn_onnx.data.discover import open_dataset, require_labels
 from fcn_onnx.data.sample import Dataset, Sample
-from fcn_onnx.data.selection import draw, read_list
+from fcn_onnx.data.selection import draw, read_list, spread_over_classes
 from fcn_onnx.errors import RecipeError, UsageError
 from fcn_onnx.evaluation import PROTOCOLS, Validation, validate
 from fcn_onnx.naming import fp32_name, int8_path
@@ -37,22 +37,25 @@ class RunResult:
 
 
 def choose_images(
-    dataset: Dataset, *, images: Path | None, limit: int | None, seed: int, progress: Progress
+    dataset: Dataset, *, images: Path | None, limit: int | None, seed: int, spread: bool, progress: Progress
 ) -> tuple[Sample, ...]:
-    """The images to calibrate on: those of a list, or a seeded draw.
+    """The images to calibrate on: those of a list, or a seeded draw, which may be spread over the classes.
 
     Raises:
         DatasetError: the list names what is not there.
-        UsageError: both a list and a limit.
+        UsageError: a list and a limit, or spreading without labels.
     """
     if images is not None:
-        if limit is not None:
-            raise UsageError("--images and --limit contradict each other", fix="give one of them")
+        if limit is not None or spread:
+            raise UsageError("--images contradicts --limit and --spread", fix="give one of them")
         return read_list(images, dataset)
     available = len(dataset.samples)
     wanted = limit if limit is not None else max(1, min(DEFAULT_LIMIT, available // 2))
     if wanted > available:
         progress.note(f"asked for {wanted} calibration images, {available} are there: all are used")
+    if spread:
+        require_labels(dataset)
+        return spread_over_classes(dataset, min(wanted, available), seed)
     return draw(dataset.samples, min(wanted, available), seed)
 
 
@@ -64,8 +67,13 @@ def calibrate_data(
     images: Path | None = None,
     limit: int | None = None,
     seed: int = 0,
+    spread: bool = False,
     method: str = "minmax",
+    percentile: float | None = None,
     output: Path | None = None,
+    histograms: Path | None = None,
+    skip_bad_images: bool = False,
+    workers: int = 1,
     threads: int = 0,
     progress: Progress = SILENT,
 ) -> Calibration:
@@ -79,9 +87,19 @@ def calibrate_data(
     require_writable(output)
     dataset = open_dataset(data, annotations=annotations)
     progress.note(dataset.description)
-    samples = choose_images(dataset, images=images, limit=limit, seed=seed, progress=progress)
+    samples = choose_images(dataset, images=images, limit=limit, seed=seed, spread=spread, progress=progress)
     return calibrate(
-        model, samples, method=method, output=output, journal=_journal(output), threads=threads, progress=progress
+        model,
+        samples,
+        method=method,
+        percentile=percentile,
+        output=output,
+        histograms=histograms,
+        skip_bad_images=skip_bad_images,
+        workers=workers,
+        journal=_journal(output),
+        threads=threads,
+        progress=progress,
     )
 
 
@@ -93,8 +111,10 @@ def quantize(
     images: Path | None = None,
     limit: int | None = None,
     seed: int = 0,
+    spread: bool = False,
     ranges: Path | None = None,
     method: str = "minmax",
+    percentile: float | None = None,
     backend: str = "onnxruntime",
     quant_format: str = "auto",
     target: str = "auto",
@@ -113,8 +133,10 @@ def quantize(
         images: list of exactly the images to calibrate on.
         limit: how many images to draw; default min(100, half of them).
         seed: of the draw.
+        spread: draw so that the classes are covered evenly; needs labels.
         ranges: a table that `calibrate` wrote.
         method: threshold method, a name in `METHODS`.
+        percentile: for the method of that name, instead of its default; percent.
         backend, quant_format, target: names in `BACKENDS`, `FORMATS`, `TARGETS`.
         per_channel: weight scales; None means per channel wherever it is legal.
         output: default `<model>-int8.onnx` in the working folder.
@@ -146,9 +168,9 @@ def quantize(
         assert data is not None
         dataset = open_dataset(data, annotations=annotations)
         progress.note(dataset.description)
-        samples = choose_images(dataset, images=images, limit=limit, seed=seed, progress=progress)
+        samples = choose_images(dataset, images=images, limit=limit, seed=seed, spread=spread, progress=progress)
         observed = {sample.name: digest_file(sample.path) for sample in samples}
-        how = {"method": method, "images": dict(observed)}
+        how = {"method": get_method(method, percentile).name, "images": dict(observed)}
     job = digest_json(
         {
             "stage": "quantize",
@@ -163,7 +185,13 @@ def quantize(
         return existing
     if ranges is None:
         table = calibrate(
-            model, samples, method=method, journal=_journal(output), threads=threads, progress=progress
+            model,
+            samples,
+            method=method,
+            percentile=percentile,
+            journal=_journal(output),
+            threads=threads,
+            progress=progress,
         ).table
     return write_int8(model, table, plan, output, backend=backend, job=job, calibration_images=observed)
 
@@ -241,7 +269,9 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
         images=chosen.images,
         limit=chosen.limit,
         seed=chosen.seed,
+        spread=chosen.spread,
         method=chosen.method,
+        percentile=chosen.percentile,
         backend=chosen.backend,
         quant_format=chosen.format,
         target=chosen.target,

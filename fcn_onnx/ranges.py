@@ -64,7 +64,7 @@ class RangeTable:
             PROVENANCE: {
                 "method": self.method,
                 "model": self.model,
-                "preprocessing": dict(self.preprocessing),
+                "preprocessing": dict(sorted(self.preprocessing.items())),
                 "images": dict(sorted(self.images.items())),
                 "versions": dict(sorted(self.versions.items())),
             },

@@ -45,7 +45,9 @@ class QuantizeSection:
     images: Path | None = None
     limit: int | None = None
     seed: int = 0
+    spread: bool = False
     method: str = "minmax"
+    percentile: float | None = None
     backend: str = "onnxruntime"
     format: str = "auto"
     target: str = "auto"

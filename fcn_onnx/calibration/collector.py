@@ -2,75 +2,159 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.calibration.histogram import Histogram
-from fcn_onnx.calibration.observed import Observed
+from fcn_onnx.calibration.store import Histograms, from_arrays, to_arrays
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.prefetch import prefetch
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
-from fcn_onnx.errors import CalibrationError
+from fcn_onnx.errors import CalibrationError, ImageError
 from fcn_onnx.journal import Journal
 from fcn_onnx.progress import Progress
 from fcn_onnx.runtime import Network, SessionConfig, load_model, with_taps
 
-Histograms = dict[str, Histogram]
+Batch = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What is observed, and how: everything that a process needs to count one image.
+
+    Attributes:
+        model: fp32 ONNX file.
+        tensors: names of the tensors to count, inputs of the model among them.
+        preprocessing: from photograph to input.
+        threads: of this process; 0 means all cores.
+    """
+
+    model: Path
+    tensors: tuple[str, ...]
+    preprocessing: Preprocessing
+    threads: int
+
+    def load(self, sample: Sample) -> Batch | ImageError:
+        """The model's input for an image, or why there is none."""
+        try:
+            return self.preprocessing(read_rgb(sample.path))
+        except ImageError as error:
+            return error
+
+
+@dataclass
+class Collected:
+    """What has been observed so far.
+
+    Attributes:
+        histograms: of every tensor, over all images that were observed.
+        done: names of those images.
+        skipped: name and reason of each image that could not be read.
+    """
+
+    histograms: Histograms = field(default_factory=dict)
+    done: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def add(self, found: Histograms, name: str) -> None:
+        """Merge one image's histograms."""
+        for tensor, histogram in found.items():
+            known = self.histograms.get(tensor)
+            self.histograms[tensor] = histogram if known is None else known + histogram
+        self.done.append(name)
 
 
 def observe(
-    model: Path,
-    observed: Observed,
+    work: Pass,
     samples: Sequence[Sample],
-    preprocessing: Preprocessing,
     *,
-    threads: int,
+    workers: int,
+    skip_bad_images: bool,
     journal: Journal,
     progress: Progress,
-) -> Histograms:
-    """A histogram for each observed tensor, over all samples; continues what `journal` holds.
+) -> Collected:
+    """A histogram for each tensor, over all samples; continues what `journal` holds.
 
-    Memory is that of one image, whatever their number: its activations are counted, on all threads, before the
-    next one runs. (Counting while the next one runs is no faster, as both want all cores, and holds two images.)
+    Memory is that of one image a worker, whatever their number: its activations are counted, on all threads,
+    before the next one runs. (Counting while the next one runs is no faster, as both want all cores, and holds
+    two images.) Any number of workers gives the same histograms, as merging is exact.
 
     Raises:
-        ImageError: an image cannot be read.
+        ImageError: an image cannot be read, unless they are skipped.
         CalibrationError: an activation is NaN or infinite; names the tensor and the image.
     """
-    proto = load_model(model)
-    inputs = {value.name for value in proto.graph.input}
-    inner = [name for name in observed.tensors if name not in inputs]
-    config = SessionConfig(threads=threads, arena=False)
-    network = Network(with_taps(proto, inner), config, name=str(model))
-    del proto
     state = journal.load()
-    histograms = _from_arrays(state.arrays) if state else {}
-    done = list(state.done) if state else []
-    finished = set(done)
+    collected = Collected(from_arrays(state.arrays), list(state.done)) if state else Collected()
+    finished = set(collected.done)
     remaining = [sample for sample in samples if sample.name not in finished]
-
-    def load(sample: Sample) -> NDArray[np.float32]:
-        return preprocessing(read_rgb(sample.path))
-
-    with ThreadPoolExecutor(config.thread_count, thread_name_prefix="observe") as pool:
-        for sample, batch in progress.track(
-            prefetch(load, remaining), total=len(samples), label="calibrating", done=len(done)
-        ):
-            values = network.run(batch, inner) | {name: batch for name in observed.tensors if name in inputs}
-            for name, histogram in _count(values, pool, sample).items():
-                histograms[name] = histograms[name] + histogram if name in histograms else histogram
-            done.append(sample.name)
-            journal.save(lambda: _to_arrays(histograms), done)
-            del values
-    return histograms
+    counted = _here(work, remaining) if workers == 1 else _in_workers(work, remaining, workers)
+    for sample, found in progress.track(counted, total=len(samples), label="calibrating", done=len(finished)):
+        if isinstance(found, ImageError):
+            if not skip_bad_images:
+                raise found
+            collected.skipped[sample.name] = found.what
+            continue
+        collected.add(found, sample.name)
+        journal.save(lambda: to_arrays(collected.histograms), collected.done)
+    return collected
 
 
-def _count(values: Mapping[str, NDArray[np.float32]], pool: ThreadPoolExecutor, sample: Sample) -> Histograms:
+def _here(work: Pass, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Histograms | ImageError]]:
+    """Count in this process; the next images are decoded meanwhile."""
+    count = counter(work)
+    for sample, batch in prefetch(work.load, samples):
+        yield sample, batch if isinstance(batch, ImageError) else count(batch, sample.name)
+
+
+def _in_workers(
+    work: Pass, samples: Sequence[Sample], workers: int
+) -> Iterator[tuple[Sample, Histograms | ImageError]]:
+    """Count in processes of their own, which share the threads."""
+    threads = max(1, SessionConfig(threads=work.threads).thread_count // workers)
+    share = Pass(work.model, work.tensors, work.preprocessing, threads)
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context)
+    try:
+        yield from zip(samples, pool.map(_count_one, [share] * len(samples), samples), strict=True)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _count_one(work: Pass, sample: Sample) -> Histograms | ImageError:
+    """One image's histograms, in a worker."""
+    batch = work.load(sample)
+    return batch if isinstance(batch, ImageError) else _worker_counter(work)(batch, sample.name)
+
+
+def counter(work: Pass) -> Callable[[Batch, str], Histograms]:
+    """A function from a batch and its image's name to the histograms of all tensors."""
+    proto = load_model(work.model)
+    inputs = {value.name for value in proto.graph.input}
+    inner = [name for name in work.tensors if name not in inputs]
+    config = SessionConfig(threads=work.threads, arena=False)
+    network = Network(with_taps(proto, inner), config, name=str(work.model))
+    pool = ThreadPoolExecutor(config.thread_count, thread_name_prefix="count")
+
+    def count(batch: Batch, image: str) -> Histograms:
+        values = network.run(batch, inner) | {name: batch for name in work.tensors if name in inputs}
+        return _histograms(values, pool, image)
+
+    return count
+
+
+_worker_counter = cache(counter)
+"""A worker opens its session once, and keeps it for as long as it lives."""
+
+
+def _histograms(values: Mapping[str, Batch], pool: ThreadPoolExecutor, image: str) -> Histograms:
     """One image's histograms; the largest tensors are counted first, so that no thread is left with one."""
 
     def count(name: str) -> Histogram | None:
@@ -86,28 +170,8 @@ def _count(values: Mapping[str, NDArray[np.float32]], pool: ThreadPoolExecutor, 
         histogram = counted[name]
         if histogram is None:
             raise CalibrationError(
-                f"tensor {name} holds NaN or infinity for {sample.name}",
+                f"tensor {name} holds NaN or infinity for {image}",
                 fix="the fp32 model is broken, or the image is: check both with `fcn-onnx predict`",
             )
         found[name] = histogram
     return found
-
-
-def _to_arrays(histograms: Mapping[str, Histogram]) -> dict[str, NDArray[np.generic]]:
-    """Histograms as arrays that `_from_arrays` reads."""
-    names = sorted(histograms)
-    return {
-        "names": np.array(names),
-        "exponents": np.array([histograms[n].exponent for n in names], np.int64),
-        "bounds": np.array([(histograms[n].minimum, histograms[n].maximum) for n in names]),
-        "counts": np.stack([histograms[n].counts for n in names]),
-    }
-
-
-def _from_arrays(arrays: Mapping[str, NDArray[np.generic]]) -> Histograms:
-    """The inverse of `_to_arrays`."""
-    rows = zip(arrays["names"], arrays["exponents"], arrays["bounds"], arrays["counts"], strict=True)
-    return {
-        str(name): Histogram(int(exponent), counts, float(low), float(high))
-        for name, exponent, (low, high), counts in rows
-    }

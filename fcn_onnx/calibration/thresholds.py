@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.calibration.histogram import Histogram
+from fcn_onnx.errors import UsageError
 from fcn_onnx.ranges import Range
 
 LEVELS_ONE_SIDED = 256
@@ -138,6 +140,24 @@ def kl_divergences(counts: Floats, levels: int) -> Floats:
         norm = 1 + i * EPSILON  # of both, so its logarithm cancels
         divergences[i - levels] = np.where(kept > 0, (own - cross) / norm, np.inf)
     return divergences
+
+
+def get_method(name: str, percent: float | None = None) -> Method:
+    """The method called `name`; `percent` replaces the default of `percentile`.
+
+    Raises:
+        UsageError: there is none, or `percent` is given to another method or out of (0, 100].
+    """
+    if name not in METHODS:
+        raise UsageError(f"no method is called {name!r}", fix=f"choose one of: {', '.join(METHODS)}")
+    if percent is None:
+        return METHODS[name]
+    if name != "percentile" or not 0 < percent <= 100:
+        raise UsageError(
+            f"--percentile {percent:g} does not go with --method {name}",
+            fix="give it a number in (0, 100], with --method percentile",
+        )
+    return Method(f"percentile {percent:g}", f"{percent:g} % of the magnitudes", partial(percentile, percent=percent))
 
 
 def _prefix(values: NDArray[np.generic]) -> Floats:

@@ -15,54 +15,92 @@ from fcn_onnx.cli.options import (
     images_option,
     json_option,
     listed,
+    percentile_option,
     seed_option,
+    spread_option,
     threads_option,
 )
+from fcn_onnx.errors import UsageError
 
 NAMES = {name: method.description for name, method in METHODS.items()}
 
 
 @click.command(
-    epilog="Methods:\n\n" + listed(NAMES) + "\n\nExample: fcn-onnx calibrate --data coco/train2017 --limit 64"
+    epilog="Methods:\n\n"
+    + listed(NAMES)
+    + "\n\nExample: fcn-onnx calibrate --data coco/train2017 --limit 64 --histograms h.npz"
+    + "\n\nExample: fcn-onnx calibrate --from h.npz --method kl --output kl.json"
 )
 @click.option("--model", type=PATH, metavar="FILE", help="Default: the one fp32 model here.")
-@data_option(required=True)
+@data_option(required=False)
 @annotations_option
 @images_option
 @click.option("--limit", type=click.IntRange(min=1), help="Images to observe. Default: min(100, half).")
 @seed_option
+@spread_option
+@click.option("--from", "source", type=PATH, metavar="HIST", help="Histograms of an earlier pass, instead of --data.")
 @click.option("--method", type=click.Choice(list(NAMES)), default="minmax", show_default=True)
+@percentile_option
 @click.option("--output", type=PATH, metavar="FILE", help="Default: calibration/<model>-<method>.json.")
+@click.option("--histograms", type=PATH, metavar="FILE", help="Also write what was observed, for --from.")
+@click.option("--skip-bad-images", is_flag=True, help="List images that cannot be read instead of stopping.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @threads_option
 @json_option
 def calibrate(
     model: Path | None,
-    data: Path,
+    data: Path | None,
     annotations: Path | None,
     images: Path | None,
     limit: int | None,
     seed: int,
+    spread: bool,
+    source: Path | None,
     method: str,
+    percentile: float | None,
     output: Path | None,
+    histograms: Path | None,
+    skip_bad_images: bool,
+    workers: int,
     threads: int,
     json_target: str | None,
 ) -> None:
     """Observe the activations on images and write a table of ranges that onnxruntime's quantizer reads."""
+    from fcn_onnx.calibration import derive
     from fcn_onnx.naming import find_fp32
     from fcn_onnx.pipeline import calibrate_data
 
-    result = calibrate_data(
-        model or find_fp32(),
-        data,
-        annotations=annotations,
-        images=images,
-        limit=limit,
-        seed=seed,
-        method=method,
-        output=output,
-        threads=threads,
-        progress=ConsoleProgress(),
-    )
+    if (data is None) == (source is None):
+        raise UsageError("images (--data) or histograms (--from)?", fix="give exactly one of the two")
+    if source is not None:
+        output = output or source.with_name(f"{source.stem}-{method}.json")
+        result = derive(source, method=method, percentile=percentile, output=output)
+    else:
+        assert data is not None
+        result = calibrate_data(
+            model or find_fp32(),
+            data,
+            annotations=annotations,
+            images=images,
+            limit=limit,
+            seed=seed,
+            spread=spread,
+            method=method,
+            percentile=percentile,
+            output=output,
+            histograms=histograms,
+            skip_bad_images=skip_bad_images,
+            workers=workers,
+            threads=threads,
+            progress=ConsoleProgress(),
+        )
     write_json(result.to_json(), json_target)
-    if not wants_stdout(json_target):
-        print_line(f"wrote {result.output} ({len(result.table.ranges)} tensors, {len(result.images)} images, {method})")
+    if wants_stdout(json_target):
+        return
+    table = result.table
+    skipped = f", {len(result.skipped)} skipped" if result.skipped else ""
+    print_line(
+        f"wrote {result.output}: {len(table.ranges)} tensors, {len(table.images)} images{skipped}, {table.method}"
+    )
+    if histograms is not None:
+        print_line(f"wrote {histograms}")

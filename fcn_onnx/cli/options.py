@@ -71,6 +71,20 @@ def seed_option(function: F) -> F:
     )
 
 
+def spread_option(function: F) -> F:
+    """`--spread`."""
+    return click.option(
+        "--spread", is_flag=True, help="Draw images that cover the classes evenly (needs annotations)."
+    )(function)
+
+
+def percentile_option(function: F) -> F:
+    """`--percentile P`."""
+    return click.option(
+        "--percentile", type=float, metavar="PERCENT", help="With --method percentile. Default: 99.999."
+    )(function)
+
+
 def json_option(function: F) -> F:
     """`--json FILE|-`."""
     return click.option(

@@ -16,7 +16,9 @@ from fcn_onnx.cli.options import (
     images_option,
     json_option,
     listed,
+    percentile_option,
     seed_option,
+    spread_option,
     threads_option,
 )
 from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS
@@ -33,8 +35,10 @@ TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target
 @images_option
 @click.option("--limit", type=click.IntRange(min=1), help="Images to calibrate on. Default: min(100, half).")
 @seed_option
+@spread_option
 @click.option("--ranges", type=PATH, metavar="FILE", help="A table from `calibrate`, instead of --data.")
 @click.option("--method", type=click.Choice(list(METHODS)), default="minmax", show_default=True)
+@percentile_option
 @click.option("--backend", type=click.Choice(list(BACKENDS)), default="onnxruntime", show_default=True)
 @click.option("--format", "quant_format", type=click.Choice(FORMATS), default="auto", show_default=True)
 @click.option("--target", type=click.Choice(list(TARGET_NAMES)), default="auto", show_default=True)
@@ -50,8 +54,10 @@ def quantize(
     images: Path | None,
     limit: int | None,
     seed: int,
+    spread: bool,
     ranges: Path | None,
     method: str,
+    percentile: float | None,
     backend: str,
     quant_format: str,
     target: str,
@@ -72,8 +78,10 @@ def quantize(
         images=images,
         limit=limit,
         seed=seed,
+        spread=spread,
         ranges=ranges,
         method=method,
+        percentile=percentile,
         backend=backend,
         quant_format=quant_format,
         target=target,

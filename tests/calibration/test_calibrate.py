@@ -16,7 +16,7 @@ from onnxruntime.quantization.calibrate import load_tensors_data
 from PIL import Image
 from toys import photograph, residual_network, save
 
-from fcn_onnx.calibration import calibrate, observed_tensors
+from fcn_onnx.calibration import calibrate, derive, observed_tensors
 from fcn_onnx.data.folder import FolderDataset
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import CalibrationError, ImageError, ModelError, TableError, UsageError
@@ -172,3 +172,84 @@ def test_a_table_of_another_model_is_refused_with_both_digests(tmp_path: Path) -
         table.require_made_for("sha256:other")
     assert "sha256:other" in str(caught.value)
     assert table.model in str(caught.value)
+
+
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images").samples
+    for workers in (1, 2, 3):
+        calibrate(
+            model,
+            samples,
+            method="kl",
+            preprocessing=RULES,
+            workers=workers,
+            output=tmp_path / f"{workers}.json",
+            histograms=tmp_path / f"{workers}.npz",
+        )
+    assert (
+        (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes() == (tmp_path / "3.json").read_bytes()
+    )
+    assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes() == (tmp_path / "3.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("method", "percentile"), [("minmax", None), ("mse", None), ("kl", None), ("percentile", 99.0)]
+)
+def test_histograms_give_any_methods_table_without_images(
+    tmp_path: Path, method: str, percentile: float | None
+) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images").samples
+    calibrate(model, samples, preprocessing=RULES, histograms=tmp_path / "h.npz")
+    options = {"method": method, "percentile": percentile}
+    calibrate(model, samples, preprocessing=RULES, output=tmp_path / "direct.json", **options)
+    for sample in samples:
+        sample.path.unlink()
+    derive(tmp_path / "h.npz", output=tmp_path / "derived.json", **options)
+    assert (tmp_path / "derived.json").read_bytes() == (tmp_path / "direct.json").read_bytes()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_bad_images_can_be_skipped_counted_and_listed(tmp_path: Path, workers: int) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images").samples
+    good = calibrate(model, [s for s in samples if s.name != "3.png"], preprocessing=RULES).table
+    samples[3].path.write_bytes(b"junk")
+    result = calibrate(model, samples, preprocessing=RULES, skip_bad_images=True, workers=workers)
+    assert list(result.skipped) == ["3.png"]
+    assert "not an image" in result.skipped["3.png"]
+    assert result.table == good
+    with pytest.raises(ImageError, match=r"3\.png"):
+        calibrate(model, samples, preprocessing=RULES, workers=workers)
+    for sample in samples:
+        sample.path.write_bytes(b"junk")
+    with pytest.raises(ImageError, match="none of the 6 images"):
+        calibrate(model, samples, preprocessing=RULES, skip_bad_images=True, workers=workers)
+
+
+@pytest.mark.parametrize("damage", ["missing", "text", "truncated", "other arrays"])
+def test_what_are_no_histograms_is_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "h.npz"
+    match damage:
+        case "text":
+            path.write_text("hello")
+        case "truncated":
+            model = save(residual_network(), tmp_path / "m.onnx")
+            calibrate(model, write_images(tmp_path / "images", 2).samples, preprocessing=RULES, histograms=path)
+            path.write_bytes(path.read_bytes()[:-100])
+        case "other arrays":
+            np.savez(path, a=np.zeros(3))
+    with pytest.raises(TableError):
+        derive(path)
+
+
+def test_a_percentile_goes_with_its_method_only(tmp_path: Path) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images", 2).samples
+    for method, percentile in (("kl", 99.0), ("percentile", 0.0), ("percentile", 101.0)):
+        with pytest.raises(UsageError, match="--percentile"):
+            calibrate(model, samples, preprocessing=RULES, method=method, percentile=percentile)
+    assert calibrate(model, samples, preprocessing=RULES, method="percentile", percentile=99.0).table.method == (
+        "percentile 99"
+    )

@@ -1,0 +1,191 @@
+"""`calibrate` and `derive`: from images, or from the histograms of an earlier pass, to a range table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fcn_onnx.artifact import digest_file, digest_json, require_writable, versions
+from fcn_onnx.calibration.collector import Pass, observe
+from fcn_onnx.calibration.observed import observed_tensors
+from fcn_onnx.calibration.store import Observation
+from fcn_onnx.calibration.thresholds import Method, get_method, range_of
+from fcn_onnx.card import ModelCard
+from fcn_onnx.data.preprocess import Preprocessing
+from fcn_onnx.data.sample import Sample
+from fcn_onnx.errors import ImageError, ModelError, UsageError
+from fcn_onnx.graph import is_quantized
+from fcn_onnx.journal import Journal
+from fcn_onnx.progress import SILENT, Progress
+from fcn_onnx.ranges import RangeTable
+from fcn_onnx.runtime import load_model
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The result of `calibrate` and `derive`.
+
+    Attributes:
+        table: a range for every tensor that a quantizer looks up.
+        observation: the histograms that it was derived from.
+        skipped: name and reason of each image that could not be read.
+        output: the file the table was written to, if any.
+    """
+
+    table: RangeTable
+    observation: Observation
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    output: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `calibrate --json` writes."""
+        return {
+            "output": str(self.output) if self.output else None,
+            "method": self.table.method,
+            "model": self.table.model,
+            "images": len(self.table.images),
+            "image_names": sorted(self.table.images),
+            "skipped": dict(self.skipped),
+            "tensors": len(self.table.ranges),
+            "observed": len(self.observation.histograms),
+            "preprocessing": dict(self.table.preprocessing),
+        }
+
+
+def calibrate(
+    model: Path,
+    samples: Sequence[Sample],
+    *,
+    method: str = "minmax",
+    percentile: float | None = None,
+    preprocessing: Preprocessing | None = None,
+    output: Path | None = None,
+    histograms: Path | None = None,
+    skip_bad_images: bool = False,
+    workers: int = 1,
+    threads: int = 0,
+    journal: Path | None = None,
+    progress: Progress = SILENT,
+) -> Calibration:
+    """Observe the activations of `model` on images and choose a range for each.
+
+    One pass in constant memory, whatever the number and the sizes of the images; the same images give the same
+    table, bit for bit, in any order and with any number of workers.
+
+    Args:
+        model: fp32 ONNX file.
+        samples: images, each once.
+        method: a name in `METHODS`.
+        percentile: for the method of that name, instead of its default; percent.
+        preprocessing: None means what the model's card says, or else short side 520 and ImageNet's normalisation.
+        output: writes the table there.
+        histograms: writes the histograms there, from which `derive` makes any method's table.
+        skip_bad_images: images that cannot be read are listed in the result instead of being an error.
+        workers: processes that share the images and the threads.
+        threads: in all; 0 means all cores.
+        journal: where the histograms so far are kept, so that an interrupted run continues.
+
+    Raises:
+        UsageError: no image, or no such method.
+        ModelError: not an fp32 model that takes images.
+        ImageError: an image cannot be read, or none can.
+        CalibrationError: an activation is NaN or infinite.
+    """
+    rule = get_method(method, percentile)
+    if not samples or workers < 1:
+        what = "no image" if not samples else f"{workers} workers"
+        raise UsageError(f"{what} to calibrate with", fix="give at least one")
+    for path in filter(None, (output, histograms)):
+        require_writable(path)
+    proto = load_model(model)
+    if is_quantized(proto):
+        raise ModelError(f"{model} is quantized already", fix="calibrate the fp32 model it was made from")
+    preprocessing = preprocessing or own_preprocessing(ModelCard.read_from(proto, str(model)), str(model))
+    observed = observed_tensors(proto)
+    source = digest_file(model)
+    images = {sample.name: digest_file(sample.path) for sample in samples}
+    job = digest_json(
+        {
+            "stage": "calibrate",
+            "model": source,
+            "preprocessing": preprocessing.to_json(),
+            "images": images,
+            "versions": versions(),
+        }
+    )
+    with Journal(journal, job, progress=progress) as record:
+        collected = observe(
+            Pass(model, observed.tensors, preprocessing, threads),
+            samples,
+            workers=workers,
+            skip_bad_images=skip_bad_images,
+            journal=record,
+            progress=progress,
+        )
+    if not collected.done:
+        raise ImageError(f"none of the {len(samples)} images can be read", fix="check the data folder")
+    for name, reason in collected.skipped.items():
+        progress.note(f"skipped {name}: {reason}")
+    observation = Observation(
+        histograms=collected.histograms,
+        carried=observed.carried,
+        model=source,
+        preprocessing=preprocessing.to_json(),
+        images={name: images[name] for name in sorted(collected.done)},
+        versions=versions(),
+    )
+    if histograms is not None:
+        observation.save(histograms)
+    return _tabulate(observation, rule, output, collected.skipped)
+
+
+def derive(
+    histograms: Path, *, method: str = "minmax", percentile: float | None = None, output: Path | None = None
+) -> Calibration:
+    """A method's table from the histograms that `calibrate` wrote, without any image.
+
+    Args:
+        histograms: the file.
+        method, percentile, output: as for `calibrate`.
+
+    Raises:
+        UsageError: no such method.
+        TableError: not a file of histograms.
+    """
+    rule = get_method(method, percentile)
+    if output is not None:
+        require_writable(output)
+    return _tabulate(Observation.load(histograms), rule, output, {})
+
+
+def _tabulate(observation: Observation, rule: Method, output: Path | None, skipped: Mapping[str, str]) -> Calibration:
+    chosen = {name: range_of(histogram, rule) for name, histogram in observation.histograms.items()}
+    table = RangeTable(
+        ranges={name: chosen[source] for name, source in observation.carried.items()},
+        method=rule.name,
+        model=observation.model,
+        preprocessing=observation.preprocessing,
+        images=observation.images,
+        versions=observation.versions,
+    )
+    if output is not None:
+        table.save(output)
+    return Calibration(table, observation, skipped, output)
+
+
+def own_preprocessing(card: ModelCard, name: str) -> Preprocessing:
+    """What the model's card says, or the default where it says nothing.
+
+    Raises:
+        ModelError: the card says something that cannot be read.
+    """
+    if card.preprocessing is None:
+        return Preprocessing()
+    try:
+        return Preprocessing.from_json(dict(card.preprocessing))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"the preprocessing recorded in {name} cannot be read: {error}", fix="export the model again"
+        ) from error

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcn_onnx.artifact import digest_file, digest_json, require_writable, versions
-from fcn_onnx.calibration import METHODS, Calibration, calibrate, get_method
+from fcn_onnx.artifact import digest_file, digest_json, require_writable, versions, write_text
+from fcn_onnx.calibration import METHODS, Calibration, Observation, calibrate, get_method
 from fcn_onnx.cpu import read_cpu
 from fcn_onnx.data.discover import open_dataset, require_labels
 from fcn_onnx.data.sample import Dataset, Sample
@@ -19,7 +19,7 @@ from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS, Quantized, make_plan, up_to_date, write_int8
 from fcn_onnx.ranges import RangeTable
 from fcn_onnx.recipe import ExportSection, QuantizeSection, Recipe, ScenesSection, ValidateSection
-from fcn_onnx.report import write_report
+from fcn_onnx.report import TensorPlot, to_histogram_page, write_report
 from fcn_onnx.runtime import load_model
 
 DEFAULT_LIMIT = 100
@@ -326,6 +326,31 @@ def _require_known_names(recipe: Recipe) -> None:
     ):
         if name not in table:
             raise RecipeError(f"{key} is {name!r}", fix=f"choose one of: {', '.join(table)}")
+
+
+def plot_histograms(histograms: Path, output: Path | None = None) -> tuple[TensorPlot, ...]:
+    """Every tensor of a file of histograms with every method's threshold; `output` gets a page that draws them.
+
+    Raises:
+        TableError: not a file of histograms.
+    """
+    if output is not None:
+        require_writable(output)
+    observation = Observation.load(histograms)
+    plots = tuple(
+        TensorPlot(
+            name=name,
+            counts=histogram.counts,
+            lowest=histogram.lowest_edge,
+            width=histogram.width,
+            thresholds={method.name: method.threshold(histogram) for method in METHODS.values()},
+        )
+        for name, histogram in observation.histograms.items()
+    )
+    if output is not None:
+        title = f"Activations of {observation.model[:19]}… on {len(observation.images)} images"
+        write_text(output, to_histogram_page(title, plots))
+    return plots
 
 
 def _journal(output: Path) -> Path:

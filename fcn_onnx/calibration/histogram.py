@@ -94,6 +94,11 @@ class Histogram:
         return 2.0**self.exponent
 
     @property
+    def lowest_edge(self) -> float:
+        """Left edge of the first bin."""
+        return -SIDE * self.width
+
+    @property
     def one_sided(self) -> bool:
         """Whether no value is negative, as after a ReLU."""
         return self.minimum >= 0

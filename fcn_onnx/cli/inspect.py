@@ -6,24 +6,50 @@ from pathlib import Path
 
 import click
 
-from fcn_onnx.cli.console import megabytes, print_line, wants_stdout, write_json
+from fcn_onnx.cli.console import megabytes, print_line, print_table, wants_stdout, write_json
 from fcn_onnx.cli.options import PATH, Size, json_option
+from fcn_onnx.errors import UsageError
 from fcn_onnx.inspection import Inspection
 
 
-@click.command(epilog="Example: fcn-onnx inspect fcn-resnet50-12-int8.onnx")
-@click.argument("model", type=PATH)
+@click.command(
+    epilog="Example: fcn-onnx inspect fcn-resnet50-12-int8.onnx\n\n"
+    "Example: fcn-onnx inspect histograms.npz --plot histograms.html"
+)
+@click.argument("model", type=PATH, metavar="MODEL|HISTOGRAMS")
 @click.option("--size", type=Size(), default="520x520", show_default=True, help="That the MACs are for.")
+@click.option("--plot", type=PATH, metavar="FILE.html", help="Draw histograms with the thresholds of each method.")
 @json_option
-def inspect(model: Path, size: tuple[int, int], json_target: str | None) -> None:
-    """Show what a model is: opset, operators, parameters, cost, quantized form, where it came from."""
+def inspect(model: Path, size: tuple[int, int], plot: Path | None, json_target: str | None) -> None:
+    """Show what a model is: opset, operators, parameters, cost, quantized form, where it came from.
+
+    Of a file of histograms (calibrate --histograms): the threshold that each method chooses for each tensor.
+    """
     from fcn_onnx import inspect as run_inspect
 
+    if model.suffix == ".npz":
+        _inspect_histograms(model, plot, json_target)
+        return
+    if plot is not None:
+        raise UsageError(f"--plot draws histograms, and {model} is none", fix="name a file of calibrate --histograms")
     result = run_inspect(model, size=size)
     write_json(result.to_json(), json_target)
     if not wants_stdout(json_target):
         for label, value in _lines(result):
             print_line(f"{label:<13} {value}")
+
+
+def _inspect_histograms(path: Path, plot: Path | None, json_target: str | None) -> None:
+    from fcn_onnx.pipeline import plot_histograms
+
+    plots = plot_histograms(path, plot)
+    write_json({"tensors": {p.name: dict(p.thresholds) for p in plots}}, json_target)
+    if wants_stdout(json_target):
+        return
+    methods = list(plots[0].thresholds)
+    print_table(("tensor", *methods), ((p.name, *(f"{p.thresholds[m]:.4g}" for m in methods)) for p in plots))
+    if plot is not None:
+        print_line(f"wrote {plot}")
 
 
 def _lines(result: Inspection) -> list[tuple[str, str]]:

@@ -7,11 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from fcn_onnx.artifact import atomic_folder, dump_json
+from fcn_onnx.report.histograms import TensorPlot, to_histogram_page
 from fcn_onnx.report.html import to_html
 from fcn_onnx.report.markdown import to_markdown
 from fcn_onnx.report.table import per_class_rows, summary_rows, verdict
 
-__all__ = ["per_class_rows", "summary_rows", "to_html", "to_markdown", "verdict", "write_report"]
+__all__ = [
+    "TensorPlot",
+    "per_class_rows",
+    "summary_rows",
+    "to_histogram_page",
+    "to_html",
+    "to_markdown",
+    "verdict",
+    "write_report",
+]
 
 
 def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, ...]:

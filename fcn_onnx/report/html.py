@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from importlib.resources import files
 
+from fcn_onnx.report.page import page
 from fcn_onnx.report.svg import class_bars, confusion_difference, interval_figure, latency_strips
 from fcn_onnx.report.table import Report, Row, per_class_rows, summary_rows, verdict
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 KEYS = '<p class="soft"><span class="key fp32"></span>fp32<span class="key int8"></span>int8</p>'
 PICTURES = (
     ("image", "photograph"),
@@ -22,7 +21,6 @@ PICTURES = (
 
 def to_html(report: Report) -> str:
     """The whole page."""
-    style = files("fcn_onnx.report").joinpath("style.css").read_text(encoding="utf-8")
     sections = (
         _head(report),
         _accuracy(report),
@@ -32,15 +30,7 @@ def to_html(report: Report) -> str:
         _gallery(report),
         _provenance(report),
     )
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{escape(verdict(report))}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(filter(None, sections))
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return page(verdict(report), "\n".join(filter(None, sections)))
 
 
 def _head(report: Report) -> str:

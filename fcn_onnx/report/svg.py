@@ -31,7 +31,7 @@ def class_bars(classes: Sequence[str], fp32: Mapping[str, float | None], int8: M
         shown = " / ".join("–" if v is None else f"{100 * v:.1f}" for v in (a, b))
         end = LABEL + max(a or 0, b or 0) * scale + 6
         parts.append(f'<text class="soft" x="{end:.1f}" y="{top + 17}">{shown}</text>')
-    return _svg(len(classes) * row, "IoU by class in percent, fp32 above int8", parts)
+    return svg(len(classes) * row, "IoU by class in percent, fp32 above int8", parts)
 
 
 def interval_figure(value: float, interval: Sequence[float], unit: str) -> str:
@@ -54,7 +54,7 @@ def interval_figure(value: float, interval: Sequence[float], unit: str) -> str:
         f'<text class="soft" x="20" y="72">{-reach:+.2f}</text>',
         f'<text class="soft" x="{WIDTH - 20}" y="72" text-anchor="end">{reach:+.2f}</text>',
     ]
-    return _svg(80, f"change {value:+.2f}{unit}, interval {low:+.2f} to {high:+.2f}", parts)
+    return svg(80, f"change {value:+.2f}{unit}, interval {low:+.2f} to {high:+.2f}", parts)
 
 
 def latency_strips(series: Mapping[str, Sequence[float]]) -> str:
@@ -75,7 +75,7 @@ def latency_strips(series: Mapping[str, Sequence[float]]) -> str:
         at = LABEL + median * scale
         parts.append(f'<line class="bar" x1="{at:.1f}" x2="{at:.1f}" y1="{y}" y2="{y + 34}"/>')
         parts.append(f'<text class="soft" x="{at:.1f}" y="{y + 48}" text-anchor="middle">{median:.0f} ms</text>')
-    return _svg(len(series) * row + 8, "latency of each image, fp32 and int8, median marked", parts)
+    return svg(len(series) * row + 8, "latency of each image, fp32 and int8, median marked", parts)
 
 
 def confusion_difference(classes: Sequence[str], fp32: Sequence[Sequence[int]], int8: Sequence[Sequence[int]]) -> str:
@@ -102,7 +102,7 @@ def confusion_difference(classes: Sequence[str], fp32: Sequence[Sequence[int]], 
         parts.append(
             f'<text x="{x:.1f}" y="{LABEL - 6}" transform="rotate(-60 {x:.1f} {LABEL - 6})">{escape(name)}</text>'
         )
-    return _svg(WIDTH, f"change of the confusion matrix, at most {largest:.2f} percent of a class", parts)
+    return svg(WIDTH, f"change of the confusion matrix, at most {largest:.2f} percent of a class", parts)
 
 
 def _thinned(values: Sequence[float], most: int = 400) -> Sequence[float]:
@@ -113,7 +113,8 @@ def _thinned(values: Sequence[float], most: int = 400) -> Sequence[float]:
     return [ordered[round(i * (len(ordered) - 1) / (most - 1))] for i in range(most)]
 
 
-def _svg(height: float, description: str, parts: Sequence[str]) -> str:
+def svg(height: float, description: str, parts: Sequence[str]) -> str:
+    """A figure `WIDTH` units wide that scales with the page; `description` is for those who cannot see it."""
     return (
         f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(description)}">'
         + "".join(parts)

@@ -215,3 +215,19 @@ def test_wrong_input_is_one_message_exit_2_and_nothing_written(folder: Path, cas
     assert "Traceback" not in result.output
     assert isinstance(result.exception, SystemExit)
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == before
+
+
+def test_histograms_are_kept_inspected_and_drawn(folder: Path) -> None:
+    succeed("calibrate", "--data", "coco/val2017", "--limit", "3", "--histograms", "h.npz", "--output", "minmax.json")
+    derived = succeed("calibrate", "--from", "h.npz", "--method", "kl")
+    assert "wrote h-kl.json" in derived.stdout
+    shown = succeed("inspect", "h.npz", "--plot", "h.html").stdout
+    kl = json.loads(Path("h-kl.json").read_text())["data"]["body"]["highest"]["data"][0]
+    row = next(line.split() for line in shown.splitlines() if line.startswith("body "))
+    assert row[4] == f"{kl:.4g}"
+    page = Path("h.html").read_text()
+    for tensor in ("stem_relu", "body", "logits"):
+        assert f"<p class='name'>{tensor}</p>" in page
+    assert f"kl {kl:.4g}" in page
+    assert call("inspect", "fcn-toy-12.onnx", "--plot", "x.html").exit_code == 2
+    assert call("calibrate", "--data", "coco/val2017", "--from", "h.npz").exit_code == 2

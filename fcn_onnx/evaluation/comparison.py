@@ -41,8 +41,9 @@ def compare(
 ) -> Difference:
     """Paired percentile bootstrap over images: each resample weighs both models' images alike.
 
-    The differences themselves are plain: int8's score minus fp32's. In a resample, a class whose union is
-    empty for either model is left out for both.
+    The same arithmetic gives the differences and every resample: int8's score minus fp32's, each model's mIoU
+    over the classes whose union is not empty for it. So an interval belongs to its difference even where one
+    model alone predicts a class that no truth holds (`validate` names such classes in a note).
 
     Args:
         metric: the protocol's.
@@ -52,7 +53,7 @@ def compare(
     """
     images = len(fp32)
     ones = np.ones((1, images))
-    before, after = metric.scores(fp32, ones), metric.scores(int8, ones)
+    miou, accuracy = _differences(metric, fp32, int8, ones)
     rng = np.random.default_rng(seed)
     samples: list[Floats] = []
     for start in range(0, resamples, CHUNK):
@@ -62,9 +63,9 @@ def compare(
         samples.append(np.stack([*_differences(metric, fp32, int8, weights), same / compared]))
     intervals = _ci95(np.concatenate(samples, axis=1))
     return Difference(
-        miou=float((after.miou - before.miou)[0]),
+        miou=float(miou[0]),
         miou_ci95=intervals[0],
-        pixel_accuracy=float((after.pixel_accuracy - before.pixel_accuracy)[0]),
+        pixel_accuracy=float(accuracy[0]),
         pixel_accuracy_ci95=intervals[1],
         label_agreement=float(agreement[:, 0].sum() / agreement[:, 1].sum()),
         label_agreement_ci95=intervals[2],
@@ -72,16 +73,9 @@ def compare(
 
 
 def _differences(metric: Metric, fp32: Counts, int8: Counts, weights: Floats) -> tuple[Floats, Floats]:
-    """Per weighting int8 − fp32 of (mIoU, pixel accuracy), over the classes that both models can score."""
-    a, b = metric.scores(fp32, weights), metric.scores(int8, weights)
-    if a.per_class_iou is None or b.per_class_iou is None:
-        return b.miou - a.miou, b.pixel_accuracy - a.pixel_accuracy
-    delta = b.per_class_iou - a.per_class_iou
-    both = ~np.isnan(delta)
-    number = both.sum(1)
-    total = np.where(both, delta, 0).sum(1)
-    miou = np.divide(total, number, out=np.zeros_like(total), where=number > 0)
-    return miou, b.pixel_accuracy - a.pixel_accuracy
+    """int8 − fp32 of (mIoU, pixel accuracy), each (R,), for each weighting."""
+    before, after = metric.scores(fp32, weights), metric.scores(int8, weights)
+    return after.miou - before.miou, after.pixel_accuracy - before.pixel_accuracy
 
 
 def speedup_interval(

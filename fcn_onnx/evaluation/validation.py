@@ -148,7 +148,10 @@ def validate(
         "command": command,
         "notes": notes,
     }
-    return _summarise(results, rules, tally, max_drop, context)
+    validation = _summarise(results, rules, tally, max_drop, context)
+    for note in validation.report["notes"][len(notes) :]:
+        progress.note(note)
+    return validation
 
 
 def _result(model: Contestant, rules: Protocol, tally: Tally, name: str) -> ModelResult:
@@ -178,6 +181,7 @@ def _summarise(
     gate = Gate(max_drop, None if relative is None else -relative)
     fp32_json, int8_json = fp32.to_json(VOC_CLASSES), int8.to_json(VOC_CLASSES)
     ious = fp32_json["per_class_iou"]
+    notes = [*context["notes"], *_one_sided_classes(fp32, int8)]
     loading, sessions, scoring = np.asarray(tally.seconds).sum(0)
     report = {
         "schema": SCHEMA,
@@ -202,8 +206,31 @@ def _summarise(
         },
         "versions": versions(),
         **context,
+        "notes": notes,
     }
     return Validation(fp32, int8, difference, speedup, interval, gate, report)
+
+
+def _one_sided_classes(fp32: ModelResult, int8: ModelResult) -> list[str]:
+    """A class in no truth that one model alone predicts is 0 in that model's mean and not in the other's.
+
+    By the protocol both means are right, but their difference is then not one of quality: say what is.
+    """
+    before, after = fp32.scores.per_class_iou, int8.scores.per_class_iou
+    if before is None or after is None:
+        return []
+    alone = np.isnan(before[0]) != np.isnan(after[0])
+    if not alone.any():
+        return []
+    both = ~np.isnan(before[0]) & ~np.isnan(after[0])
+    change = 100 * (after[0][both] - before[0][both]).mean()
+    names = ", ".join(
+        f"{VOC_CLASSES[c]} ({'fp32' if np.isnan(after[0][c]) else 'int8'})" for c in np.flatnonzero(alone)
+    )
+    return [
+        f"in no truth, and predicted by one model alone, whose mIoU counts it as 0: {names}; "
+        f"over the {both.sum()} classes that both models score, the mIoU changes by {change:+.2f} points"
+    ]
 
 
 def _confusion(rules: Protocol, results: Mapping[str, ModelResult]) -> dict[str, Any] | None:

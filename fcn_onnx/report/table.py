@@ -67,7 +67,7 @@ def verdict(report: Report) -> str:
     elif low > 0:
         finding = "int8 scores higher"
     else:
-        finding = "no loss that these images can show"
+        finding = "no significant loss"
     text = f"{finding[0].upper()}{finding[1:]}: {change}, {evidence}. {bought}."
     if gate["passed"] is None:
         return text

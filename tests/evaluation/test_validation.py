@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from PIL import Image
@@ -236,3 +237,22 @@ def test_an_int8_model_of_another_original_is_pointed_out(tmp_path: Path, coco: 
     ModelCard(source="sha256:of something else").write_to(stranger)
     report = validate(first, save(stranger, tmp_path / "c.onnx"), open_dataset(coco)).report
     assert "the int8 model was made from another fp32 model (sha256:of something else)" in report["notes"]
+
+
+def test_classes_that_one_model_alone_scores_are_named(tmp_path: Path, coco: Path) -> None:
+    first, _ = two_models(tmp_path)
+    biased = pixel_classifier(0)
+    bias = onnx.numpy_helper.to_array(biased.graph.initializer[1]).copy()
+    control = validate(first, first, open_dataset(coco)).report["fp32"]["per_class_iou"]
+    truth = {c for s in open_dataset(coco).samples for c in open_dataset(coco).classes_in(s)} | {0}
+    absent = next(c for c, iou in enumerate(control.values()) if c not in truth and iou == 0)
+    bias[absent] -= 1e6  # the second model never predicts it
+    biased.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(bias, "b"))
+    report = validate(first, save(biased, tmp_path / "biased.onnx"), open_dataset(coco)).report
+    ious = {model: report[model]["per_class_iou"] for model in ("fp32", "int8")}
+    name = list(control)[absent]
+    assert (ious["fp32"][name], ious["int8"][name]) == (0.0, None)
+    common = [c for c, iou in ious["fp32"].items() if None not in (iou, ious["int8"][c])]
+    change = 100 * sum(ious["int8"][c] - ious["fp32"][c] for c in common) / len(common)
+    note = next(n for n in report["notes"] if f"{name} (fp32)" in n)
+    assert f"over the {len(common)} classes that both models score, the mIoU changes by {change:+.2f} points" in note

@@ -41,9 +41,8 @@ def compare(
 ) -> Difference:
     """Paired percentile bootstrap over images: each resample weighs both models' images alike.
 
-    The same arithmetic gives the differences and every resample: int8's score minus fp32's, each model's mIoU
-    over the classes whose union is not empty for it. So an interval belongs to its difference even where one
-    model alone predicts a class that no truth holds (`validate` names such classes in a note).
+    The differences are int8's score minus fp32's. The class set is that of the full sample; in a resample, a class
+    whose union is empty for either model is left out for both.
 
     Args:
         metric: the protocol's.
@@ -52,15 +51,15 @@ def compare(
         agreement: (N, 2) int64, pixels with the same label and pixels compared.
     """
     images = len(fp32)
-    ones = np.ones((1, images))
-    miou, accuracy = _differences(metric, fp32, int8, ones)
+    pair = _Pair.of(metric, fp32, int8)
+    miou, accuracy = pair.differences(np.ones((1, images)))
     rng = np.random.default_rng(seed)
     samples: list[Floats] = []
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)
         weights = rng.multinomial(images, np.full(images, 1 / images), size).astype(np.float64)
         same, compared = (weights @ agreement.astype(np.float64)).T
-        samples.append(np.stack([*_differences(metric, fp32, int8, weights), same / compared]))
+        samples.append(np.stack([*pair.differences(weights), same / compared]))
     intervals = _ci95(np.concatenate(samples, axis=1))
     return Difference(
         miou=float(miou[0]),
@@ -72,10 +71,40 @@ def compare(
     )
 
 
-def _differences(metric: Metric, fp32: Counts, int8: Counts, weights: Floats) -> tuple[Floats, Floats]:
-    """int8 − fp32 of (mIoU, pixel accuracy), each (R,), for each weighting."""
-    before, after = metric.scores(fp32, weights), metric.scores(int8, weights)
-    return after.miou - before.miou, after.pixel_accuracy - before.pixel_accuracy
+@dataclass(frozen=True)
+class _Pair:
+    """Both models' counts, and the classes of the full sample that one model alone scores.
+
+    Such a class is in no truth: the model that predicts it has IoU 0 there, in any resample, and the other none. Its
+    place in that model's mean is kept in every resample, or the interval would not belong to the difference.
+    """
+
+    metric: Metric
+    fp32: Counts
+    int8: Counts
+    alone: tuple[int, int]
+
+    @classmethod
+    def of(cls, metric: Metric, fp32: Counts, int8: Counts) -> _Pair:
+        everything = np.ones((1, len(fp32)))
+        a, b = (metric.scores(counts, everything).per_class_iou for counts in (fp32, int8))
+        if a is None or b is None:
+            return cls(metric, fp32, int8, (0, 0))
+        only_fp32, only_int8 = ~np.isnan(a) & np.isnan(b), np.isnan(a) & ~np.isnan(b)
+        return cls(metric, fp32, int8, (int(only_fp32.sum()), int(only_int8.sum())))
+
+    def differences(self, weights: Floats) -> tuple[Floats, Floats]:
+        """int8 − fp32 of (mIoU, pixel accuracy), each (R,), for each weighting (R, N)."""
+        before, after = (self.metric.scores(counts, weights) for counts in (self.fp32, self.int8))
+        accuracy = after.pixel_accuracy - before.pixel_accuracy
+        if before.per_class_iou is None or after.per_class_iou is None:
+            return after.miou - before.miou, accuracy
+        both = ~np.isnan(before.per_class_iou) & ~np.isnan(after.per_class_iou)
+        means = [
+            np.where(both, iou, 0).sum(1) / np.maximum(both.sum(1) + alone, 1)
+            for iou, alone in zip((before.per_class_iou, after.per_class_iou), self.alone, strict=True)
+        ]
+        return means[1] - means[0], accuracy
 
 
 def speedup_interval(

@@ -148,10 +148,7 @@ def validate(
         "command": command,
         "notes": notes,
     }
-    validation = _summarise(results, rules, tally, max_drop, context)
-    for note in validation.report["notes"][len(notes) :]:
-        progress.note(note)
-    return validation
+    return _summarise(results, rules, tally, max_drop, context)
 
 
 def _result(model: Contestant, rules: Protocol, tally: Tally, name: str) -> ModelResult:
@@ -181,7 +178,6 @@ def _summarise(
     gate = Gate(max_drop, None if relative is None else -relative)
     fp32_json, int8_json = fp32.to_json(VOC_CLASSES), int8.to_json(VOC_CLASSES)
     ious = fp32_json["per_class_iou"]
-    notes = [*context["notes"], *_one_sided_classes(fp32, int8)]
     loading, sessions, scoring = np.asarray(tally.seconds).sum(0)
     report = {
         "schema": SCHEMA,
@@ -205,32 +201,30 @@ def _summarise(
             "scoring_seconds": float(scoring),
         },
         "versions": versions(),
+        "one_sided_classes": _one_sided_classes(fp32, int8),
         **context,
-        "notes": notes,
     }
     return Validation(fp32, int8, difference, speedup, interval, gate, report)
 
 
-def _one_sided_classes(fp32: ModelResult, int8: ModelResult) -> list[str]:
-    """A class in no truth that one model alone predicts is 0 in that model's mean and not in the other's.
+def _one_sided_classes(fp32: ModelResult, int8: ModelResult) -> dict[str, Any] | None:
+    """Classes in no truth that one model alone predicts: 0 in that model's mean, and not in the other's at all.
 
-    By the protocol both means are right, but their difference is then not one of quality: say what is.
+    By the protocol both means are right, but their difference is then not one of quality. None where there is no
+    such class; else who predicts which, how many classes both score, and int8 − fp32 over those.
     """
     before, after = fp32.scores.per_class_iou, int8.scores.per_class_iou
     if before is None or after is None:
-        return []
+        return None
     alone = np.isnan(before[0]) != np.isnan(after[0])
     if not alone.any():
-        return []
+        return None
     both = ~np.isnan(before[0]) & ~np.isnan(after[0])
-    change = 100 * (after[0][both] - before[0][both]).mean()
-    names = ", ".join(
-        f"{VOC_CLASSES[c]} ({'fp32' if np.isnan(after[0][c]) else 'int8'})" for c in np.flatnonzero(alone)
-    )
-    return [
-        f"in no truth, and predicted by one model alone, whose mIoU counts it as 0: {names}; "
-        f"over the {both.sum()} classes that both models score, the mIoU changes by {change:+.2f} points"
-    ]
+    return {
+        "predicted_by": {VOC_CLASSES[c]: FP32 if np.isnan(after[0][c]) else INT8 for c in np.flatnonzero(alone)},
+        "common_classes": int(both.sum()),
+        "miou_common_classes": float((after[0][both] - before[0][both]).mean()),
+    }
 
 
 def _confusion(rules: Protocol, results: Mapping[str, ModelResult]) -> dict[str, Any] | None:

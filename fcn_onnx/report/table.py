@@ -69,10 +69,22 @@ def verdict(report: Report) -> str:
     else:
         finding = "no significant loss"
     text = f"{finding[0].upper()}{finding[1:]}: {change}, {evidence}. {bought}."
+    if one_sided := report["one_sided_classes"]:
+        text = f"{_one_sided(one_sided, 100 * delta['miou'])} {bought}."
     if gate["passed"] is None:
         return text
     allowed = f"{gate['max_drop_percent']:g} % relative allowed"
     return f"{'PASSED' if gate['passed'] else 'FAILED'} ({allowed}). {text}"
+
+
+def _one_sided(found: Mapping[str, Any], miou: float) -> str:
+    """Why the change of the mIoU is not one of quality, and what it is over the classes that compare."""
+    names = ", ".join(f"{name} ({model})" for name, model in found["predicted_by"].items())
+    return (
+        f"The two mIoUs are over different classes: no truth holds {names}, which only one model predicts. "
+        f"Over the {found['common_classes']} classes that both score, mIoU changes by "
+        f"{100 * found['miou_common_classes']:+.2f} points (as the protocol counts, {miou:+.2f})."
+    )
 
 
 def percent(fraction: float | None) -> str:

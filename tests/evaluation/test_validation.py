@@ -21,6 +21,7 @@ from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.evaluation import Validation, validate
 from fcn_onnx.journal import Journal
+from fcn_onnx.report import verdict
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
@@ -254,5 +255,8 @@ def test_classes_that_one_model_alone_scores_are_named(tmp_path: Path, coco: Pat
     assert (ious["fp32"][name], ious["int8"][name]) == (0.0, None)
     common = [c for c, iou in ious["fp32"].items() if None not in (iou, ious["int8"][c])]
     change = 100 * sum(ious["int8"][c] - ious["fp32"][c] for c in common) / len(common)
-    note = next(n for n in report["notes"] if f"{name} (fp32)" in n)
-    assert f"over the {len(common)} classes that both models score, the mIoU changes by {change:+.2f} points" in note
+    found = report["one_sided_classes"]
+    assert (found["predicted_by"][name], found["common_classes"]) == ("fp32", len(common))
+    assert 100 * found["miou_common_classes"] == pytest.approx(change)
+    assert f"{name} (fp32)" in verdict(report)
+    assert f"{change:+.2f} points" in verdict(report)

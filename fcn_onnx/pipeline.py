@@ -9,9 +9,10 @@ from pathlib import Path
 from fcn_onnx.artifact import digest_file, digest_json, require_writable, versions, write_text
 from fcn_onnx.calibration import METHODS, Calibration, Observation, calibrate, get_method
 from fcn_onnx.cpu import read_cpu
+from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.discover import open_dataset, require_labels
-from fcn_onnx.data.sample import Dataset, Sample
-from fcn_onnx.data.selection import draw, read_list, spread_over_classes
+from fcn_onnx.data.sample import Sample
+from fcn_onnx.data.selection import read_list
 from fcn_onnx.errors import RecipeError, UsageError
 from fcn_onnx.evaluation import PROTOCOLS, Validation, validate
 from fcn_onnx.naming import fp32_name, int8_path
@@ -21,9 +22,6 @@ from fcn_onnx.ranges import RangeTable
 from fcn_onnx.recipe import ExportSection, QuantizeSection, Recipe, ScenesSection, ValidateSection
 from fcn_onnx.report import TensorPlot, to_histogram_page, write_report
 from fcn_onnx.runtime import load_model
-
-DEFAULT_LIMIT = 100
-"""Calibration images drawn when `--limit` is not given; never more than half of what is there."""
 
 
 @dataclass(frozen=True)
@@ -36,38 +34,10 @@ class RunResult:
     report: Path
 
 
-def choose_images(
-    dataset: Dataset, *, images: Path | None, limit: int | None, seed: int, spread: bool, progress: Progress
-) -> tuple[Sample, ...]:
-    """The images to calibrate on: those of a list, or a seeded draw, which may be spread over the classes.
-
-    Raises:
-        DatasetError: the list names what is not there.
-        UsageError: a list and a limit, or spreading without labels.
-    """
-    if images is not None:
-        if limit is not None or spread:
-            raise UsageError("--images contradicts --limit and --spread", fix="give one of them")
-        return read_list(images, dataset)
-    available = len(dataset.samples)
-    wanted = limit if limit is not None else max(1, min(DEFAULT_LIMIT, available // 2))
-    if wanted > available:
-        progress.note(f"asked for {wanted} calibration images, {available} are there: all are used")
-    if spread:
-        require_labels(dataset)
-        return spread_over_classes(dataset, min(wanted, available), seed)
-    return draw(dataset.samples, min(wanted, available), seed)
-
-
 def calibrate_data(
     model: Path,
-    data: Path,
+    choice: ImageChoice,
     *,
-    annotations: Path | None = None,
-    images: Path | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    spread: bool = False,
     method: str = "minmax",
     percentile: float | None = None,
     output: Path | None = None,
@@ -77,7 +47,7 @@ def calibrate_data(
     threads: int = 0,
     progress: Progress = SILENT,
 ) -> Calibration:
-    """Open `data`, choose images and calibrate; the arguments are those of `fcn-onnx calibrate`.
+    """Choose images and calibrate; the arguments are those of `fcn-onnx calibrate`.
 
     The table goes to `output`, by default `calibration/<model>-<method>.json`.
     """
@@ -85,12 +55,9 @@ def calibrate_data(
         output = Path("calibration") / f"{model.stem}-{method}.json"
         output.parent.mkdir(exist_ok=True)
     require_writable(output)
-    dataset = open_dataset(data, annotations=annotations)
-    progress.note(dataset.description)
-    samples = choose_images(dataset, images=images, limit=limit, seed=seed, spread=spread, progress=progress)
     return calibrate(
         model,
-        samples,
+        choice.choose(progress),
         method=method,
         percentile=percentile,
         output=output,
@@ -105,13 +72,8 @@ def calibrate_data(
 
 def quantize(
     model: Path,
-    data: Path | None = None,
+    choice: ImageChoice | None = None,
     *,
-    annotations: Path | None = None,
-    images: Path | None = None,
-    limit: int | None = None,
-    seed: int = 0,
-    spread: bool = False,
     ranges: Path | None = None,
     method: str = "minmax",
     percentile: float | None = None,
@@ -124,16 +86,11 @@ def quantize(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Quantized:
-    """Quantize `model` to int8, with ranges from images of `data` or from a table.
+    """Quantize `model` to int8, with ranges observed on images or read from a table.
 
     Args:
         model: fp32 ONNX file.
-        data: COCO images, a VOCdevkit or a folder of images; not needed with `ranges`.
-        annotations: COCO annotations, if they are elsewhere.
-        images: list of exactly the images to calibrate on.
-        limit: how many images to draw; default min(100, half of them).
-        seed: of the draw.
-        spread: draw so that the classes are covered evenly; needs labels.
+        choice: the images to calibrate on; not needed with `ranges`.
         ranges: a table that `calibrate` wrote.
         method: threshold method, a name in `METHODS`.
         percentile: for the method of that name, instead of its default; percent.
@@ -149,7 +106,7 @@ def quantize(
     """
     output = output or int8_path(model)
     require_writable(output)
-    if (data is None) == (ranges is None):
+    if (choice is None) == (ranges is None):
         raise UsageError(
             "ranges come either from images (--data) or from a table (--ranges)",
             fix="give exactly one of the two",
@@ -165,10 +122,8 @@ def quantize(
         how: Mapping[str, object] = {"ranges": digest_file(ranges)}
         samples: Sequence[Sample] = ()
     else:
-        assert data is not None
-        dataset = open_dataset(data, annotations=annotations)
-        progress.note(dataset.description)
-        samples = choose_images(dataset, images=images, limit=limit, seed=seed, spread=spread, progress=progress)
+        assert choice is not None
+        samples = choice.choose(progress)
         observed = {sample.name: digest_file(sample.path) for sample in samples}
         how = {"method": get_method(method, percentile).name, "images": dict(observed)}
     job = digest_json(
@@ -264,12 +219,7 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
     chosen = recipe.quantize
     quantized = quantize(
         exported.path,
-        chosen.data,
-        annotations=chosen.annotations,
-        images=chosen.images,
-        limit=chosen.limit,
-        seed=chosen.seed,
-        spread=chosen.spread,
+        ImageChoice(chosen.data, chosen.annotations, chosen.images, chosen.limit, chosen.seed, chosen.spread),
         method=chosen.method,
         percentile=chosen.percentile,
         backend=chosen.backend,

@@ -10,16 +10,13 @@ from fcn_onnx.calibration import METHODS
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import (
     PATH,
-    annotations_option,
-    data_option,
-    images_option,
+    image_choice,
     json_option,
     listed,
     percentile_option,
-    seed_option,
-    spread_option,
     threads_option,
 )
+from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.errors import UsageError
 
 NAMES = {name: method.description for name, method in METHODS.items()}
@@ -32,12 +29,7 @@ NAMES = {name: method.description for name, method in METHODS.items()}
     + "\n\nExample: fcn-onnx calibrate --from h.npz --method kl --output kl.json"
 )
 @click.option("--model", type=PATH, metavar="FILE", help="Default: the one fp32 model here.")
-@data_option(required=False)
-@annotations_option
-@images_option
-@click.option("--limit", type=click.IntRange(min=1), help="Images to observe. Default: min(100, half).")
-@seed_option
-@spread_option
+@image_choice
 @click.option("--from", "source", type=PATH, metavar="HIST", help="Histograms of an earlier pass, instead of --data.")
 @click.option("--method", type=click.Choice(list(NAMES)), default="minmax", show_default=True)
 @percentile_option
@@ -49,12 +41,7 @@ NAMES = {name: method.description for name, method in METHODS.items()}
 @json_option
 def calibrate(
     model: Path | None,
-    data: Path | None,
-    annotations: Path | None,
-    images: Path | None,
-    limit: int | None,
-    seed: int,
-    spread: bool,
+    choice: ImageChoice | None,
     source: Path | None,
     method: str,
     percentile: float | None,
@@ -70,21 +57,16 @@ def calibrate(
     from fcn_onnx.naming import find_fp32
     from fcn_onnx.pipeline import calibrate_data
 
-    if (data is None) == (source is None):
+    if (choice is None) == (source is None):
         raise UsageError("images (--data) or histograms (--from)?", fix="give exactly one of the two")
     if source is not None:
         output = output or source.with_name(f"{source.stem}-{method}.json")
         result = derive(source, method=method, percentile=percentile, output=output)
     else:
-        assert data is not None
+        assert choice is not None
         result = calibrate_data(
             model or find_fp32(),
-            data,
-            annotations=annotations,
-            images=images,
-            limit=limit,
-            seed=seed,
-            spread=spread,
+            choice,
             method=method,
             percentile=percentile,
             output=output,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from fcn_onnx.data.choice import ImageChoice
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,25 +60,41 @@ def images_option(function: F) -> F:
     )(function)
 
 
+def image_choice(function: Callable[..., None]) -> Callable[..., None]:
+    """The options that choose calibration images; the command gets them as `choice`, None without `--data`."""
+
+    @wraps(function)
+    def command(
+        *,
+        data: Path | None,
+        annotations: Path | None,
+        images: Path | None,
+        limit: int | None,
+        seed: int,
+        spread: bool,
+        **others: Any,
+    ) -> None:
+        choice = ImageChoice(data, annotations, images, limit, seed, spread) if data else None
+        function(choice=choice, **others)
+
+    options = (
+        data_option(required=False),
+        annotations_option,
+        images_option,
+        click.option("--limit", type=click.IntRange(min=1), help="How many to calibrate on. Default: min(100, half)."),
+        click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of calibration images."),
+        click.option("--spread", is_flag=True, help="Draw images that cover the classes evenly (needs annotations)."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def threads_option(function: F) -> F:
     """`--threads N`."""
     return click.option("--threads", type=click.IntRange(min=0), default=0, help="Of each session; 0 means all cores.")(
         function
     )
-
-
-def seed_option(function: F) -> F:
-    """`--seed N`."""
-    return click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of calibration images.")(
-        function
-    )
-
-
-def spread_option(function: F) -> F:
-    """`--spread`."""
-    return click.option(
-        "--spread", is_flag=True, help="Draw images that cover the classes evenly (needs annotations)."
-    )(function)
 
 
 def percentile_option(function: F) -> F:

@@ -10,17 +10,14 @@ from fcn_onnx.calibration import METHODS
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import (
     PATH,
-    annotations_option,
-    data_option,
     force_option,
-    images_option,
+    image_choice,
     json_option,
     listed,
     percentile_option,
-    seed_option,
-    spread_option,
     threads_option,
 )
+from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS
 
 TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target in TARGETS.items()}
@@ -30,12 +27,7 @@ TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target
     epilog="Targets:\n\n" + listed(TARGET_NAMES) + "\n\nExample: fcn-onnx quantize --data coco/train2017 --limit 64"
 )
 @click.option("--model", type=PATH, metavar="FILE", help="Default: the one fp32 model here.")
-@data_option(required=False)
-@annotations_option
-@images_option
-@click.option("--limit", type=click.IntRange(min=1), help="Images to calibrate on. Default: min(100, half).")
-@seed_option
-@spread_option
+@image_choice
 @click.option("--ranges", type=PATH, metavar="FILE", help="A table from `calibrate`, instead of --data.")
 @click.option("--method", type=click.Choice(list(METHODS)), default="minmax", show_default=True)
 @percentile_option
@@ -49,12 +41,7 @@ TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target
 @json_option
 def quantize(
     model: Path | None,
-    data: Path | None,
-    annotations: Path | None,
-    images: Path | None,
-    limit: int | None,
-    seed: int,
-    spread: bool,
+    choice: ImageChoice | None,
     ranges: Path | None,
     method: str,
     percentile: float | None,
@@ -73,12 +60,7 @@ def quantize(
 
     result = run_quantize(
         model or find_fp32(),
-        data,
-        annotations=annotations,
-        images=images,
-        limit=limit,
-        seed=seed,
-        spread=spread,
+        choice,
         ranges=ranges,
         method=method,
         percentile=percentile,

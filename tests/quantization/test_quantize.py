@@ -13,6 +13,7 @@ from toys import photograph, residual_network, save
 from fcn_onnx.artifact import digest_file
 from fcn_onnx.card import ModelCard
 from fcn_onnx.cpu import Cpu
+from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import QuantizationError, TableError, UsageError
 from fcn_onnx.graph import read_facts
@@ -59,10 +60,10 @@ def test_every_form_is_written_and_runs_or_is_refused_up_front(
     options = {"quant_format": quant_format, "per_channel": per_channel, "output": output}
     if quant_format == "qdq" and per_channel and opset < 13:
         with pytest.raises(UsageError, match="per-channel"):
-            quantize(model, data, **options)
+            quantize(model, ImageChoice(data), **options)
         assert not output.exists()
         return
-    result = quantize(model, data, target="vnni", **options)
+    result = quantize(model, ImageChoice(data), target="vnni", **options)
     written = onnx.load(output)
     onnx.checker.check_model(written, full_check=True)
     opsets = {entry.domain: entry.version for entry in written.opset_import}
@@ -79,7 +80,7 @@ def test_every_form_is_written_and_runs_or_is_refused_up_front(
 
 
 def test_weights_are_the_nearest_int8_per_channel(tmp_path: Path, data: Path, model: Path) -> None:
-    quantize(model, data, target="vnni", output=tmp_path / "int8.onnx")
+    quantize(model, ImageChoice(data), target="vnni", output=tmp_path / "int8.onnx")
     before = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(model).graph.initializer}
     after_model = onnx.load(tmp_path / "int8.onnx")
     after = {t.name: onnx.numpy_helper.to_array(t) for t in after_model.graph.initializer}
@@ -99,7 +100,7 @@ def test_weights_are_the_nearest_int8_per_channel(tmp_path: Path, data: Path, mo
 
 def test_saturating_cpus_get_seven_bit_weights(tmp_path: Path, data: Path, model: Path) -> None:
     """|w| ≤ 64: a pair of u8·s8 products is at most 2·255·64 = 32640, within int16."""
-    result = quantize(model, data, target="avx2", output=tmp_path / "int8.onnx")
+    result = quantize(model, ImageChoice(data), target="avx2", output=tmp_path / "int8.onnx")
     assert result.plan.reduce_range
     weights = [
         onnx.numpy_helper.to_array(t)
@@ -112,7 +113,7 @@ def test_saturating_cpus_get_seven_bit_weights(tmp_path: Path, data: Path, model
 
 def test_the_card_says_where_it_came_from(tmp_path: Path, data: Path, model: Path) -> None:
     output = tmp_path / "int8.onnx"
-    quantize(model, data, limit=3, seed=5, output=output, target="vnni")
+    quantize(model, ImageChoice(data, limit=3, seed=5), output=output, target="vnni")
     card = ModelCard.read_from(onnx.load(output), "int8")
     assert (card.arch, card.source) == ("toy", digest_file(model))
     assert card.quantization is not None
@@ -128,26 +129,26 @@ def test_the_card_says_where_it_came_from(tmp_path: Path, data: Path, model: Pat
 
 
 def test_default_limit_is_half_of_a_small_set(tmp_path: Path, data: Path, model: Path) -> None:
-    quantize(model, data, output=tmp_path / "int8.onnx")
+    quantize(model, ImageChoice(data), output=tmp_path / "int8.onnx")
     assert len(ModelCard.read_from(onnx.load(tmp_path / "int8.onnx"), "int8").calibration_images) == 4
 
 
 def test_what_is_up_to_date_is_not_made_again(tmp_path: Path, data: Path, model: Path) -> None:
     output = tmp_path / "int8.onnx"
-    assert not quantize(model, data, output=output).skipped
+    assert not quantize(model, ImageChoice(data), output=output).skipped
     before = output.stat().st_mtime_ns
-    assert quantize(model, data, output=output).skipped
+    assert quantize(model, ImageChoice(data), output=output).skipped
     assert output.stat().st_mtime_ns == before
-    assert not quantize(model, data, output=output, force=True).skipped
-    assert not quantize(model, data, output=output, method="mse").skipped
+    assert not quantize(model, ImageChoice(data), output=output, force=True).skipped
+    assert not quantize(model, ImageChoice(data), output=output, method="mse").skipped
     photograph(50, 50, 77).save(data / "0.png")  # another image under the same name
-    assert not quantize(model, data, output=output, method="mse", limit=8).skipped
+    assert not quantize(model, ImageChoice(data, limit=8), output=output, method="mse").skipped
 
 
 def test_a_table_stands_in_for_images(tmp_path: Path, data: Path, model: Path) -> None:
     table = tmp_path / "ranges.json"
-    calibrate_data(model, data, limit=4, output=table)
-    quantize(model, data, limit=4, output=tmp_path / "direct.onnx")
+    calibrate_data(model, ImageChoice(data, limit=4), output=table)
+    quantize(model, ImageChoice(data, limit=4), output=tmp_path / "direct.onnx")
     quantize(model, ranges=table, output=tmp_path / "from-table.onnx")
     nodes = [onnx.load(tmp_path / name).graph.SerializeToString() for name in ("direct.onnx", "from-table.onnx")]
     assert nodes[0] == nodes[1]
@@ -159,16 +160,16 @@ def test_contradictions_are_refused(tmp_path: Path, data: Path, model: Path) -> 
     with pytest.raises(UsageError, match="--data"):
         quantize(model)
     table = tmp_path / "ranges.json"
-    calibrate_data(model, data, limit=2, output=table)
+    calibrate_data(model, ImageChoice(data, limit=2), output=table)
     with pytest.raises(UsageError, match="--ranges"):
-        quantize(model, data, ranges=table)
+        quantize(model, ImageChoice(data), ranges=table)
     other = save(residual_network(seed=9), tmp_path / "other.onnx")
     with pytest.raises(TableError, match="was made for"):
         quantize(other, ranges=table)
     names = tmp_path / "names.txt"
     names.write_text("0.png\n")
     with pytest.raises(UsageError, match="--limit"):
-        quantize(model, data, images=names, limit=2)
+        quantize(model, ImageChoice(data, images=names, limit=2))
 
 
 def test_a_missing_range_is_our_error_and_leaves_nothing(tmp_path: Path, model: Path) -> None:
@@ -181,6 +182,6 @@ def test_a_missing_range_is_our_error_and_leaves_nothing(tmp_path: Path, model: 
 
 
 def test_facts_of_the_written_file(tmp_path: Path, data: Path, model: Path) -> None:
-    quantize(model, data, output=tmp_path / "int8.onnx")
+    quantize(model, ImageChoice(data), output=tmp_path / "int8.onnx")
     facts, before = read_facts(onnx.load(tmp_path / "int8.onnx")), read_facts(onnx.load(model))
     assert (facts.macs, facts.parameters) == (before.macs, before.parameters)

@@ -1,0 +1,59 @@
+"""Which images to calibrate on, as one value that travels from the command line to the stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fcn_onnx.data.discover import open_dataset, require_labels
+from fcn_onnx.data.sample import Sample
+from fcn_onnx.data.selection import draw, read_list, spread_over_classes
+from fcn_onnx.errors import UsageError
+from fcn_onnx.progress import SILENT, Progress
+
+DEFAULT_LIMIT = 100
+"""Images drawn when no limit is given; never more than half of what is there."""
+
+
+@dataclass(frozen=True)
+class ImageChoice:
+    """Images of a data folder: those of a list, or a seeded draw.
+
+    Attributes:
+        data: COCO images, a VOCdevkit or any folder of images.
+        annotations: COCO annotations, if they are elsewhere.
+        images: a list of exactly the images to take.
+        limit: how many to draw; default min(100, half of them).
+        seed: of the draw.
+        spread: draw so that the classes are covered evenly; needs labels.
+    """
+
+    data: Path
+    annotations: Path | None = None
+    images: Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    spread: bool = False
+
+    def choose(self, progress: Progress = SILENT) -> tuple[Sample, ...]:
+        """Open the data and choose, in the order of ids.
+
+        Raises:
+            DatasetError: the data, or what the list names, is not there.
+            UsageError: a list and a draw at once.
+        """
+        if self.images is not None and (self.limit is not None or self.spread):
+            raise UsageError("--images contradicts --limit and --spread", fix="give one of them")
+        dataset = open_dataset(self.data, annotations=self.annotations)
+        progress.note(dataset.description)
+        if self.images is not None:
+            return read_list(self.images, dataset)
+        available = len(dataset.samples)
+        wanted = self.limit if self.limit is not None else max(1, min(DEFAULT_LIMIT, available // 2))
+        if wanted > available:
+            progress.note(f"asked for {wanted} calibration images, {available} are there: all are used")
+        number = min(wanted, available)
+        if self.spread:
+            require_labels(dataset)
+            return spread_over_classes(dataset, number, self.seed)
+        return draw(dataset.samples, number, self.seed)

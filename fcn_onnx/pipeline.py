@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcn_onnx.artifact import digest_file, digest_json, require_writable, versions, write_text
-from fcn_onnx.calibration import METHODS, Calibration, Observation, calibrate, get_method
+from fcn_onnx.calibration import METHODS, Calibration, Observation, calibrate, get_method, own_preprocessing
+from fcn_onnx.card import ModelCard
 from fcn_onnx.cpu import read_cpu
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.discover import open_dataset, require_labels
@@ -111,13 +112,15 @@ def quantize(
             "ranges come either from images (--data) or from a table (--ranges)",
             fix="give exactly one of the two",
         )
-    plan = make_plan(load_model(model), read_cpu(), quant_format=quant_format, target=target, per_channel=per_channel)
+    proto = load_model(model)
+    plan = make_plan(proto, read_cpu(), quant_format=quant_format, target=target, per_channel=per_channel)
     for line in [f"plan: {plan}", *plan.reasons]:
         progress.note(line)
     source = digest_file(model)
     if ranges is not None:
         table = RangeTable.load(ranges)
-        table.require_made_for(source)
+        card = ModelCard.read_from(proto, str(model))
+        table.require_made_for(source, own_preprocessing(card, str(model)).to_json())
         observed: Mapping[str, str] = table.images
         how: Mapping[str, object] = {"ranges": digest_file(ranges)}
         samples: Sequence[Sample] = ()

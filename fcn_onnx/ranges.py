@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fcn_onnx.artifact import dump_json, write_text
+from fcn_onnx.artifact import digest_json, dump_json, write_text
 from fcn_onnx.errors import TableError
 
 PROVENANCE = "fcn_onnx"
@@ -101,12 +101,19 @@ class RangeTable:
                 fix="make it again with `fcn-onnx calibrate`",
             ) from error
 
-    def require_made_for(self, model: str) -> None:
-        """Raise TableError unless the table is of the model with this digest."""
+    def require_made_for(self, model: str, preprocessing: Mapping[str, Any]) -> None:
+        """Raise TableError unless the table is of the model with this digest, fed with images made like this."""
         if self.model != model:
             raise TableError(
                 f"the range table was made for the model {self.model}, and this one is {model}",
                 fix="calibrate this model, or name the one that the table was made for",
+            )
+        if dict(self.preprocessing) != dict(preprocessing):
+            made, wanted = digest_json(self.preprocessing), digest_json(preprocessing)
+            raise TableError(
+                f"the range table was made with the preprocessing {made} ({self.preprocessing.get('resize')}), and "
+                f"the model's is {wanted} ({preprocessing.get('resize')})",
+                fix="calibrate the model with its own preprocessing",
             )
 
 

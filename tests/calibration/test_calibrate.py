@@ -16,10 +16,12 @@ from onnxruntime.quantization.calibrate import load_tensors_data
 from PIL import Image
 from toys import photograph, residual_network, save
 
+from fcn_onnx.artifact import digest_json
 from fcn_onnx.calibration import calibrate, derive, observed_tensors
 from fcn_onnx.data.folder import FolderDataset
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import CalibrationError, ImageError, ModelError, TableError, UsageError
+from fcn_onnx.pipeline import quantize
 from fcn_onnx.ranges import RangeTable
 
 RULES = Preprocessing(Resize())
@@ -91,7 +93,9 @@ def test_onnxruntime_reads_the_table(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
+from fcn_onnx.artifact import digest_json
 from fcn_onnx.calibration import calibrate
+from fcn_onnx.artifact import digest_json
 from fcn_onnx.calibration import collector
 from fcn_onnx.data.folder import FolderDataset
 from fcn_onnx.data.preprocess import Preprocessing, Resize
@@ -169,9 +173,20 @@ def test_a_table_of_another_model_is_refused_with_both_digests(tmp_path: Path) -
     model = save(residual_network(), tmp_path / "m.onnx")
     table = calibrate(model, write_images(tmp_path / "images").samples, preprocessing=RULES).table
     with pytest.raises(TableError) as caught:
-        table.require_made_for("sha256:other")
+        table.require_made_for("sha256:other", RULES.to_json())
     assert "sha256:other" in str(caught.value)
     assert table.model in str(caught.value)
+
+
+def test_a_table_of_another_preprocessing_is_refused_with_both_digests(tmp_path: Path) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")  # without a card: short side 520
+    path = tmp_path / "t.json"
+    table = calibrate(model, write_images(tmp_path / "images").samples, preprocessing=RULES, output=path).table
+    with pytest.raises(TableError) as caught:
+        quantize(model, ranges=path, output=tmp_path / "int8.onnx")
+    for rules in (table.preprocessing, Preprocessing().to_json()):
+        assert digest_json(rules) in str(caught.value)
+    assert not (tmp_path / "int8.onnx").exists()
 
 
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -52,13 +52,14 @@ def calibrate_data(
 
     The table goes to `output`, by default `calibration/<model>-<method>.json`.
     """
+    load_model(model)
+    samples = choice.choose(progress)
     if output is None:
         output = Path("calibration") / f"{model.stem}-{method}.json"
         output.parent.mkdir(exist_ok=True)
-    require_writable(output)
     return calibrate(
         model,
-        choice.choose(progress),
+        samples,
         method=method,
         percentile=percentile,
         output=output,

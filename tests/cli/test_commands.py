@@ -194,6 +194,7 @@ WRONG: dict[str, tuple[Any, list[str], str]] = {
     "unknown architecture": (None, ["export", "--arch", "unet"], "'unet'"),
     "bad size": (None, ["export", "--arch", "tiny", "--size", "big"], "height x width"),
     "no image to predict": (None, ["predict", "fcn-toy-12.onnx", "gone.jpg"], "gone.jpg"),
+    "calibrate nothing": (None, ["calibrate", "--data", "nowhere"], "nowhere does not exist"),
     "recipe": (None, ["run", "gone.yaml"], "gone.yaml"),
     "illegal form": (
         None,

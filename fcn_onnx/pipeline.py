@@ -309,8 +309,9 @@ def plot_histograms(histograms: Path, output: Path | None = None) -> tuple[Tenso
 
 def _journal(output: Path) -> Path:
     """Where the work towards `output` is kept until it is done."""
-    return output.parent / f".{output.name}.journal"
+    return _nearest_folder(output) / f".{output.name}.journal"
 
 
 def _nearest_folder(path: Path) -> Path:
+    """`path` itself if it is a folder, or the first of its parents that exists."""
     return next(p for p in [path, *path.absolute().parents] if p.is_dir())

@@ -19,6 +19,7 @@ from toys import photograph, pixel_classifier, residual_network, save, write_coc
 from fcn_onnx.artifact import digest_file
 from fcn_onnx.cli import main
 from fcn_onnx.data.preprocess import Preprocessing, Resize
+from fcn_onnx.journal import Journal
 
 COMMANDS = ("export", "calibrate", "quantize", "validate", "benchmark", "predict", "inspect", "run", "demo", "doctor")
 
@@ -97,6 +98,14 @@ def test_gate_sets_the_exit_code_and_the_report_is_there_all_the_same(folder: Pa
     assert "FAILED" in failed.stdout
     assert (folder / "gate" / "report.html").exists()
     assert succeed("validate", *pair, "--max-drop", "100").exit_code == 0
+
+
+def test_a_report_in_folders_that_are_not_there_yet(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal is written long before the report's folder is made."""
+    monkeypatch.setitem(Journal.__init__.__kwdefaults__, "interval_s", 0.0)
+    succeed("validate", "--int8", "fcn-toy-12.onnx", "--data", "coco/val2017", "--report", "a/b/report")
+    assert (folder / "a" / "b" / "report" / "report.html").exists()
+    assert not list(folder.rglob("*.journal"))
 
 
 def test_predict_writes_labels_overlay_and_confidence(folder: Path) -> None:

@@ -139,7 +139,7 @@ def score(fp32: Path, models: dict[str, Path], samples: Sequence[Sample], data: 
     counts: dict[str, list[Any]] = {name: [] for name in networks}
     agreement: dict[str, list[tuple[int, int]]] = {name: [] for name in networks}
     for sample in samples:
-        batch = protocol.preprocessing(read_rgb(sample.path))
+        batch = Preprocessing(protocol.resize)(read_rgb(sample.path))
         truth = protocol.read_truth(dataset, sample, (batch.shape[2], batch.shape[3]))
         reference = None
         for name, network in networks.items():

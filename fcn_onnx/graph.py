@@ -74,7 +74,7 @@ def is_quantized(model: onnx.ModelProto) -> bool:
 
 def read_facts(model: onnx.ModelProto, size: tuple[int, int] = (520, 520)) -> GraphFacts:
     """Facts of `model`, its costs at one image of `size` (height, width); a fixed-size model keeps its own."""
-    size = _own_size(model) or size
+    size = fixed_size(model) or size
     initializers = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     dequantized = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     shapes = _shapes(model, size) | initializers
@@ -123,7 +123,8 @@ def _per_channel(model: onnx.ModelProto, initializers: Mapping[str, tuple[int, .
     return any(prod(initializers.get(name, ())) > 1 for name in found) if found else None
 
 
-def _own_size(model: onnx.ModelProto) -> tuple[int, int] | None:
+def fixed_size(model: onnx.ModelProto) -> tuple[int, int] | None:
+    """The one (height, width) that the model takes, whatever its layout; None if it takes any."""
     shape = _shape(model.graph.input[0]) if model.graph.input else ()
     channels_last = len(shape) == 4 and shape[3] == 3 != shape[1]
     height, width = (shape[1:3] if channels_last else shape[2:]) if len(shape) == 4 else ("", "")
@@ -144,7 +145,9 @@ def _shapes(model: onnx.ModelProto, size: tuple[int, int]) -> dict[str, tuple[in
             del node.input[:], node.attribute[:]
             node.input.append(first)
             node.op_type, node.domain = "Identity", ""
-    for value, dimension in zip(copy.graph.input[0].type.tensor_type.shape.dim, (1, 3, *size), strict=False):
+    dims = copy.graph.input[0].type.tensor_type.shape.dim
+    channels_last = len(dims) == 4 and dims[3].dim_value == 3 != dims[1].dim_value
+    for value, dimension in zip(dims, (1, *size, 3) if channels_last else (1, 3, *size), strict=False):
         if not value.HasField("dim_value"):
             value.dim_value = dimension
     del copy.graph.value_info[:]

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcn_onnx.artifact import digest_file, digest_json, require_writable, versions, write_text
-from fcn_onnx.calibration import METHODS, Calibration, Observation, calibrate, get_method, own_preprocessing
-from fcn_onnx.card import ModelCard
+from fcn_onnx.calibration import METHODS, Calibration, Observation, calibrate, get_method
 from fcn_onnx.cpu import read_cpu
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.discover import open_dataset, require_labels
@@ -23,6 +22,7 @@ from fcn_onnx.ranges import RangeTable
 from fcn_onnx.recipe import ExportSection, QuantizeSection, Recipe, ScenesSection, ValidateSection
 from fcn_onnx.report import TensorPlot, to_histogram_page, write_report
 from fcn_onnx.runtime import load_model
+from fcn_onnx.segmenter import Interface, preprocessing_of
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def calibrate_data(
     histograms: Path | None = None,
     skip_bad_images: bool = False,
     workers: int = 1,
+    interface: Interface = Interface(),
     threads: int = 0,
     progress: Progress = SILENT,
 ) -> Calibration:
@@ -52,7 +53,7 @@ def calibrate_data(
 
     The table goes to `output`, by default `calibration/<model>-<method>.json`.
     """
-    load_model(model)
+    preprocessing = preprocessing_of(load_model(model), str(model), interface)
     samples = choice.choose(progress)
     if output is None:
         output = Path("calibration") / f"{model.stem}-{method}.json"
@@ -67,6 +68,7 @@ def calibrate_data(
         skip_bad_images=skip_bad_images,
         workers=workers,
         journal=_journal(output),
+        preprocessing=preprocessing,
         threads=threads,
         progress=progress,
     )
@@ -84,6 +86,7 @@ def quantize(
     target: str = "auto",
     per_channel: bool | None = None,
     output: Path | None = None,
+    interface: Interface = Interface(),
     threads: int = 0,
     force: bool = False,
     progress: Progress = SILENT,
@@ -99,6 +102,7 @@ def quantize(
         backend, quant_format, target: names in `BACKENDS`, `FORMATS`, `TARGETS`.
         per_channel: weight scales; None means per channel wherever it is legal.
         output: default `<model>-int8.onnx` in the working folder.
+        interface: of the model, where it does not say it itself.
         threads: of the calibration's session; 0 means all cores.
         force: redo it though nothing has changed.
 
@@ -117,11 +121,11 @@ def quantize(
     plan = make_plan(proto, read_cpu(), quant_format=quant_format, target=target, per_channel=per_channel)
     for line in [f"plan: {plan}", *plan.reasons]:
         progress.note(line)
+    preprocessing = preprocessing_of(proto, str(model), interface)
     source = digest_file(model)
     if ranges is not None:
         table = RangeTable.load(ranges)
-        card = ModelCard.read_from(proto, str(model))
-        table.require_made_for(source, own_preprocessing(card, str(model)).to_json())
+        table.require_made_for(source, preprocessing.to_json())
         observed: Mapping[str, str] = table.images
         how: Mapping[str, object] = {"ranges": digest_file(ranges)}
         samples: Sequence[Sample] = ()
@@ -136,6 +140,7 @@ def quantize(
             "source": source,
             "plan": plan.to_json(),
             "backend": backend,
+            "preprocessing": preprocessing.to_json(),
             "versions": versions(),
             **how,
         }
@@ -149,6 +154,7 @@ def quantize(
             method=method,
             percentile=percentile,
             journal=_journal(output),
+            preprocessing=preprocessing,
             threads=threads,
             progress=progress,
         ).table
@@ -167,6 +173,7 @@ def validate_and_report(
     limit: int | None = None,
     include_calibration_images: bool = False,
     max_drop: float | None = None,
+    interface: Interface = Interface(),
     threads: int = 0,
     command: str | None = None,
     progress: Progress = SILENT,
@@ -185,6 +192,7 @@ def validate_and_report(
         limit=limit,
         include_calibration_images=include_calibration_images,
         max_drop=max_drop,
+        interface=interface,
         threads=threads,
         journal=_journal(report),
         command=command,

@@ -84,7 +84,7 @@ class Network:
         name: what errors call an in-memory model.
 
     Raises:
-        ModelError: it does not load, or its input is not one float32 (N, 3, H, W).
+        ModelError: it does not load, or its input is not one float32 (N, 3, H, W) or (N, H, W, 3).
     """
 
     def __init__(
@@ -107,26 +107,22 @@ class Network:
             ) from error
         inputs = self.session.get_inputs()
         shape = inputs[0].shape if inputs else []
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(shape) != 4 or shape[1] != 3:
+        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(shape) != 4 or 3 not in (shape[1], shape[3]):
             found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs) or "no input"
             raise ModelError(
                 f"{self.name} takes {found}",
-                fix="a model must take one float32 image batch (N, 3, H, W)",
+                fix="a model must take one float32 image batch, (N, 3, H, W) or (N, H, W, 3)",
             )
         self.input_name: str = inputs[0].name
-        self.input_size: tuple[int | None, int | None] = (_fixed(shape[2]), _fixed(shape[3]))
+        self.channels_last: bool = shape[1] != 3
+        height, width = shape[1:3] if self.channels_last else shape[2:]
+        self.input_size: tuple[int | None, int | None] = (_fixed(height), _fixed(width))
         self.output_names: tuple[str, ...] = tuple(o.name for o in self.session.get_outputs())
-
-    def require_output(self, name: str) -> None:
-        """Raise ModelError unless the model has the output `name`."""
-        if name not in self.output_names:
-            raise ModelError(
-                f"{self.name} has the outputs {', '.join(self.output_names)}, not {name!r}",
-                fix="use a model exported by `fcn-onnx export`",
-            )
 
     def run(self, batch: NDArray[np.float32], outputs: Sequence[str] | None = None) -> dict[str, NDArray[np.float32]]:
         """Run one batch (N, 3, H, W) float32; return the named outputs (all by default).
+
+        A model that wants its channels last is given them so; what it returns is returned as it is.
 
         Raises:
             UsageError: the model has a fixed size and the batch another.
@@ -138,7 +134,8 @@ class Network:
                     fix="export it without --size, or use a protocol or --size that fits it",
                 )
         wanted = list(outputs or self.output_names)
-        values = self.session.run(wanted, {self.input_name: batch})
+        fed = np.ascontiguousarray(batch.transpose(0, 2, 3, 1)) if self.channels_last else batch
+        values = self.session.run(wanted, {self.input_name: fed})
         return dict(zip(wanted, values, strict=True))
 
 

@@ -30,6 +30,21 @@ def pixel_classifier(seed: int = 0, *, shift: float = 0.0, opset: int = 12, clas
     return _model(graph, opset)
 
 
+def foreign(seed: int = 0, *, size: tuple[int, int] = (20, 24), labels: bool = False) -> onnx.ModelProto:
+    """`pixel_classifier` as another framework would write it: channels last, one size, other names, or uint8 labels."""
+    height, width = size
+    own = pixel_classifier(seed)
+    nodes = [helper.make_node("Transpose", ["image"], ["input"], perm=[0, 3, 1, 2]), *own.graph.node]
+    if labels:
+        nodes.append(helper.make_node("ArgMax", ["out"], ["classes"], axis=1, keepdims=0))
+        result = helper.make_tensor_value_info("classes", TensorProto.INT64, [1, height, width])
+    else:
+        nodes.append(helper.make_node("Transpose", ["out"], ["scores"], perm=[0, 2, 3, 1]))
+        result = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, height, width, 21])
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, height, width, 3])
+    return _model(helper.make_graph(nodes, "foreign", [image], [result], own.graph.initializer), 13)
+
+
 def residual_network(seed: int = 0, *, opset: int = 12, width: int = 8) -> onnx.ModelProto:
     """A small FCN with all that a real one has: stem, max pooling, residual Add, dilation, upsampled logits."""
     rng = np.random.default_rng(seed)

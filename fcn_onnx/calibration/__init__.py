@@ -2,7 +2,7 @@
 
 from fcn_onnx.calibration.histogram import Histogram
 from fcn_onnx.calibration.observed import Observed, observed_tensors
-from fcn_onnx.calibration.stage import Calibration, calibrate, derive, own_preprocessing
+from fcn_onnx.calibration.stage import Calibration, calibrate, derive
 from fcn_onnx.calibration.store import Observation
 from fcn_onnx.calibration.thresholds import METHODS, Method, get_method, range_of
 
@@ -17,6 +17,5 @@ __all__ = [
     "derive",
     "get_method",
     "observed_tensors",
-    "own_preprocessing",
     "range_of",
 ]

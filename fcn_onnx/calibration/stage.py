@@ -12,7 +12,6 @@ from fcn_onnx.calibration.collector import Pass, observe
 from fcn_onnx.calibration.observed import observed_tensors
 from fcn_onnx.calibration.store import Observation
 from fcn_onnx.calibration.thresholds import Method, get_method, range_of
-from fcn_onnx.card import ModelCard
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import ImageError, ModelError, UsageError
@@ -21,6 +20,7 @@ from fcn_onnx.journal import Journal
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.ranges import RangeTable
 from fcn_onnx.runtime import load_model
+from fcn_onnx.segmenter import preprocessing_of
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def calibrate(
         samples: images, each once.
         method: a name in `METHODS`.
         percentile: for the method of that name, instead of its default; percent.
-        preprocessing: None means what the model's card says, or else short side 520 and ImageNet's normalisation.
+        preprocessing: None means the model's own, `preprocessing_of`.
         output: writes the table there.
         histograms: writes the histograms there, from which `derive` makes any method's table.
         skip_bad_images: images that cannot be read are listed in the result instead of being an error.
@@ -102,7 +102,7 @@ def calibrate(
     proto = load_model(model)
     if is_quantized(proto):
         raise ModelError(f"{model} is quantized already", fix="calibrate the fp32 model it was made from")
-    preprocessing = preprocessing or own_preprocessing(ModelCard.read_from(proto, str(model)), str(model))
+    preprocessing = preprocessing or preprocessing_of(proto, str(model))
     observed = observed_tensors(proto)
     source = digest_file(model)
     images = {sample.name: digest_file(sample.path) for sample in samples}
@@ -173,19 +173,3 @@ def _tabulate(observation: Observation, rule: Method, output: Path | None, skipp
     if output is not None:
         table.save(output)
     return Calibration(table, observation, skipped, output)
-
-
-def own_preprocessing(card: ModelCard, name: str) -> Preprocessing:
-    """What the model's card says, or the default where it says nothing.
-
-    Raises:
-        ModelError: the card says something that cannot be read.
-    """
-    if card.preprocessing is None:
-        return Preprocessing()
-    try:
-        return Preprocessing.from_json(dict(card.preprocessing))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"the preprocessing recorded in {name} cannot be read: {error}", fix="export the model again"
-        ) from error

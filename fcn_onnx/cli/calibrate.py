@@ -13,11 +13,13 @@ from fcn_onnx.cli.options import (
     image_choice,
     json_option,
     listed,
+    normalisation_options,
     percentile_option,
     threads_option,
 )
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.errors import UsageError
+from fcn_onnx.segmenter import Interface
 
 NAMES = {name: method.description for name, method in METHODS.items()}
 
@@ -37,6 +39,7 @@ NAMES = {name: method.description for name, method in METHODS.items()}
 @click.option("--histograms", type=PATH, metavar="FILE", help="Also write what was observed, for --from.")
 @click.option("--skip-bad-images", is_flag=True, help="List images that cannot be read instead of stopping.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@normalisation_options
 @threads_option
 @json_option
 def calibrate(
@@ -49,6 +52,7 @@ def calibrate(
     histograms: Path | None,
     skip_bad_images: bool,
     workers: int,
+    interface: Interface,
     threads: int,
     json_target: str | None,
 ) -> None:
@@ -73,6 +77,7 @@ def calibrate(
             histograms=histograms,
             skip_bad_images=skip_bad_images,
             workers=workers,
+            interface=interface,
             threads=threads,
             progress=ConsoleProgress(),
         )

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.errors import UsageError
+from fcn_onnx.segmenter import Interface
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -88,6 +90,45 @@ def image_choice(function: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+class Triple(click.ParamType[tuple[float, float, float]]):
+    """`R,G,B` → three floats."""
+
+    name = "R,G,B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            red, green, blue = (float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not three numbers; write them as 0.485,0.456,0.406", param, ctx)
+        return red, green, blue
+
+
+def normalisation_options(function: Callable[..., None]) -> Callable[..., None]:
+    """`--mean` and `--std`; the command gets them as `interface`."""
+
+    @wraps(function)
+    def command(*, mean: Any, std: Any, output_name: str | None = None, **others: Any) -> None:
+        if std and min(std) <= 0:
+            raise UsageError(
+                f"--std {','.join(f'{s:g}' for s in std)} holds a number that is not positive", fix="correct it"
+            )
+        function(interface=Interface(mean, std, output_name), **others)
+
+    command = click.option("--std", type=Triple(), help="Likewise, the divisor.")(command)
+    return click.option(
+        "--mean", type=Triple(), help="Of the input's normalisation, (x/255 - mean)/std. Default: what the model says."
+    )(command)
+
+
+def interface_options(function: Callable[..., None]) -> Callable[..., None]:
+    """`--mean`, `--std` and `--output-name`; the command gets them as `interface`."""
+    return click.option(
+        "--output-name", metavar="NAME", help="Output with logits or labels. Default: `out`, or the only one."
+    )(normalisation_options(function))
 
 
 def threads_option(function: F) -> F:

@@ -14,11 +14,13 @@ from fcn_onnx.cli.options import (
     image_choice,
     json_option,
     listed,
+    normalisation_options,
     percentile_option,
     threads_option,
 )
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS
+from fcn_onnx.segmenter import Interface
 
 TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target in TARGETS.items()}
 
@@ -36,6 +38,7 @@ TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target
 @click.option("--target", type=click.Choice(list(TARGET_NAMES)), default="auto", show_default=True)
 @click.option("--per-channel/--per-tensor", default=None, help="Weight scales. Default: per channel if legal.")
 @click.option("--output", type=PATH, metavar="FILE", help="Default: fcn-<arch>-<opset>-int8.onnx here.")
+@normalisation_options
 @threads_option
 @force_option
 @json_option
@@ -50,6 +53,7 @@ def quantize(
     target: str,
     per_channel: bool | None,
     output: Path | None,
+    interface: Interface,
     threads: int,
     force: bool,
     json_target: str | None,
@@ -69,6 +73,7 @@ def quantize(
         target=target,
         per_channel=per_channel,
         output=output,
+        interface=interface,
         threads=threads,
         force=force,
         progress=ConsoleProgress(),

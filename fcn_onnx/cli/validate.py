@@ -14,12 +14,14 @@ from fcn_onnx.cli.options import (
     annotations_option,
     data_option,
     images_option,
+    interface_options,
     json_option,
     listed,
     threads_option,
 )
 from fcn_onnx.cli.tables import print_validation
 from fcn_onnx.evaluation import PROTOCOLS
+from fcn_onnx.segmenter import Interface
 
 NAMES = {name: protocol.description for name, protocol in PROTOCOLS.items()}
 
@@ -51,6 +53,7 @@ NAMES = {name: protocol.description for name, protocol in PROTOCOLS.items()}
     metavar="DIR",
     help="Gets report.json, report.md and report.html.",
 )
+@interface_options
 @threads_option
 @json_option
 def validate(
@@ -64,6 +67,7 @@ def validate(
     include_calibration_images: bool,
     max_drop: float | None,
     report: Path,
+    interface: Interface,
     threads: int,
     json_target: str | None,
 ) -> None:
@@ -83,6 +87,7 @@ def validate(
         limit=limit,
         include_calibration_images=include_calibration_images,
         max_drop=max_drop,
+        interface=interface,
         threads=threads,
         command=shlex.join(["fcn-onnx", *sys.argv[1:]]),
         progress=ConsoleProgress(),

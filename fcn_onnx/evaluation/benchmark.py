@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fcn_onnx.cpu import Cpu, read_cpu
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.comparison import Interval, speedup_interval
-from fcn_onnx.evaluation.latency import Latency, alternate, timed_run
+from fcn_onnx.evaluation.latency import Latency, alternate, timed
 from fcn_onnx.graph import read_facts
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.runtime import Network, SessionConfig, load_model
@@ -99,7 +99,8 @@ def benchmark(
     series: list[list[float]] = [[] for _ in networks]
     for turn in progress.track(range(runs), total=runs, label="timing"):
         for index in alternate(range(len(networks)), turn):
-            series[index].append(timed_run(networks[index], batch)[1])
+            network = networks[index]
+            series[index].append(timed(lambda network=network: network.run(batch))[1])  # type: ignore[misc]
     samples = np.asarray(series)
     rows = tuple(_row(path, samples[0], samples[i], size) for i, path in enumerate(models))
     return Benchmark(size, runs, config.thread_count, read_cpu(), rows)

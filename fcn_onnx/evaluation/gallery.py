@@ -13,10 +13,11 @@ from PIL import Image
 
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.palette import label_image, overlay
+from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.evaluation.protocols import Protocol
-from fcn_onnx.evaluation.scoring import FP32, INT8, labels_of
-from fcn_onnx.runtime import Network
+from fcn_onnx.evaluation.scoring import FP32, INT8
+from fcn_onnx.segmenter import Segmenter, on_grid
 
 WIDTH = 320
 
@@ -29,7 +30,8 @@ def most_changed(agreement: NDArray[np.int64], count: int) -> list[int]:
 
 
 def draw_gallery(
-    networks: Mapping[str, Network],
+    segmenters: Mapping[str, Segmenter],
+    preprocessing: Preprocessing,
     dataset: Dataset,
     samples: Sequence[Sample],
     protocol: Protocol,
@@ -37,14 +39,14 @@ def draw_gallery(
     """One entry an image: data URIs of the photograph, the truth, both predictions and where they differ."""
     entries = []
     for sample in samples:
-        image = protocol.preprocessing.resized(read_rgb(sample.path))
-        batch = protocol.preprocessing.normalise(image)
+        photograph = read_rgb(sample.path)
+        batch, grid = preprocessing(photograph), protocol.grid(photograph)
+        image = photograph.resize((grid[1], grid[0]), Image.Resampling.BILINEAR)
         labels = {
-            name: labels_of(network.run(batch, ["out"])["out"][0], network.name, sample.name)
-            for name, network in networks.items()
+            name: on_grid(segmenter.labels(segmenter.run(batch), sample.name), grid)
+            for name, segmenter in segmenters.items()
         }
-        grid = batch.shape[2:]
-        truth = protocol.read_truth(dataset, sample, (grid[0], grid[1]))
+        truth = protocol.read_truth(dataset, sample, grid)
         flat = truth.argmax(0).astype(np.uint8) if truth.ndim == 3 else truth
         differ = np.where(labels[FP32] != labels[INT8], np.uint8(255), np.uint8(0))
         entries.append(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-
-from fcn_onnx.runtime import Network
 
 T = TypeVar("T")
 
@@ -31,13 +29,11 @@ class Latency:
         return cls(float(p50), float(p90), float(p99), float(milliseconds.mean()))
 
 
-def timed_run(
-    network: Network, batch: NDArray[np.float32], outputs: Sequence[str] | None = None
-) -> tuple[dict[str, NDArray[np.float32]], float]:
-    """Run once; return the outputs and the session's milliseconds."""
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    """Call once; return what it returns, and the milliseconds it took."""
     start = time.perf_counter()
-    values = network.run(batch, outputs)
-    return values, (time.perf_counter() - start) * 1e3
+    value = work()
+    return value, (time.perf_counter() - start) * 1e3
 
 
 def alternate(items: Sequence[T], turn: int) -> list[T]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_onnx.data.preprocess import Preprocessing, Resize
+from fcn_onnx.data.preprocess import Resize
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.metrics import ConfusionMetric, ImageMetric, Metric
@@ -30,8 +30,8 @@ class Protocol:
     Attributes:
         name: as `validate --protocol` takes it.
         description: one line, for `--help` and the report.
-        preprocessing: what the network is shown, and the grid that is scored.
-        read_truth: truth of a sample on the grid of (height, width) that the network sees.
+        resize: the grid that is scored, and the size that a network is shown unless it takes one size only.
+        read_truth: truth of a sample on the grid of (height, width) that is scored.
         metric: counts and scores.
         foreground_only: only images whose truth holds one of the 20 classes.
         targets: published fractions by model, (mIoU, pixel accuracy), on all of COCO val2017.
@@ -39,11 +39,16 @@ class Protocol:
 
     name: str
     description: str
-    preprocessing: Preprocessing
+    resize: Resize
     read_truth: ReadTruth
     metric: Metric
     foreground_only: bool = False
     targets: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def grid(self, image: Image.Image) -> tuple[int, int]:
+        """The (height, width) on which this photograph is scored."""
+        width, height = self.resize.target(*image.size)
+        return height, width
 
     def selects(self, dataset: Dataset, sample: Sample) -> bool:
         """Whether the protocol scores this image."""
@@ -70,7 +75,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol(
             name="torchvision",
             description="short side 520, 21 classes, one confusion matrix, overlaps void (pytorch/vision references)",
-            preprocessing=Preprocessing(Resize(short_side=520)),
+            resize=Resize(short_side=520),
             read_truth=resized_label_map,
             metric=ConfusionMetric(),
             targets={"resnet50": (0.605, 0.914), "resnet101": (0.637, 0.919)},
@@ -78,7 +83,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol(
             name="zoo",
             description="native size, 20 classes per image, images that hold one (the ONNX model zoo's notebook)",
-            preprocessing=Preprocessing(Resize()),
+            resize=Resize(),
             read_truth=native_multilabel,
             metric=ImageMetric(),
             foreground_only=True,

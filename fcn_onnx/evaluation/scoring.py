@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.data.images import read_rgb
-from fcn_onnx.data.sample import VOC_CLASSES, Dataset, Sample
-from fcn_onnx.errors import ModelError
-from fcn_onnx.evaluation.latency import alternate, timed_run
+from fcn_onnx.data.preprocess import Preprocessing
+from fcn_onnx.data.sample import Dataset, Sample
+from fcn_onnx.evaluation.latency import alternate, timed
 from fcn_onnx.evaluation.protocols import Protocol
 from fcn_onnx.journal import Journal
 from fcn_onnx.progress import Progress
-from fcn_onnx.runtime import Network
+from fcn_onnx.segmenter import Segmenter, on_grid
 
 FP32, INT8 = "fp32", "int8"
 
@@ -62,28 +62,9 @@ class Tally:
         )
 
 
-def labels_of(logits: NDArray[np.float32], model: str, image: str) -> NDArray[np.uint8]:
-    """argmax over classes, (21, H, W) float32 → (H, W) uint8; the lowest label wins a tie.
-
-    Raises:
-        ModelError: the output has another number of classes, or is not finite.
-    """
-    if logits.ndim != 3 or len(logits) != len(VOC_CLASSES):
-        raise ModelError(
-            f"the output `out` of {model} has shape {logits.shape} for {image}, not (21, H, W)",
-            fix="use a model of the 21 VOC classes that returns logits",
-        )
-    if not (np.isfinite(logits.min()) and np.isfinite(logits.max())):
-        raise ModelError(
-            f"{model} returns values that are not finite for {image}",
-            fix="the model is broken: export or quantize it again",
-        )
-    labels: NDArray[np.uint8] = logits.argmax(0).astype(np.uint8)
-    return labels
-
-
 def score_images(
-    networks: Mapping[str, Network],
+    segmenters: Mapping[str, Segmenter],
+    preprocessing: Preprocessing,
     dataset: Dataset,
     samples: Sequence[Sample],
     protocol: Protocol,
@@ -91,6 +72,8 @@ def score_images(
     progress: Progress,
 ) -> Tally:
     """Run, time and count both models on every sample; continues what `journal` holds.
+
+    Both see the same input, made by `preprocessing`; labels of another size are brought to the protocol's grid.
 
     Raises:
         ImageError, DatasetError: an image or its truth cannot be read.
@@ -101,39 +84,36 @@ def score_images(
     finished = len(tally.names)
     remaining = samples[finished:]
     if remaining:
-        _warm_up(networks, remaining[0], protocol)
+        batch = preprocessing(read_rgb(remaining[0].path))
+        for segmenter in segmenters.values():
+            segmenter.run(batch)
     for sample in progress.track(remaining, total=len(samples), label="validating", done=finished):
-        _score_one(networks, dataset, sample, protocol, tally)
+        _score_one(segmenters, preprocessing, dataset, sample, protocol, tally)
         journal.save(tally.arrays, tally.names)
     return tally
 
 
-def _warm_up(networks: Mapping[str, Network], sample: Sample, protocol: Protocol) -> None:
-    batch = protocol.preprocessing(read_rgb(sample.path))
-    for network in networks.values():
-        network.run(batch, ["out"])
-
-
 def _score_one(
-    networks: Mapping[str, Network], dataset: Dataset, sample: Sample, protocol: Protocol, tally: Tally
+    segmenters: Mapping[str, Segmenter],
+    preprocessing: Preprocessing,
+    dataset: Dataset,
+    sample: Sample,
+    protocol: Protocol,
+    tally: Tally,
 ) -> None:
     started = time.perf_counter()
-    batch = protocol.preprocessing(read_rgb(sample.path))
-    grid = (batch.shape[2], batch.shape[3])
+    photograph = read_rgb(sample.path)
+    batch, grid = preprocessing(photograph), protocol.grid(photograph)
     truth = protocol.read_truth(dataset, sample, grid)
     loaded = time.perf_counter()
     labels: dict[str, NDArray[np.uint8]] = {}
     sessions = 0.0
     for model in alternate((FP32, INT8), len(tally.names)):
-        outputs, milliseconds = timed_run(networks[model], batch, ["out"])
+        segmenter = segmenters[model]
+        value, milliseconds = timed(lambda segmenter=segmenter: segmenter.run(batch))  # type: ignore[misc]
         tally.latency_ms[model].append(milliseconds)
         sessions += milliseconds / 1e3
-        labels[model] = labels_of(outputs["out"][0], networks[model].name, sample.name)
-        if labels[model].shape != grid:
-            raise ModelError(
-                f"{networks[model].name} returns {labels[model].shape} for an input of {grid}",
-                fix="use a model whose output has the size of its input",
-            )
+        labels[model] = on_grid(segmenter.labels(value, sample.name), grid)
     for model in (FP32, INT8):
         tally.counts[model].append(protocol.metric.count(truth, labels[model]))
     tally.agreement.append((int((labels[FP32] == labels[INT8]).sum()), labels[FP32].size))

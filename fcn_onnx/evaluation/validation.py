@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from fcn_onnx.artifact import digest_file, digest_json, versions
 from fcn_onnx.card import ModelCard
 from fcn_onnx.cpu import read_cpu
+from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sample import VOC_CLASSES, Dataset, Sample
 from fcn_onnx.errors import ModelError
 from fcn_onnx.evaluation.comparison import compare, speedup_interval
@@ -25,7 +26,8 @@ from fcn_onnx.evaluation.selection import Selection, select_images
 from fcn_onnx.graph import is_quantized
 from fcn_onnx.journal import Journal
 from fcn_onnx.progress import SILENT, Progress
-from fcn_onnx.runtime import Network, SessionConfig, load_model
+from fcn_onnx.runtime import SessionConfig, load_model
+from fcn_onnx.segmenter import Interface, Segmenter
 
 GALLERY_IMAGES = 4
 WORST_IMAGES = 10
@@ -58,6 +60,7 @@ def validate(
     limit: int | None = None,
     include_calibration_images: bool = False,
     max_drop: float | None = None,
+    interface: Interface = Interface(),
     threads: int = 0,
     journal: Path | None = None,
     command: str | None = None,
@@ -70,13 +73,14 @@ def validate(
 
     Args:
         fp32: the reference model, not quantized.
-        int8: the model under test; anything with an output `out` of (N, 21, H, W) logits.
+        int8: the model under test; anything that returns logits or labels of the 21 classes.
         dataset: labelled images.
         protocol: a name in `PROTOCOLS`.
         images: exactly these samples instead of the data set's.
         limit: only the first N of what is to be scored.
         include_calibration_images: also score what `int8` was calibrated on.
         max_drop: the relative mIoU loss that is allowed, in percent.
+        interface: of both models, where they do not say it themselves.
         threads: of each session; 0 means all cores.
         journal: where finished images are kept, so that an interrupted run continues.
         command: recorded in the report as the way to repeat it.
@@ -105,9 +109,8 @@ def validate(
     for note in [dataset.description, *notes]:
         progress.note(note)
     config = SessionConfig(threads=threads)
-    networks = {name: Network(model.path, config) for name, model in models.items()}
-    for network in networks.values():
-        network.require_output("out")
+    segmenters = {name: Segmenter(model.path, config, interface) for name, model in models.items()}
+    preprocessing = _shown(models, segmenters, rules)
     images_digest = digest_json([(s.name, s.path.stat().st_size) for s in selection.samples])
     job = digest_json(
         {
@@ -115,15 +118,17 @@ def validate(
             "versions": versions(),
             "models": [models[FP32].digest, models[INT8].digest],
             "protocol": rules.name,
+            "preprocessing": preprocessing.to_json(),
+            "outputs": [segmenters[FP32].output, segmenters[INT8].output],
             "data": [images_digest, dataset.fingerprint()],
             "threads": threads,
         }
     )
     with Journal(journal, job, progress=progress) as record:
-        tally = score_images(networks, dataset, selection.samples, rules, record, progress)
+        tally = score_images(segmenters, preprocessing, dataset, selection.samples, rules, record, progress)
         worst = most_changed(np.asarray(tally.agreement), WORST_IMAGES)
         chosen = [selection.samples[i] for i in worst[:GALLERY_IMAGES]]
-        gallery = draw_gallery(networks, dataset, chosen, rules)
+        gallery = draw_gallery(segmenters, preprocessing, dataset, chosen, rules)
     results = {name: _result(models[name], rules, tally, name) for name in models}
     context = {
         "dataset": {
@@ -138,6 +143,7 @@ def validate(
             {"name": tally.names[i], "agreement": tally.agreement[i][0] / tally.agreement[i][1]} for i in worst
         ],
         "gallery": gallery,
+        "preprocessing": preprocessing.to_json(),
         "machine": _machine(config),
         "digests": {
             "fp32": models[FP32].digest,
@@ -149,6 +155,20 @@ def validate(
         "notes": notes,
     }
     return _summarise(results, rules, tally, max_drop, context)
+
+
+def _shown(models: Mapping[str, Contestant], segmenters: Mapping[str, Segmenter], rules: Protocol) -> Preprocessing:
+    """How both models are shown an image: normalised as the fp32 model's card says (or, if it says nothing, the int8
+    model's), at the protocol's size, or at the one size that the models take."""
+    speaker = FP32 if models[FP32].card.preprocessing or not models[INT8].card.preprocessing else INT8
+    sizes = {segmenter.fixed_size for segmenter in segmenters.values()} - {None}
+    if len(sizes) > 1:
+        raise ModelError(
+            f"{models[FP32].path} and {models[INT8].path} take images of different sizes",
+            fix="compare models of one size",
+        )
+    size = sizes.pop() if sizes else None
+    return replace(segmenters[speaker].preprocessing, resize=Resize(size=size) if size else rules.resize)
 
 
 def _result(model: Contestant, rules: Protocol, tally: Tally, name: str) -> ModelResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fcn_onnx.artifact import atomic_folder
-from fcn_onnx.card import ModelCard
 from fcn_onnx.data.images import read_rgb, upright
 from fcn_onnx.data.palette import label_image, overlay
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sample import VOC_CLASSES
-from fcn_onnx.errors import ModelError, UsageError
+from fcn_onnx.errors import UsageError
 from fcn_onnx.progress import SILENT, Progress
-from fcn_onnx.runtime import Network, SessionConfig, load_model
+from fcn_onnx.runtime import SessionConfig
+from fcn_onnx.segmenter import Interface, Segmenter, on_grid
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Prediction:
         image: the file that was read.
         labels: palette PNG, pixel value = label, at the image's own size.
         overlay: the photograph with the classes blended over it.
-        confidence: grey PNG, 255 · softmax probability of the label.
+        confidence: grey PNG, 255 · softmax probability of the label; None where the model returns labels only.
         shares: share of the pixels by class name, largest first.
     """
 
     image: Path
     labels: Path
     overlay: Path
-    confidence: Path
+    confidence: Path | None
     shares: dict[str, float]
 
 
@@ -46,6 +46,7 @@ def predict(
     images: Sequence[Path],
     *,
     output: Path = Path("predictions"),
+    interface: Interface = Interface(),
     threads: int = 0,
     progress: Progress = SILENT,
 ) -> tuple[Prediction, ...]:
@@ -55,9 +56,10 @@ def predict(
     and labelled with the argmax of `out`, as the ONNX model zoo's FCN notebook does.
 
     Args:
-        model: an ONNX file with an output `out` of logits.
+        model: an ONNX file that returns logits or labels.
         images: image files; their names must differ, as results are named after them.
         output: a folder; created if need be.
+        interface: of the model, where it does not say it itself.
 
     Raises:
         UsageError: no image, or two of one name.
@@ -71,59 +73,41 @@ def predict(
             f"two images are called {stems.most_common(1)[0][0]}, and results are named after images",
             fix="predict them into different --output folders",
         )
-    network = Network(model, SessionConfig(threads=threads))
-    network.require_output("out")
-    preprocessing = _preprocessing(model, network)
+    segmenter = Segmenter(model, SessionConfig(threads=threads), interface)
+    preprocessing = replace(segmenter.preprocessing, resize=Resize(size=segmenter.fixed_size))
     done = []
     for path in progress.track(images, total=len(images), label="predicting"):
         photograph = upright(path, read_rgb(path))
-        labels, confidence = _segment(network, preprocessing, photograph, path)
+        labels, confidence = _segment(segmenter, preprocessing, photograph, path)
         stem = path.stem
         result = Prediction(
             image=path,
             labels=output / f"{stem}-labels.png",
             overlay=output / f"{stem}-overlay.jpg",
-            confidence=output / f"{stem}-confidence.png",
+            confidence=None if confidence is None else output / f"{stem}-confidence.png",
             shares=_shares(labels),
         )
         with atomic_folder(output) as folder:
             label_image(labels).save(folder / result.labels.name)
             overlay(photograph, labels).save(folder / result.overlay.name, quality=92)
-            Image.fromarray(confidence).save(folder / result.confidence.name)
+            if confidence is not None and result.confidence is not None:
+                Image.fromarray(confidence).save(folder / result.confidence.name)
         done.append(result)
     return tuple(done)
 
 
-def _preprocessing(model: Path, network: Network) -> Preprocessing:
-    """The model's own normalisation at the image's own size, or at the one size that the model takes."""
-    card = ModelCard.read_from(load_model(model), str(model))
-    own = Preprocessing.from_json(dict(card.preprocessing)) if card.preprocessing else Preprocessing()
-    height, width = network.input_size
-    fixed = (height, width) if height is not None and width is not None else None
-    return Preprocessing(Resize(size=fixed), own.mean, own.std)
-
-
 def _segment(
-    network: Network, preprocessing: Preprocessing, photograph: Image.Image, path: Path
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Labels and confidence, both (H, W) uint8 at the photograph's size."""
-    logits = network.run(preprocessing(photograph), ["out"])["out"][0]
-    if logits.ndim != 3 or len(logits) != len(VOC_CLASSES) or not np.isfinite(logits).all():
-        raise ModelError(
-            f"the output `out` of {network.name} for {path} is {logits.shape}, or not finite",
-            fix="use a model of the 21 VOC classes that returns logits",
-        )
-    labels = logits.argmax(0).astype(np.uint8)
-    best = logits.max(0)
-    probability = 1 / np.exp(logits - best).sum(0)
-    confidence = np.rint(255 * probability).astype(np.uint8)
-    if labels.shape == (photograph.height, photograph.width):
-        return labels, confidence
-    back = [
-        np.asarray(Image.fromarray(values).resize(photograph.size, Image.Resampling.NEAREST))
-        for values in (labels, confidence)
-    ]
-    return back[0], back[1]
+    segmenter: Segmenter, preprocessing: Preprocessing, photograph: Image.Image, path: Path
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Labels and, of logits, confidence, both (H, W) uint8 at the photograph's size."""
+    value = segmenter.run(preprocessing(photograph))
+    grid = photograph.height, photograph.width
+    labels = on_grid(segmenter.labels(value, str(path)), grid)
+    logits = segmenter.scores(value, str(path))
+    if logits is None:
+        return labels, None
+    probability = 1 / np.exp(logits - logits.max(0)).sum(0)
+    return labels, on_grid(np.rint(255 * probability).astype(np.uint8), grid)
 
 
 def _shares(labels: NDArray[np.uint8]) -> dict[str, float]:

@@ -88,6 +88,7 @@ def write_int8(
         source=digest_file(fp32),
         quantization=quantization,
         calibration_images=calibration_images,
+        preprocessing=table.preprocessing,
         versions=versions(),
     ).write_to(quantized)
     with atomic_path(output) as temporary:

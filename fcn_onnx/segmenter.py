@@ -1,0 +1,160 @@
+"""A segmentation network as its users see it: a photograph goes in, labels come out.
+
+Models differ in layout (NCHW, NHWC), size (any, one), normalisation, and in what they return (logits, labels). All of
+that is settled here, once, so that the stages see arrays of labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from PIL import Image
+
+from fcn_onnx.card import ModelCard
+from fcn_onnx.data.preprocess import Preprocessing, Resize
+from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.errors import ModelError
+from fcn_onnx.graph import fixed_size
+from fcn_onnx.runtime import Network, SessionConfig, load_model
+
+Labels = NDArray[np.uint8]
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What a user says of a model that does not say it itself; None leaves it to the model.
+
+    Attributes:
+        mean, std: of the input's normalisation, (x / 255 − mean) / std, for R, G, B.
+        output: the output that holds logits or labels; by default `out`, or the only one.
+    """
+
+    mean: Triple | None = None
+    std: Triple | None = None
+    output: str | None = None
+
+
+def preprocessing_of(model: onnx.ModelProto, name: str, interface: Interface = Interface()) -> Preprocessing:
+    """How photographs are prepared for `model`: as the user says, else its card, else ImageNet's normalisation.
+
+    A model of one size gets images of that size; others what their card says, else short side 520.
+
+    Raises:
+        ModelError: the card of the model, called `name`, says something that cannot be read.
+    """
+    recorded = ModelCard.read_from(model, name).preprocessing
+    try:
+        own = Preprocessing() if recorded is None else Preprocessing.from_json(dict(recorded))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"the preprocessing recorded in {name} cannot be read: {error}", fix="export the model again"
+        ) from error
+    size = fixed_size(model)
+    return replace(
+        own,
+        resize=Resize(size=size) if size else own.resize,
+        mean=interface.mean or own.mean,
+        std=interface.std or own.std,
+    )
+
+
+class Segmenter:
+    """A model in a session, whose output is read as labels of the 21 VOC classes.
+
+    Args:
+        model: a file.
+        config: how to run it.
+        interface: what the model does not say of itself.
+
+    Raises:
+        ModelError: it does not load, does not take images, or it is not clear which output to read.
+    """
+
+    def __init__(
+        self, model: Path, config: SessionConfig = SessionConfig(), interface: Interface = Interface()
+    ) -> None:
+        self.network = Network(model, config)
+        self.preprocessing = preprocessing_of(load_model(model), str(model), interface)
+        self.output = self._choose(interface.output)
+
+    def _choose(self, wanted: str | None) -> str:
+        names = self.network.output_names
+        if wanted is None and "out" not in names and len(names) == 1:
+            return names[0]
+        wanted = wanted or "out"
+        if wanted not in names:
+            raise ModelError(
+                f"{self.network.name} has the outputs {', '.join(names)}, not {wanted!r}",
+                fix="name the one that holds logits or labels with --output-name",
+            )
+        return wanted
+
+    @property
+    def fixed_size(self) -> tuple[int, int] | None:
+        """The one (height, width) that the model takes; None if it takes any."""
+        return self.preprocessing.resize.size if None not in self.network.input_size else None
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[Any]:
+        """The model's own output for a batch (1, 3, H, W), as it returns it."""
+        return self.network.run(batch, [self.output])[self.output]
+
+    def scores(self, value: NDArray[Any], image: str) -> NDArray[np.float32] | None:
+        """(21, h, w) float32 logits of what `run` returned for one image; None where the model returns labels.
+
+        Raises:
+            ModelError: another number of classes, or values that are not finite.
+        """
+        if np.issubdtype(value.dtype, np.integer):
+            return None
+        planes = value[0] if value.ndim == 4 else value
+        if self.network.channels_last and planes.ndim == 3:
+            planes = planes.transpose(2, 0, 1)
+        if planes.ndim != 3 or len(planes) != len(VOC_CLASSES):
+            raise self._wrong(value, image)
+        if not (np.isfinite(planes.min()) and np.isfinite(planes.max())):
+            raise ModelError(
+                f"{self.network.name} returns values that are not finite for {image}",
+                fix="the model is broken: export or quantize it again",
+            )
+        logits: NDArray[np.float32] = planes
+        return logits
+
+    def labels(self, value: NDArray[Any], image: str) -> Labels:
+        """(h, w) uint8 labels of what `run` returned for one image; the lowest class wins a tie.
+
+        Raises:
+            ModelError: see `scores`; or labels that are not of the 21 classes.
+        """
+        logits = self.scores(value, image)
+        if logits is not None:
+            return _labels(logits.argmax(0))
+        plane = value.squeeze() if value.ndim == 4 else value[0]
+        if plane.ndim != 2 or plane.min() < 0 or plane.max() >= len(VOC_CLASSES):
+            raise self._wrong(value, image)
+        return _labels(plane)
+
+    def _wrong(self, value: NDArray[Any], image: str) -> ModelError:
+        return ModelError(
+            f"the output `{self.output}` of {self.network.name} has shape {value.shape} ({value.dtype}, "
+            f"{value.min()} … {value.max()}) for {image}",
+            fix="use a model of the 21 VOC classes that returns logits (N, 21, H, W) or labels (N, H, W)",
+        )
+
+
+def _labels(plane: NDArray[Any]) -> Labels:
+    labels: Labels = plane.astype(np.uint8)
+    return labels
+
+
+def on_grid(labels: Labels, grid: tuple[int, int]) -> Labels:
+    """Labels (h, w) brought to the (height, width) of `grid` by nearest neighbour, (H, W) uint8."""
+    if labels.shape == grid:
+        return labels
+    resized: Labels = np.asarray(Image.fromarray(labels).resize((grid[1], grid[0]), Image.Resampling.NEAREST))
+    return resized

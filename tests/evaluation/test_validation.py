@@ -220,10 +220,6 @@ def test_models_that_do_not_fit_are_refused(tmp_path: Path, coco: Path) -> None:
     few = save(pixel_classifier(classes=5), tmp_path / "few.onnx")
     with pytest.raises(ModelError, match=r"shape \(1, 5,"):
         validate(good, few, dataset)
-    renamed = pixel_classifier()
-    renamed.graph.output[0].name = renamed.graph.node[0].output[0] = "logits"
-    with pytest.raises(ModelError, match="outputs logits, not 'out'"):
-        validate(good, save(renamed, tmp_path / "renamed.onnx"), dataset)
     nan = pixel_classifier()
     nan.graph.initializer[1].raw_data = np.full(21, np.nan, np.float32).tobytes()
     with pytest.raises(ModelError, match="not finite"):

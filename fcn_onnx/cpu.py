@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+DOT_PRODUCTS = frozenset({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp"})
+"""Flags of instructions that add u8·s8 products into 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -17,16 +20,26 @@ class Cpu:
         model: marketing name.
         cores: logical processors this process may use.
         flags: the instruction-set flags that matter to int8 kernels, as Linux names them.
+        tried: whether u8·s8 sums were found exact when they were tried; None where they were not.
     """
 
     model: str
     cores: int
     flags: frozenset[str]
+    tried: bool | None = None
 
     @property
     def exact_u8s8(self) -> bool:
         """Whether u8·s8 dot products are exact here (VNNI or AMX), not saturating (`vpmaddubsw`)."""
-        return bool(self.flags & {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp"})
+        return bool(self.flags & DOT_PRODUCTS) if self.tried is None else self.tried
+
+    def saturating(self) -> Cpu:
+        """The same, seen to saturate: its dot-product instructions, if any, are not used."""
+        return replace(self, flags=self.flags - DOT_PRODUCTS, tried=False)
+
+    def exact(self) -> Cpu:
+        """The same, seen to be exact."""
+        return replace(self, tried=True)
 
     @property
     def int8_kernel(self) -> str:

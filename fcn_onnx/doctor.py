@@ -8,7 +8,8 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from fcn_onnx.cpu import Cpu, read_cpu
+from fcn_onnx.cpu import Cpu
+from fcn_onnx.runtime import measured_cpu
 
 PROBE_SECONDS = 120
 
@@ -84,7 +85,7 @@ class Diagnosis:
 
 def diagnose() -> Diagnosis:
     """Look at this machine; every package is imported in a process of its own, as a broken one may crash."""
-    return Diagnosis(platform.python_version(), read_cpu(), tuple(map(_state, REQUIREMENTS)))
+    return Diagnosis(platform.python_version(), measured_cpu(), tuple(map(_state, REQUIREMENTS)))
 
 
 def _state(requirement: Requirement) -> PackageState:

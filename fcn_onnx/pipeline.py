@@ -8,7 +8,6 @@ from pathlib import Path
 
 from fcn_onnx.artifact import digest_file, digest_json, require_writable, versions, write_text
 from fcn_onnx.calibration import METHODS, Calibration, Observation, calibrate, get_method
-from fcn_onnx.cpu import read_cpu
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.discover import open_dataset, require_labels
 from fcn_onnx.data.sample import Sample
@@ -21,7 +20,7 @@ from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS, Quantized, make_pl
 from fcn_onnx.ranges import RangeTable
 from fcn_onnx.recipe import ExportSection, QuantizeSection, Recipe, ScenesSection, ValidateSection
 from fcn_onnx.report import TensorPlot, to_histogram_page, write_report
-from fcn_onnx.runtime import load_model
+from fcn_onnx.runtime import load_model, measured_cpu
 from fcn_onnx.segmenter import Interface, preprocessing_of
 
 
@@ -85,6 +84,7 @@ def quantize(
     quant_format: str = "auto",
     target: str = "auto",
     per_channel: bool | None = None,
+    bias_correction: bool = True,
     output: Path | None = None,
     interface: Interface = Interface(),
     threads: int = 0,
@@ -100,6 +100,7 @@ def quantize(
         method: threshold method, a name in `METHODS`.
         percentile: for the method of that name, instead of its default; percent.
         backend, quant_format, target: names in `BACKENDS`, `FORMATS`, `TARGETS`.
+        bias_correction: take what rounding the weights adds to the means off the biases.
         per_channel: weight scales; None means per channel wherever it is legal.
         output: default `<model>-int8.onnx` in the working folder.
         interface: of the model, where it does not say it itself.
@@ -118,7 +119,14 @@ def quantize(
             fix="give exactly one of the two",
         )
     proto = load_model(model)
-    plan = make_plan(proto, read_cpu(), quant_format=quant_format, target=target, per_channel=per_channel)
+    plan = make_plan(
+        proto,
+        measured_cpu(),
+        quant_format=quant_format,
+        target=target,
+        per_channel=per_channel,
+        bias_correction=bias_correction,
+    )
     for line in [f"plan: {plan}", *plan.reasons]:
         progress.note(line)
     preprocessing = preprocessing_of(proto, str(model), interface)

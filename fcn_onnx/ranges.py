@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,7 @@ class RangeTable:
         preprocessing: `Preprocessing.to_json()` of the images.
         images: digest by name of the images that were observed.
         versions: packages that made it.
+        means: of each channel of the tensors that convolutions read, float32 values; empty where not known.
     """
 
     ranges: Mapping[str, Range]
@@ -49,6 +51,7 @@ class RangeTable:
     preprocessing: Mapping[str, Any]
     images: Mapping[str, str]
     versions: Mapping[str, str] = field(default_factory=dict)
+    means: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the table, atomically. The same table gives the same bytes."""
@@ -67,6 +70,8 @@ class RangeTable:
                 "preprocessing": dict(sorted(self.preprocessing.items())),
                 "images": dict(sorted(self.images.items())),
                 "versions": dict(sorted(self.versions.items())),
+                # little-endian float32 in base64: tens of thousands of numbers, which nobody reads
+                "means": {name: _encoded(m) for name, m in sorted(self.means.items())},
             },
         }
         write_text(path, dump_json(content))
@@ -94,6 +99,7 @@ class RangeTable:
             return cls(
                 ranges,
                 **{key: head[key] for key in ("method", "model", "preprocessing", "images", "versions")},
+                means={name: _decoded(text) for name, text in head["means"].items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise TableError(
@@ -119,6 +125,14 @@ class RangeTable:
 
 def _array(value: float) -> dict[str, Any]:
     return {"CLS": "numpy.array", "data": [value], "dtype": "float32"}
+
+
+def _encoded(values: tuple[float, ...]) -> str:
+    return b64encode(np.array(values, "<f4").tobytes()).decode()
+
+
+def _decoded(text: str) -> tuple[float, ...]:
+    return tuple(np.frombuffer(b64decode(text, validate=True), "<f4").tolist())
 
 
 def _number(value: Mapping[str, Any]) -> float:

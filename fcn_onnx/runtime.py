@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
-from fcn_onnx.cpu import read_cpu
+from fcn_onnx.cpu import Cpu, read_cpu
 from fcn_onnx.errors import ModelError, UsageError
+
+QMAX = 127
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,41 @@ class Network:
         fed = np.ascontiguousarray(batch.transpose(0, 2, 3, 1)) if self.channels_last else batch
         values = self.session.run(wanted, {self.input_name: fed})
         return dict(zip(wanted, values, strict=True))
+
+
+@cache
+def measured_cpu() -> Cpu:
+    """This processor as onnxruntime uses it: whether its fast u8·s8 kernel saturates is tried, not read off flags."""
+    cpu = read_cpu()
+    return cpu.saturating() if _fast_kernel_saturates() else cpu.exact()
+
+
+def _fast_kernel_saturates() -> bool:
+    """Run one convolution whose every partial sum overflows int16: 255 · 127 · 2."""
+    channels, size = 64, 8
+    constants = {
+        "one": np.float32(1),
+        "u0": np.uint8(0),
+        "s0": np.int8(0),
+        "weight": np.full((16, channels, 1, 1), QMAX, np.int8),
+        "step": np.float32(channels * QMAX),
+    }
+    node = helper.make_node(
+        "QLinearConv", ["x", "one", "u0", "weight", "one", "s0", "step", "u0"], ["y"], kernel_shape=[1, 1]
+    )
+    graph = helper.make_graph(
+        [node],
+        "probe",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, [1, channels, size, size])],
+        [helper.make_tensor_value_info("y", TensorProto.UINT8, None)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=7)
+    session = ort.InferenceSession(
+        model.SerializeToString(), SessionConfig(threads=1).options(), providers=["CPUExecutionProvider"]
+    )
+    (found,) = session.run(None, {"x": np.full((1, channels, size, size), 255, np.uint8)})
+    return bool((found != 255).any())
 
 
 def with_taps(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.calibration.histogram import Histogram
-from fcn_onnx.calibration.store import Histograms, from_arrays, to_arrays
+from fcn_onnx.calibration.means import ChannelMeans
+from fcn_onnx.calibration.store import Histograms, Statistics
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.prefetch import prefetch
 from fcn_onnx.data.preprocess import Preprocessing
@@ -33,12 +34,14 @@ class Pass:
     Attributes:
         model: fp32 ONNX file.
         tensors: names of the tensors to count, inputs of the model among them.
+        conv_inputs: names of those whose channels' means are taken.
         preprocessing: from photograph to input.
         threads: of this process; 0 means all cores.
     """
 
     model: Path
     tensors: tuple[str, ...]
+    conv_inputs: tuple[str, ...]
     preprocessing: Preprocessing
     threads: int
 
@@ -55,21 +58,14 @@ class Collected:
     """What has been observed so far.
 
     Attributes:
-        histograms: of every tensor, over all images that were observed.
+        statistics: over all images that were observed.
         done: names of those images.
         skipped: name and reason of each image that could not be read.
     """
 
-    histograms: Histograms = field(default_factory=dict)
+    statistics: Statistics = field(default_factory=Statistics)
     done: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-
-    def add(self, found: Histograms, name: str) -> None:
-        """Merge one image's histograms."""
-        for tensor, histogram in found.items():
-            known = self.histograms.get(tensor)
-            self.histograms[tensor] = histogram if known is None else known + histogram
-        self.done.append(name)
 
 
 def observe(
@@ -81,18 +77,18 @@ def observe(
     journal: Journal,
     progress: Progress,
 ) -> Collected:
-    """A histogram for each tensor, over all samples; continues what `journal` holds.
+    """Statistics of each tensor, over all samples; continues what `journal` holds.
 
     Memory is that of one image a worker, whatever their number: its activations are counted, on all threads,
     before the next one runs. (Counting while the next one runs is no faster, as both want all cores, and holds
-    two images.) Any number of workers gives the same histograms, as merging is exact.
+    two images.) Any number of workers gives the same statistics, as merging is exact.
 
     Raises:
         ImageError: an image cannot be read, unless they are skipped.
         CalibrationError: an activation is NaN or infinite; names the tensor and the image.
     """
     state = journal.load()
-    collected = Collected(from_arrays(state.arrays), list(state.done)) if state else Collected()
+    collected = Collected(Statistics.from_arrays(state.arrays), list(state.done)) if state else Collected()
     finished = set(collected.done)
     remaining = [sample for sample in samples if sample.name not in finished]
     counted = _here(work, remaining) if workers == 1 else _in_workers(work, remaining, workers)
@@ -102,12 +98,13 @@ def observe(
                 raise found
             collected.skipped[sample.name] = found.what
             continue
-        collected.add(found, sample.name)
-        journal.save(lambda: to_arrays(collected.histograms), collected.done)
+        collected.statistics.add(found)
+        collected.done.append(sample.name)
+        journal.save(collected.statistics.to_arrays, collected.done)
     return collected
 
 
-def _here(work: Pass, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Histograms | ImageError]]:
+def _here(work: Pass, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Statistics | ImageError]]:
     """Count in this process; the next images are decoded meanwhile."""
     count = counter(work)
     for sample, batch in prefetch(work.load, samples):
@@ -116,10 +113,10 @@ def _here(work: Pass, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Histo
 
 def _in_workers(
     work: Pass, samples: Sequence[Sample], workers: int
-) -> Iterator[tuple[Sample, Histograms | ImageError]]:
+) -> Iterator[tuple[Sample, Statistics | ImageError]]:
     """Count in processes of their own, which share the threads."""
     threads = max(1, SessionConfig(threads=work.threads).thread_count // workers)
-    share = Pass(work.model, work.tensors, work.preprocessing, threads)
+    share = replace(work, threads=threads)
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context)
     try:
@@ -128,24 +125,26 @@ def _in_workers(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _count_one(work: Pass, sample: Sample) -> Histograms | ImageError:
-    """One image's histograms, in a worker."""
+def _count_one(work: Pass, sample: Sample) -> Statistics | ImageError:
+    """One image's statistics, in a worker."""
     batch = work.load(sample)
     return batch if isinstance(batch, ImageError) else _worker_counter(work)(batch, sample.name)
 
 
-def counter(work: Pass) -> Callable[[Batch, str], Histograms]:
-    """A function from a batch and its image's name to the histograms of all tensors."""
+def counter(work: Pass) -> Callable[[Batch, str], Statistics]:
+    """A function from a batch and its image's name to the statistics of all tensors."""
     proto = load_model(work.model)
     inputs = {value.name for value in proto.graph.input}
-    inner = [name for name in work.tensors if name not in inputs]
+    inner = [name for name in dict.fromkeys([*work.tensors, *work.conv_inputs]) if name not in inputs]
     config = SessionConfig(threads=work.threads, arena=False)
     network = Network(with_taps(proto, inner), config, name=str(work.model))
     pool = ThreadPoolExecutor(config.thread_count, thread_name_prefix="count")
 
-    def count(batch: Batch, image: str) -> Histograms:
+    def count(batch: Batch, image: str) -> Statistics:
         values = network.run(batch, inner) | {name: batch for name in work.tensors if name in inputs}
-        return _histograms(values, pool, image)
+        histograms = _histograms({name: values[name] for name in work.tensors}, pool, image)
+        means = pool.map(ChannelMeans.of, [values[name] for name in work.conv_inputs])
+        return Statistics(histograms, dict(zip(work.conv_inputs, means, strict=True)))
 
     return count
 

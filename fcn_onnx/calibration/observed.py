@@ -25,10 +25,12 @@ class Observed:
     Attributes:
         tensors: those to observe, in graph order.
         carried: tensor → the observed one whose range it has; observed tensors map to themselves.
+        conv_inputs: tensors that convolutions read, other than the model's inputs: their channels' means are taken.
     """
 
     tensors: tuple[str, ...]
     carried: Mapping[str, str]
+    conv_inputs: tuple[str, ...]
 
 
 def observed_tensors(model: onnx.ModelProto) -> Observed:
@@ -59,7 +61,9 @@ def observed_tensors(model: onnx.ModelProto) -> Observed:
         if node.op_type in RECTIFIERS and source not in outputs and len(readers[source]) == 1:
             carried[source] = result
     resolved = {name: _root(name, carried) for name in carried}
-    return Observed(tuple(dict.fromkeys(resolved.values())), resolved)
+    given = constants | {value.name for value in graph.input}
+    read = dict.fromkeys(node.input[0] for node in graph.node if node.op_type == "Conv" and node.input[0] not in given)
+    return Observed(tuple(dict.fromkeys(resolved.values())), resolved, tuple(read))
 
 
 def _root(name: str, carried: Mapping[str, str]) -> str:

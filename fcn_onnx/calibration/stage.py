@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fcn_onnx.artifact import digest_file, digest_json, require_writable, versions
 from fcn_onnx.calibration.collector import Pass, observe
 from fcn_onnx.calibration.observed import observed_tensors
@@ -117,7 +119,7 @@ def calibrate(
     )
     with Journal(journal, job, progress=progress) as record:
         collected = observe(
-            Pass(model, observed.tensors, preprocessing, threads),
+            Pass(model, observed.tensors, observed.conv_inputs, preprocessing, threads),
             samples,
             workers=workers,
             skip_bad_images=skip_bad_images,
@@ -129,7 +131,7 @@ def calibrate(
     for name, reason in collected.skipped.items():
         progress.note(f"skipped {name}: {reason}")
     observation = Observation(
-        histograms=collected.histograms,
+        statistics=collected.statistics,
         carried=observed.carried,
         model=source,
         preprocessing=preprocessing.to_json(),
@@ -169,6 +171,10 @@ def _tabulate(observation: Observation, rule: Method, output: Path | None, skipp
         preprocessing=observation.preprocessing,
         images=observation.images,
         versions=observation.versions,
+        means={
+            name: tuple(means.mean().astype(np.float32).tolist())
+            for name, means in observation.statistics.means.items()
+        },
     )
     if output is not None:
         table.save(output)

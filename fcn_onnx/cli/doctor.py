@@ -15,7 +15,7 @@ def doctor() -> None:
     """Show versions, what this CPU can do for int8, what is missing, and the command that installs it."""
     diagnosis = diagnose()
     cpu = diagnosis.cpu
-    exact = "exact with 8-bit weights" if cpu.exact_u8s8 else "saturating: --target avx2 (7-bit weights)"
+    exact = "exact with 8-bit weights" if cpu.exact_u8s8 else "saturating with 8-bit weights: --target avx2"
     print_line(f"python  {diagnosis.python}")
     print_line(f"cpu     {cpu.model}, {cpu.cores} cores")
     print_line(f"int8    {cpu.int8_kernel} kernels, {exact}")

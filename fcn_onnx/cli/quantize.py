@@ -37,6 +37,7 @@ TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target
 @click.option("--format", "quant_format", type=click.Choice(FORMATS), default="auto", show_default=True)
 @click.option("--target", type=click.Choice(list(TARGET_NAMES)), default="auto", show_default=True)
 @click.option("--per-channel/--per-tensor", default=None, help="Weight scales. Default: per channel if legal.")
+@click.option("--bias-correction/--no-bias-correction", default=True, show_default=True, help="Keep channels' means.")
 @click.option("--output", type=PATH, metavar="FILE", help="Default: fcn-<arch>-<opset>-int8.onnx here.")
 @normalisation_options
 @threads_option
@@ -52,6 +53,7 @@ def quantize(
     quant_format: str,
     target: str,
     per_channel: bool | None,
+    bias_correction: bool,
     output: Path | None,
     interface: Interface,
     threads: int,
@@ -72,6 +74,7 @@ def quantize(
         quant_format=quant_format,
         target=target,
         per_channel=per_channel,
+        bias_correction=bias_correction,
         output=output,
         interface=interface,
         threads=threads,

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.cpu import Cpu, read_cpu
+from fcn_onnx.cpu import Cpu
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.comparison import Interval, speedup_interval
 from fcn_onnx.evaluation.latency import Latency, alternate, timed
 from fcn_onnx.graph import read_facts
 from fcn_onnx.progress import SILENT, Progress
-from fcn_onnx.runtime import Network, SessionConfig, load_model
+from fcn_onnx.runtime import Network, SessionConfig, load_model, measured_cpu
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def benchmark(
             series[index].append(timed(lambda network=network: network.run(batch))[1])  # type: ignore[misc]
     samples = np.asarray(series)
     rows = tuple(_row(path, samples[0], samples[i], size) for i, path in enumerate(models))
-    return Benchmark(size, runs, config.thread_count, read_cpu(), rows)
+    return Benchmark(size, runs, config.thread_count, measured_cpu(), rows)
 
 
 def _row(path: Path, reference: NDArray[np.float64], series: NDArray[np.float64], size: tuple[int, int]) -> Timing:

@@ -12,7 +12,6 @@ import numpy as np
 
 from fcn_onnx.artifact import digest_file, digest_json, versions
 from fcn_onnx.card import ModelCard
-from fcn_onnx.cpu import read_cpu
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sample import VOC_CLASSES, Dataset, Sample
 from fcn_onnx.errors import ModelError
@@ -26,7 +25,7 @@ from fcn_onnx.evaluation.selection import Selection, select_images
 from fcn_onnx.graph import is_quantized
 from fcn_onnx.journal import Journal
 from fcn_onnx.progress import SILENT, Progress
-from fcn_onnx.runtime import SessionConfig, load_model
+from fcn_onnx.runtime import SessionConfig, load_model, measured_cpu
 from fcn_onnx.segmenter import Interface, Segmenter
 
 GALLERY_IMAGES = 4
@@ -268,7 +267,7 @@ def _notes(models: Mapping[str, Contestant], selection: Selection, *, same: bool
     if not same and int8.card.source not in (None, models[FP32].digest):
         notes.append(f"the int8 model was made from another fp32 model ({int8.card.source})")
     target = (int8.card.quantization or {}).get("target")
-    cpu = read_cpu()
+    cpu = measured_cpu()
     if target in {"vnni", "amx"} and not cpu.exact_u8s8:
         notes.append(
             f"the int8 model was made for {target}, and the int8 kernels of this CPU ({cpu.int8_kernel}) saturate: "
@@ -278,7 +277,7 @@ def _notes(models: Mapping[str, Contestant], selection: Selection, *, same: bool
 
 
 def _machine(config: SessionConfig) -> dict[str, Any]:
-    cpu = read_cpu()
+    cpu = measured_cpu()
     return {
         "cpu": cpu.model,
         "cores": cpu.cores,

@@ -16,6 +16,10 @@ MIN_OPSET = 11
 QDQ_PER_CHANNEL_OPSET = 13
 INT8_MAXPOOL_OPSET = 12
 
+INT8_OPS = ("Conv", "Relu", "Clip", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat")
+SYMMETRIC_OPS = frozenset({"Conv", "Add", "MaxPool"})
+"""With zero point 0 a rectifier is no clipping, so it is left to be fused behind the convolution it follows."""
+
 OUTPUT_OPS = frozenset({"Resize", "Identity", "Transpose", "Cast", "Softmax", "ArgMax", "Shape"})
 """Operators that may stand between the convolution that makes the logits and the model's outputs."""
 
@@ -27,19 +31,27 @@ class Target:
     Attributes:
         name: as `quantize --target` takes it.
         description: one line for `--help`.
-        reduce_range: weights get 7 bits, because its u8·s8 kernels saturate with 8 (`vpmaddubsw`).
+        pair_safe: weights are such that no u8·s8 sum of two products overflows int16 (`vpmaddubsw`).
+        symmetric: activations are int8 with zero point 0, biases and the weights before their Q/DQ pair stay float32,
+            and Q/DQ pairs stand only before what computes in int8.
+        formats: that it reads.
     """
 
     name: str
     description: str
-    reduce_range: bool
+    pair_safe: bool = False
+    symmetric: bool = False
+    formats: tuple[str, ...] = ("qoperator", "qdq")
 
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
-        Target("avx2", "x86-64 without VNNI (AVX2, AVX-512): 7-bit weights, exact on the fast kernel", True),
-        Target("vnni", "x86-64 with VNNI or AMX: 8-bit weights, exact", False),
+        Target("avx2", "x86-64 without VNNI (AVX2, AVX-512): no pair of weights can saturate", pair_safe=True),
+        Target("vnni", "x86-64 with VNNI, or ARM with dot products"),
+        Target("amx", "x86-64 with AMX"),
+        Target("openvino", "OpenVINO on any x86-64: QDQ, no pair of weights can saturate", True, formats=("qdq",)),
+        Target("tensorrt", "TensorRT 8 and newer: QDQ, symmetric int8", symmetric=True, formats=("qdq",)),
     )
 }
 FORMATS = ("auto", "qoperator", "qdq")
@@ -54,8 +66,9 @@ class Plan:
         quant_format: `qoperator` or `qdq`.
         per_channel: a weight scale per output channel rather than per tensor.
         target: name in `TARGETS`.
-        reduce_range: 7-bit weights.
-        activation_type, weight_type: `uint8` and `int8`.
+        pair_safe, symmetric: the target's.
+        bias_correction: what rounding the weights adds to the mean of a channel is taken off its bias.
+        activation_type, weight_type: `uint8` or `int8`.
         op_types: operators that are quantized.
         float_nodes: nodes that stay fp32 although their operator is quantized: those that make the logits.
         reasons: one sentence for each choice that was made for the user.
@@ -65,7 +78,9 @@ class Plan:
     quant_format: str
     per_channel: bool
     target: str
-    reduce_range: bool
+    pair_safe: bool
+    symmetric: bool
+    bias_correction: bool
     activation_type: str
     weight_type: str
     op_types: tuple[str, ...]
@@ -77,10 +92,11 @@ class Plan:
         return asdict(self)
 
     def __str__(self) -> str:
-        bits = 7 if self.reduce_range else 8
         scales = "per-channel" if self.per_channel else "per-tensor"
+        pairs = "pair-safe " if self.pair_safe else ""
+        kind = "symmetric s8" if self.symmetric else "u8"
         return (
-            f"opset {self.opset}, {self.quant_format}, u8 activations, {scales} {bits}-bit weights, "
+            f"opset {self.opset}, {self.quant_format}, {kind} activations, {scales} {pairs}8-bit weights, "
             f"for {self.target}; {', '.join(self.op_types)} int8, {len(self.float_nodes)} logits convs fp32"
         )
 
@@ -92,6 +108,7 @@ def make_plan(
     quant_format: str = "auto",
     target: str = "auto",
     per_channel: bool | None = None,
+    bias_correction: bool = True,
 ) -> Plan:
     """Decide the form for `model`.
 
@@ -101,6 +118,7 @@ def make_plan(
         quant_format: `auto`, `qoperator` or `qdq`.
         target: `auto` or a name in `TARGETS`.
         per_channel: None chooses: per channel wherever the opset allows it.
+        bias_correction: see `Plan`.
 
     Raises:
         ModelError: the model is quantized already, holds no convolution, or its opset is below 11.
@@ -113,37 +131,59 @@ def make_plan(
     if target == "auto":
         reasons.append(f"target {chosen.name}: this CPU's int8 kernels are {cpu.int8_kernel}")
     if quant_format == "auto":
-        quant_format = "qdq" if opset >= QDQ_PER_CHANNEL_OPSET else "qoperator"
+        quant_format = "qdq" if opset >= QDQ_PER_CHANNEL_OPSET or "qoperator" not in chosen.formats else "qoperator"
         reasons.append(
             "qdq: the portable form, and onnxruntime fuses it into the same kernels"
+            if quant_format == "qdq" and len(chosen.formats) > 1
+            else f"qdq: what {chosen.name} reads"
             if quant_format == "qdq"
             else f"qoperator: at opset {opset} only it has per-channel weights"
         )
     elif quant_format not in FORMATS:
         raise UsageError(f"no format is called {quant_format!r}", fix=f"choose one of: {', '.join(FORMATS)}")
+    if quant_format not in chosen.formats:
+        raise UsageError(
+            f"{chosen.name} does not read the {quant_format} form", fix="use --format qdq, or another --target"
+        )
     legal = quant_format == "qoperator" or opset >= QDQ_PER_CHANNEL_OPSET
     if per_channel and not legal:
         raise UsageError(
             f"per-channel weights in qdq form need opset {QDQ_PER_CHANNEL_OPSET}, and the model has opset {opset}",
             fix=f"use --format qoperator, or export with --opset {QDQ_PER_CHANNEL_OPSET} or newer",
         )
+    if chosen.symmetric and (not legal or per_channel is False):
+        raise UsageError(
+            f"{chosen.name} wants per-channel weights, which qdq has from opset {QDQ_PER_CHANNEL_OPSET}; "
+            f"this is opset {opset}{', --per-tensor' if per_channel is False else ''}",
+            fix=f"export with --opset {QDQ_PER_CHANNEL_OPSET} or newer, without --per-tensor; or use another --target",
+        )
     if per_channel is None and not legal:
         reasons.append(f"per-tensor weights: per-channel qdq needs opset {QDQ_PER_CHANNEL_OPSET}")
-    if opset < INT8_MAXPOOL_OPSET:
+    if opset < INT8_MAXPOOL_OPSET and any(node.op_type == "MaxPool" for node in model.graph.node):
         reasons.append(f"MaxPool stays fp32: it takes 8-bit integers from opset {INT8_MAXPOOL_OPSET}")
-    pool = ("MaxPool",) if opset >= INT8_MAXPOOL_OPSET else ()
     return Plan(
         opset=opset,
         quant_format=quant_format,
         per_channel=legal if per_channel is None else per_channel,
         target=chosen.name,
-        reduce_range=chosen.reduce_range,
-        activation_type="uint8",
+        pair_safe=chosen.pair_safe,
+        symmetric=chosen.symmetric,
+        bias_correction=bias_correction,
+        activation_type="int8" if chosen.symmetric else "uint8",
         weight_type="int8",
-        op_types=("Conv", "Relu", "Add", *pool),
+        op_types=_op_types(model, opset, chosen),
         float_nodes=logits_nodes(model),
         reasons=tuple(reasons),
     )
+
+
+def _op_types(model: onnx.ModelProto, opset: int, target: Target) -> tuple[str, ...]:
+    """The operators of the model that the target computes in int8, in the order of `INT8_OPS`."""
+    legal = [op for op in INT8_OPS if op != "MaxPool" or opset >= INT8_MAXPOOL_OPSET]
+    if target.symmetric:
+        legal = [op for op in legal if op in SYMMETRIC_OPS]
+    present = {node.op_type for node in model.graph.node}
+    return tuple(op for op in legal if op in present)
 
 
 def logits_nodes(model: onnx.ModelProto) -> tuple[str, ...]:
@@ -168,7 +208,9 @@ def logits_nodes(model: onnx.ModelProto) -> tuple[str, ...]:
 
 def _target(name: str, cpu: Cpu) -> Target:
     if name == "auto":
-        return TARGETS["vnni" if cpu.exact_u8s8 else "avx2"]
+        if not cpu.exact_u8s8:
+            return TARGETS["avx2"]
+        return TARGETS["amx" if cpu.int8_kernel == "amx" else "vnni"]
     if name not in TARGETS:
         raise UsageError(f"no target is called {name!r}", fix=f"choose one of: auto, {', '.join(TARGETS)}")
     return TARGETS[name]

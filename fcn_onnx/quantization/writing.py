@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from fcn_onnx.artifact import atomic_path, digest_file, versions
 from fcn_onnx.card import ModelCard
 from fcn_onnx.errors import FcnOnnxError, QuantizationError
-from fcn_onnx.graph import GraphFacts, read_facts
-from fcn_onnx.quantization.backends import get_backend
+from fcn_onnx.graph import CONVS, GraphFacts, read_facts
+from fcn_onnx.quantization.backends import Draft, get_backend
+from fcn_onnx.quantization.corrections import correct_biases
 from fcn_onnx.quantization.plan import Plan
+from fcn_onnx.quantization.weights import place, quantize_weights, unsafe_pairs
 from fcn_onnx.ranges import RangeTable
 from fcn_onnx.runtime import Network, load_model
 
@@ -78,7 +81,9 @@ def write_int8(
     """
     model = load_model(fp32)
     card = ModelCard.read_from(model, str(fp32))
-    quantized = get_backend(backend)(model, table, plan)
+    quantized = get_backend(backend)(_draft(model, table, plan), plan)
+    if plan.pair_safe:
+        _require_pair_safe(quantized)
     _require_opsets(model, quantized, plan)
     quantized.producer_name = "fcn-onnx"
     quantization = plan.to_json() | {"backend": backend, "method": table.method}
@@ -96,6 +101,40 @@ def write_int8(
         _prove(temporary, output)
         size = temporary.stat().st_size
     return Quantized(output, plan, read_facts(quantized), fp32.stat().st_size, size)
+
+
+def _draft(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> Draft:
+    """The fp32 model with everything decided: weights on their int8 grid, biases corrected."""
+    convs = {node.name for node in model.graph.node if node.op_type == "Conv"}
+    weights = quantize_weights(
+        model,
+        table,
+        frozenset(convs - set(plan.float_nodes)),
+        per_channel=plan.per_channel,
+        pair_safe=plan.pair_safe,
+    )
+    placed = place(model, weights)
+    if plan.bias_correction:
+        placed = correct_biases(model, placed, weights, table.means)
+    return Draft(placed, table, {name: weight.scale for name, weight in weights.items()})
+
+
+def _require_pair_safe(int8: onnx.ModelProto) -> None:
+    """No weight that was written holds a pair of neighbours that can saturate."""
+    stored = {tensor.name: tensor for tensor in int8.graph.initializer}
+    dequantized = {node.output[0]: node.input[0] for node in int8.graph.node if node.op_type == "DequantizeLinear"}
+    for node in int8.graph.node:
+        if node.op_type not in CONVS:
+            continue
+        weight = node.input[3 if node.op_type == "QLinearConv" else 1]
+        tensor = stored.get(dequantized.get(weight, weight))
+        if tensor is None or tensor.data_type != onnx.TensorProto.INT8 or tensor.dims[1] == 1:
+            continue
+        if count := unsafe_pairs(numpy_helper.to_array(tensor)):
+            raise QuantizationError(
+                f"{count} pairs of weights of {node.name} can saturate, though they were chosen not to",
+                fix="report this with the model; --target vnni does without",
+            )
 
 
 def up_to_date(path: Path, job: str, fp32: Path, plan: Plan) -> Quantized | None:

@@ -14,6 +14,9 @@ OLD = Cpu("old", 2, frozenset({"avx2"}))
 NEW = Cpu("new", 2, frozenset({"avx2", "avx512_vnni"}))
 
 
+TILES = Cpu("newer", 2, frozenset({"avx2", "avx512_vnni", "amx_int8"}))
+
+
 @pytest.mark.parametrize(
     ("opset", "quant_format", "expected", "per_channel"),
     [
@@ -41,14 +44,33 @@ def test_a_form_that_is_not_legal_is_refused_with_both_ways_out() -> None:
 
 def test_auto_target_follows_the_cpu() -> None:
     model = residual_network()
-    assert (make_plan(model, OLD).target, make_plan(model, OLD).reduce_range) == ("avx2", True)
-    assert (make_plan(model, NEW).target, make_plan(model, NEW).reduce_range) == ("vnni", False)
-    assert make_plan(model, NEW, target="avx2").reduce_range
+    assert (make_plan(model, OLD).target, make_plan(model, OLD).pair_safe) == ("avx2", True)
+    assert (make_plan(model, NEW).target, make_plan(model, NEW).pair_safe) == ("vnni", False)
+    assert make_plan(model, TILES).target == "amx"
+    assert make_plan(model, NEW, target="avx2").pair_safe
+    assert make_plan(model, NEW.saturating()).target == "avx2"
 
 
 def test_only_the_convs_before_the_outputs_make_logits() -> None:
     assert logits_nodes(residual_network()) == ("/logits",)
     assert logits_nodes(pixel_classifier()) == ("classify",)
+
+
+def test_tensorrt_takes_qdq_with_per_channel_weights_only() -> None:
+    plan = make_plan(residual_network(opset=13), NEW, target="tensorrt")
+    assert (plan.quant_format, plan.activation_type, plan.op_types) == ("qdq", "int8", ("Conv", "Add", "MaxPool"))
+    for opset, options in ((12, {}), (13, {"per_channel": False})):
+        with pytest.raises(UsageError, match="opset 13"):
+            make_plan(residual_network(opset=opset), NEW, target="tensorrt", **options)
+    for target in ("tensorrt", "openvino"):
+        with pytest.raises(UsageError, match="does not read the qoperator form"):
+            make_plan(residual_network(opset=13), NEW, target=target, quant_format="qoperator")
+
+
+def test_openvino_takes_qdq_at_any_opset() -> None:
+    old, new = (make_plan(residual_network(opset=opset), NEW, target="openvino") for opset in (12, 13))
+    assert (old.quant_format, old.per_channel, new.quant_format, new.per_channel) == ("qdq", False, "qdq", True)
+    assert new.pair_safe
 
 
 @pytest.mark.parametrize("name", ["format", "target"])

@@ -6,14 +6,31 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from fcn_onnx.errors import UsageError
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.ranges import RangeTable
 
-Backend = Callable[[onnx.ModelProto, RangeTable, Plan], onnx.ModelProto]
-"""Takes the fp32 model, a range for every activation and the plan; returns the int8 model."""
+
+@dataclass(frozen=True)
+class Draft:
+    """What a backend puts into int8 form.
+
+    Attributes:
+        model: fp32; its weights are what int8 holds exactly at their scales.
+        table: a range for every activation.
+        weight_scales: (C,) float32 by initializer, one an output channel.
+    """
+
+    model: onnx.ModelProto
+    table: RangeTable
+    weight_scales: Mapping[str, NDArray[np.float32]]
+
+
+Backend = Callable[[Draft, Plan], onnx.ModelProto]
 
 
 @dataclass(frozen=True)

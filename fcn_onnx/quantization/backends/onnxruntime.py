@@ -7,19 +7,21 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from fcn_onnx.errors import QuantizationError
+from fcn_onnx.quantization.backends import Draft
 from fcn_onnx.quantization.plan import Plan
-from fcn_onnx.ranges import RangeTable
 
 QUANT_FORMATS = {"qoperator": QuantFormat.QOperator, "qdq": QuantFormat.QDQ}
 QUANT_TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
 
 
-def quantize(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> onnx.ModelProto:
+def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
     """See `Backend`.
 
     Raises:
@@ -27,11 +29,11 @@ def quantize(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> onnx.Mode
     """
     with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
         ranges, output = Path(folder, "ranges.json"), Path(folder, "int8.onnx")
-        table.save(ranges)
+        draft.table.save(ranges)
         try:
             with _quiet_root_logger():
                 quantize_static(
-                    _prepared(model),
+                    _prepared(draft.model),
                     output,
                     calibration_data_reader=None,
                     calibration_cache_path=ranges,
@@ -42,7 +44,7 @@ def quantize(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> onnx.Mode
                     op_types_to_quantize=list(plan.op_types),
                     nodes_to_exclude=list(plan.float_nodes),
                     per_channel=plan.per_channel,
-                    reduce_range=plan.reduce_range,
+                    extra_options=_extra_options(draft, plan),
                 )
         except Exception as error:  # it raises KeyError, ValueError, RuntimeError and onnx's own types
             raise QuantizationError(
@@ -50,6 +52,26 @@ def quantize(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> onnx.Mode
                 fix="check that the ranges were made for this model (fcn-onnx calibrate)",
             ) from error
         return onnx.load(output)
+
+
+def _extra_options(draft: Draft, plan: Plan) -> dict[str, Any]:
+    overrides = {
+        name: [_override(scale, axis=0) for scale in scales] if plan.per_channel else [_override(scales[0])]
+        for name, scales in draft.weight_scales.items()
+    }
+    options: dict[str, Any] = {"TensorQuantOverrides": overrides}
+    if plan.symmetric:
+        options |= {
+            "ActivationSymmetric": True,
+            "AddQDQPairToWeight": True,
+            "QuantizeBias": False,
+            "OpTypesToExcludeOutputQuantization": ["Conv", "Add", "MaxPool"],
+        }
+    return options
+
+
+def _override(scale: np.float32, **axis: int) -> dict[str, Any]:
+    return {"scale": scale, "zero_point": np.int8(0), **axis}
 
 
 def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcn_onnx.artifact import digest_file, digest_json, require_writable, versions, write_text
-from fcn_onnx.calibration import METHODS, Calibration, Observation, calibrate, get_method
+from fcn_onnx.calibration import DEFAULT_METHOD, METHODS, Calibration, Observation, calibrate, get_method
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.discover import open_dataset, require_labels
 from fcn_onnx.data.sample import Sample
@@ -38,7 +38,7 @@ def calibrate_data(
     model: Path,
     choice: ImageChoice,
     *,
-    method: str = "minmax",
+    method: str = DEFAULT_METHOD,
     percentile: float | None = None,
     output: Path | None = None,
     histograms: Path | None = None,
@@ -78,7 +78,7 @@ def quantize(
     choice: ImageChoice | None = None,
     *,
     ranges: Path | None = None,
-    method: str = "minmax",
+    method: str = DEFAULT_METHOD,
     percentile: float | None = None,
     backend: str = "onnxruntime",
     quant_format: str = "auto",

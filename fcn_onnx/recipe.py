@@ -46,7 +46,7 @@ class QuantizeSection:
     limit: int | None = None
     seed: int = 0
     spread: bool = False
-    method: str = "minmax"
+    method: str = "mse"
     percentile: float | None = None
     backend: str = "onnxruntime"
     format: str = "auto"

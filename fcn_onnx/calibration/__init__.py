@@ -4,9 +4,10 @@ from fcn_onnx.calibration.histogram import Histogram
 from fcn_onnx.calibration.observed import Observed, observed_tensors
 from fcn_onnx.calibration.stage import Calibration, calibrate, derive
 from fcn_onnx.calibration.store import Observation
-from fcn_onnx.calibration.thresholds import METHODS, Method, get_method, range_of
+from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, METHODS, Method, get_method, range_of
 
 __all__ = [
+    "DEFAULT_METHOD",
     "METHODS",
     "Calibration",
     "Histogram",

@@ -13,7 +13,7 @@ from fcn_onnx.artifact import digest_file, digest_json, require_writable, versio
 from fcn_onnx.calibration.collector import Pass, observe
 from fcn_onnx.calibration.observed import observed_tensors
 from fcn_onnx.calibration.store import Observation
-from fcn_onnx.calibration.thresholds import Method, get_method, range_of
+from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, Method, get_method, range_of
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import ImageError, ModelError, UsageError
@@ -60,7 +60,7 @@ def calibrate(
     model: Path,
     samples: Sequence[Sample],
     *,
-    method: str = "minmax",
+    method: str = DEFAULT_METHOD,
     percentile: float | None = None,
     preprocessing: Preprocessing | None = None,
     output: Path | None = None,
@@ -144,7 +144,7 @@ def calibrate(
 
 
 def derive(
-    histograms: Path, *, method: str = "minmax", percentile: float | None = None, output: Path | None = None
+    histograms: Path, *, method: str = DEFAULT_METHOD, percentile: float | None = None, output: Path | None = None
 ) -> Calibration:
     """A method's table from the histograms that `calibrate` wrote, without any image.
 

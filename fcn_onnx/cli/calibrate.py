@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fcn_onnx.calibration import METHODS
+from fcn_onnx.calibration import DEFAULT_METHOD, METHODS
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import (
     PATH,
@@ -33,7 +33,7 @@ NAMES = {name: method.description for name, method in METHODS.items()}
 @click.option("--model", type=PATH, metavar="FILE", help="Default: the one fp32 model here.")
 @image_choice
 @click.option("--from", "source", type=PATH, metavar="HIST", help="Histograms of an earlier pass, instead of --data.")
-@click.option("--method", type=click.Choice(list(NAMES)), default="minmax", show_default=True)
+@click.option("--method", type=click.Choice(list(NAMES)), default=DEFAULT_METHOD, show_default=True)
 @percentile_option
 @click.option("--output", type=PATH, metavar="FILE", help="Default: calibration/<model>-<method>.json.")
 @click.option("--histograms", type=PATH, metavar="FILE", help="Also write what was observed, for --from.")

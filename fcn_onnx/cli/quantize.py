@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fcn_onnx.calibration import METHODS
+from fcn_onnx.calibration import DEFAULT_METHOD, METHODS
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import (
     PATH,
@@ -31,7 +31,7 @@ TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target
 @click.option("--model", type=PATH, metavar="FILE", help="Default: the one fp32 model here.")
 @image_choice
 @click.option("--ranges", type=PATH, metavar="FILE", help="A table from `calibrate`, instead of --data.")
-@click.option("--method", type=click.Choice(list(METHODS)), default="minmax", show_default=True)
+@click.option("--method", type=click.Choice(list(METHODS)), default=DEFAULT_METHOD, show_default=True)
 @percentile_option
 @click.option("--backend", type=click.Choice(list(BACKENDS)), default="onnxruntime", show_default=True)
 @click.option("--format", "quant_format", type=click.Choice(FORMATS), default="auto", show_default=True)

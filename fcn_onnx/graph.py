@@ -108,6 +108,25 @@ def read_facts(model: onnx.ModelProto, size: tuple[int, int] = (520, 520)) -> Gr
     )
 
 
+def float_tensors(model: onnx.ModelProto) -> frozenset[str]:
+    """Names of the float32 tensors that flow through the graph, constants left out."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    constants |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
+    return frozenset(
+        value.name
+        for value in [*graph.input, *graph.value_info, *graph.output]
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT and value.name not in constants
+    )
+
+
+def activation_bytes(model: onnx.ModelProto, size: tuple[int, int]) -> int:
+    """Bytes of all float32 tensors that nodes write for one image of `size` (height, width)."""
+    shapes = _shapes(model, size)
+    written = (shapes.get(name, ()) for node in model.graph.node for name in node.output)
+    return sum(4 * prod(n for n in shape if isinstance(n, int)) for shape in written if len(shape) == 4)
+
+
 def _quant_format(model: onnx.ModelProto) -> str:
     ops = {node.op_type for node in model.graph.node}
     if ops & QUANTIZED_CONVS:

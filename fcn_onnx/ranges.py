@@ -107,6 +107,10 @@ class RangeTable:
                 fix="make it again with `fcn-onnx calibrate`",
             ) from error
 
+    def digest(self) -> str:
+        """Of the ranges."""
+        return digest_json({name: (r.lowest, r.highest) for name, r in self.ranges.items()})
+
     def require_made_for(self, model: str, preprocessing: Mapping[str, Any]) -> None:
         """Raise TableError unless the table is of the model with this digest, fed with images made like this."""
         if self.model != model:

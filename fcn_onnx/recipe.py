@@ -46,12 +46,14 @@ class QuantizeSection:
     limit: int | None = None
     seed: int = 0
     spread: bool = False
-    method: str = "mse"
+    method: str | None = None
     percentile: float | None = None
     backend: str = "onnxruntime"
     format: str = "auto"
     target: str = "auto"
     per_channel: bool | None = None
+    bias_correction: bool = True
+    max_drop: float | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def test_defaults_and_overrides(tmp_path: Path) -> None:
     )
     assert (recipe.export.opset, recipe.validate.max_drop, recipe.output) == (13, 1.0, Path("out"))
     assert recipe.export.size == (64, 96)
-    assert (recipe.quantize.method, recipe.quantize.limit, recipe.scenes) == ("mse", None, None)
+    assert (recipe.quantize.method, recipe.quantize.limit, recipe.scenes) == (None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_calibration_feeds_a_channels_last_model(tmp_path: Path) -> None:
     images = write_coco(tmp_path / "coco")
     model = save(foreign(), tmp_path / "m.onnx")
     output = tmp_path / "table.json"
-    calibrate_data(model, ImageChoice(images, None, None, 5, 0, False), interface=HALF, output=output)
+    calibrate_data(model, ImageChoice(images, None, None, 5, 0, False), method="minmax", interface=HALF, output=output)
     table = RangeTable.load(output)
     pixels = np.stack(
         [np.asarray(Image.open(p).resize((24, 20), Image.Resampling.BILINEAR)) for p in sorted(images.iterdir())]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import onnx
 
+from fcn_onnx.graph import float_tensors
+
 QUANTIZABLE = frozenset({"Conv", "Relu", "Clip", "Add", "Mul", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat"})
 RECTIFIERS = frozenset({"Relu", "Clip"})
 SELECTORS = frozenset({"MaxPool"})
@@ -35,14 +37,8 @@ class Observed:
 
 def observed_tensors(model: onnx.ModelProto) -> Observed:
     """Decide for `model`, an fp32 graph."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    floats = {
-        value.name
-        for value in [*graph.input, *graph.value_info, *graph.output]
-        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
-    }
-    constants = {tensor.name for tensor in graph.initializer}
-    constants |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
+    graph = model.graph
+    floats = float_tensors(model)
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
@@ -53,7 +49,7 @@ def observed_tensors(model: onnx.ModelProto) -> Observed:
         if node.op_type not in QUANTIZABLE:
             continue
         for name in [*node.input, *node.output]:
-            if name in floats and name not in constants:
+            if name in floats:
                 carried.setdefault(name, name)
         source, result = node.input[0], node.output[0]
         if node.op_type in SELECTORS:
@@ -61,8 +57,8 @@ def observed_tensors(model: onnx.ModelProto) -> Observed:
         if node.op_type in RECTIFIERS and source not in outputs and len(readers[source]) == 1:
             carried[source] = result
     resolved = {name: _root(name, carried) for name in carried}
-    given = constants | {value.name for value in graph.input}
-    read = dict.fromkeys(node.input[0] for node in graph.node if node.op_type == "Conv" and node.input[0] not in given)
+    computed = floats - {value.name for value in graph.input}
+    read = dict.fromkeys(node.input[0] for node in graph.node if node.op_type == "Conv" and node.input[0] in computed)
     return Observed(tuple(dict.fromkeys(resolved.values())), resolved, tuple(read))
 
 

@@ -31,13 +31,21 @@ TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target
 @click.option("--model", type=PATH, metavar="FILE", help="Default: the one fp32 model here.")
 @image_choice
 @click.option("--ranges", type=PATH, metavar="FILE", help="A table from `calibrate`, instead of --data.")
-@click.option("--method", type=click.Choice(list(METHODS)), default=DEFAULT_METHOD, show_default=True)
+@click.option(
+    "--method", type=click.Choice(list(METHODS)), help=f"Default: {DEFAULT_METHOD}; minmax with neural-compressor."
+)
 @percentile_option
 @click.option("--backend", type=click.Choice(list(BACKENDS)), default="onnxruntime", show_default=True)
 @click.option("--format", "quant_format", type=click.Choice(FORMATS), default="auto", show_default=True)
 @click.option("--target", type=click.Choice(list(TARGET_NAMES)), default="auto", show_default=True)
 @click.option("--per-channel/--per-tensor", default=None, help="Weight scales. Default: per channel if legal.")
 @click.option("--bias-correction/--no-bias-correction", default=True, show_default=True, help="Keep channels' means.")
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(min=0),
+    metavar="PERCENT",
+    help="Keep as few convolutions in fp32 as this loss of the mIoU on calibration images allows, relative.",
+)
 @click.option("--output", type=PATH, metavar="FILE", help="Default: fcn-<arch>-<opset>-int8.onnx here.")
 @normalisation_options
 @threads_option
@@ -47,13 +55,14 @@ def quantize(
     model: Path | None,
     choice: ImageChoice | None,
     ranges: Path | None,
-    method: str,
+    method: str | None,
     percentile: float | None,
     backend: str,
     quant_format: str,
     target: str,
     per_channel: bool | None,
     bias_correction: bool,
+    max_drop: float | None,
     output: Path | None,
     interface: Interface,
     threads: int,
@@ -75,6 +84,7 @@ def quantize(
         target=target,
         per_channel=per_channel,
         bias_correction=bias_correction,
+        max_drop=max_drop,
         output=output,
         interface=interface,
         threads=threads,
@@ -92,3 +102,10 @@ def quantize(
     print_line(f"wrote {result.path} ({megabytes(result.size_bytes)}, {ratio:.2f}× smaller)")
     if share is not None:
         print_line(f"int8 share of the multiply-accumulates: {100 * share:.2f} %")
+    if proof := result.saturation:
+        print_line(
+            f"fast and exact kernel: {proof.labels_changed} labels differ on {proof.inputs} inputs; "
+            f"with plainly rounded weights {100 * proof.flips_without:.2f} % would"
+        )
+    if result.speed_kept is not None:
+        print_line(f"kept {100 * result.speed_kept:.0f} % of the speed of the all-int8 model")

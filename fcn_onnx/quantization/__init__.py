@@ -1,17 +1,24 @@
 """Quantization: a plan, ranges and a backend make an int8 model."""
 
-from fcn_onnx.quantization.backends import BACKENDS
+from fcn_onnx.quantization.backends import BACKENDS, Goal, Images, get_backend
 from fcn_onnx.quantization.plan import FORMATS, TARGETS, Plan, Target, make_plan
-from fcn_onnx.quantization.writing import Quantized, up_to_date, write_int8
+from fcn_onnx.quantization.search import Found, search
+from fcn_onnx.quantization.writing import Quantized, Saturation, up_to_date, write_int8
 
 __all__ = [
     "BACKENDS",
     "FORMATS",
     "TARGETS",
+    "Found",
+    "Goal",
+    "Images",
     "Plan",
     "Quantized",
+    "Saturation",
     "Target",
+    "get_backend",
     "make_plan",
+    "search",
     "up_to_date",
     "write_int8",
 ]

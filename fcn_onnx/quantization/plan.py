@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import onnx
 
 from fcn_onnx.cpu import Cpu
 from fcn_onnx.errors import ModelError, UsageError
-from fcn_onnx.graph import is_quantized
+from fcn_onnx.graph import float_tensors, is_quantized
 
 MIN_OPSET = 11
 QDQ_PER_CHANNEL_OPSET = 13
@@ -70,7 +70,7 @@ class Plan:
         bias_correction: what rounding the weights adds to the mean of a channel is taken off its bias.
         activation_type, weight_type: `uint8` or `int8`.
         op_types: operators that are quantized.
-        float_nodes: nodes that stay fp32 although their operator is quantized: those that make the logits.
+        float_nodes: nodes that stay fp32 although their operator is quantized: first of all those that make the logits.
         reasons: one sentence for each choice that was made for the user.
     """
 
@@ -97,7 +97,7 @@ class Plan:
         kind = "symmetric s8" if self.symmetric else "u8"
         return (
             f"opset {self.opset}, {self.quant_format}, {kind} activations, {scales} {pairs}8-bit weights, "
-            f"for {self.target}; {', '.join(self.op_types)} int8, {len(self.float_nodes)} logits convs fp32"
+            f"for {self.target}; {', '.join(self.op_types)} int8, {len(self.float_nodes)} convs fp32"
         )
 
 
@@ -109,6 +109,7 @@ def make_plan(
     target: str = "auto",
     per_channel: bool | None = None,
     bias_correction: bool = True,
+    float_convs: Sequence[str] = (),
 ) -> Plan:
     """Decide the form for `model`.
 
@@ -119,6 +120,7 @@ def make_plan(
         target: `auto` or a name in `TARGETS`.
         per_channel: None chooses: per channel wherever the opset allows it.
         bias_correction: see `Plan`.
+        float_convs: names of convolutions that stay fp32, beside those that make the logits.
 
     Raises:
         ModelError: the model is quantized already, holds no convolution, or its opset is below 11.
@@ -172,7 +174,7 @@ def make_plan(
         activation_type="int8" if chosen.symmetric else "uint8",
         weight_type="int8",
         op_types=_op_types(model, opset, chosen),
-        float_nodes=logits_nodes(model),
+        float_nodes=(*logits_nodes(model), *float_convs),
         reasons=tuple(reasons),
     )
 
@@ -182,7 +184,8 @@ def _op_types(model: onnx.ModelProto, opset: int, target: Target) -> tuple[str, 
     legal = [op for op in INT8_OPS if op != "MaxPool" or opset >= INT8_MAXPOOL_OPSET]
     if target.symmetric:
         legal = [op for op in legal if op in SYMMETRIC_OPS]
-    present = {node.op_type for node in model.graph.node}
+    floats = float_tensors(model)
+    present = {node.op_type for node in model.graph.node if node.output[0] in floats}
     return tuple(op for op in legal if op in present)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,30 @@ from fcn_onnx.artifact import atomic_path, digest_file, versions
 from fcn_onnx.card import ModelCard
 from fcn_onnx.errors import FcnOnnxError, QuantizationError
 from fcn_onnx.graph import CONVS, GraphFacts, read_facts
-from fcn_onnx.quantization.backends import Draft, get_backend
+from fcn_onnx.quantization.backends import Draft, Goal, Images, get_backend
 from fcn_onnx.quantization.corrections import correct_biases
 from fcn_onnx.quantization.plan import Plan
+from fcn_onnx.quantization.search import Trial
 from fcn_onnx.quantization.weights import place, quantize_weights, unsafe_pairs
 from fcn_onnx.ranges import RangeTable
 from fcn_onnx.runtime import Network, load_model
 
 PROBE_SIZE = (64, 80)
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """The proof that this CPU's fast int8 kernel computes the model exactly, and what it was spared.
+
+    Attributes:
+        inputs: compared between the fast and the exact kernel: calibration images, and one of noise at full range.
+        labels_changed: between the two.
+        flips_without: share of the calibration images' labels that would change if weights were merely rounded.
+    """
+
+    inputs: int
+    labels_changed: int
+    flips_without: float
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,9 @@ class Quantized:
         facts: what the file holds; `facts.int8_macs_share` is its coverage.
         fp32_size_bytes, size_bytes: before and after.
         skipped: the file was there already, made from the same inputs.
+        saturation: where this CPU's fast kernel can saturate.
+        trials: of the search for `max_drop`.
+        speed_kept: of the model with every convolution in int8, where some had to stay fp32.
     """
 
     path: Path
@@ -43,6 +62,9 @@ class Quantized:
     fp32_size_bytes: int
     size_bytes: int
     skipped: bool = False
+    saturation: Saturation | None = None
+    trials: tuple[Trial, ...] = ()
+    speed_kept: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object that `quantize --json` writes."""
@@ -55,18 +77,24 @@ class Quantized:
             "size_bytes": self.size_bytes,
             "size_ratio": self.fp32_size_bytes / self.size_bytes,
             "skipped": self.skipped,
+            "saturation": self.saturation and asdict(self.saturation),
+            "trials": [asdict(trial) for trial in self.trials],
+            "speed_kept": self.speed_kept,
         }
 
 
 def write_int8(
     fp32: Path,
-    table: RangeTable,
     plan: Plan,
     output: Path,
+    source: RangeTable | Images,
     *,
-    backend: str,
-    job: str,
+    method: str,
+    preprocessing: Mapping[str, Any],
     calibration_images: Mapping[str, str],
+    backend: str = "onnxruntime",
+    job: str = "",
+    goal: Goal | None = None,
 ) -> Quantized:
     """Quantize `fp32` and write it to `output`, whole or not at all.
 
@@ -74,26 +102,33 @@ def write_int8(
     before it takes its name.
 
     Args:
-        calibration_images: digest by name of the images behind `table`, for the card.
+        source: ranges; or, for a backend that observes them itself, images.
+        method: threshold method.
+        preprocessing: `Preprocessing.to_json()` of the images, for the card.
+        calibration_images: digest by name of the images behind `source`, for the card.
+        goal: for a backend that tunes by itself.
 
     Raises:
         QuantizationError: the backend fails, or what it wrote is not a sound model.
     """
     model = load_model(fp32)
     card = ModelCard.read_from(model, str(fp32))
-    quantized = get_backend(backend)(_draft(model, table, plan), plan)
+    if isinstance(source, RangeTable):
+        draft = _draft(model, source, plan, output)
+    else:
+        draft = Draft(model, method, _log(output), images=source, goal=goal)
+    quantized = get_backend(backend).load()(draft, plan)
     if plan.pair_safe:
         _require_pair_safe(quantized)
     _require_opsets(model, quantized, plan)
     quantized.producer_name = "fcn-onnx"
-    quantization = plan.to_json() | {"backend": backend, "method": table.method}
     replace(
         card,
         job=job,
         source=digest_file(fp32),
-        quantization=quantization,
+        quantization=plan.to_json() | {"backend": backend, "method": method},
         calibration_images=calibration_images,
-        preprocessing=table.preprocessing,
+        preprocessing=preprocessing,
         versions=versions(),
     ).write_to(quantized)
     with atomic_path(output) as temporary:
@@ -103,7 +138,11 @@ def write_int8(
     return Quantized(output, plan, read_facts(quantized), fp32.stat().st_size, size)
 
 
-def _draft(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> Draft:
+def _log(output: Path) -> Path:
+    return output.with_suffix(".log")
+
+
+def _draft(model: onnx.ModelProto, table: RangeTable, plan: Plan, output: Path) -> Draft:
     """The fp32 model with everything decided: weights on their int8 grid, biases corrected."""
     convs = {node.name for node in model.graph.node if node.op_type == "Conv"}
     weights = quantize_weights(
@@ -116,7 +155,8 @@ def _draft(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> Draft:
     placed = place(model, weights)
     if plan.bias_correction:
         placed = correct_biases(model, placed, weights, table.means)
-    return Draft(placed, table, {name: weight.scale for name, weight in weights.items()})
+    scales = {name: weight.scale for name, weight in weights.items()}
+    return Draft(placed, table.method, _log(output), table, scales)
 
 
 def _require_pair_safe(int8: onnx.ModelProto) -> None:

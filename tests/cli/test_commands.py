@@ -132,7 +132,7 @@ def test_inspect_shows_form_and_cost(folder: Path) -> None:
     shown = succeed("inspect", "fcn-toy-12-int8.onnx", "--size", "64x96").stdout
     assert "qoperator, per channel" in shown
     assert "GMAC at 64×96" in shown
-    assert "calibrated    minmax on 2 images" in shown
+    assert "calibrated    mse on 2 images" in shown
 
 
 def test_run_makes_everything_and_then_nothing(folder: Path) -> None:

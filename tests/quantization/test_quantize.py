@@ -154,9 +154,9 @@ def test_what_is_up_to_date_is_not_made_again(tmp_path: Path, data: Path, model:
     assert quantize(model, ImageChoice(data), output=output).skipped
     assert output.stat().st_mtime_ns == before
     assert not quantize(model, ImageChoice(data), output=output, force=True).skipped
-    assert not quantize(model, ImageChoice(data), output=output, method="mse").skipped
+    assert not quantize(model, ImageChoice(data), output=output, method="kl").skipped
     photograph(50, 50, 77).save(data / "0.png")  # another image under the same name
-    assert not quantize(model, ImageChoice(data, limit=8), output=output, method="mse").skipped
+    assert not quantize(model, ImageChoice(data, limit=8), output=output, method="kl").skipped
 
 
 def test_a_table_stands_in_for_images(tmp_path: Path, data: Path, model: Path) -> None:
@@ -191,7 +191,9 @@ def test_a_missing_range_is_our_error_and_leaves_nothing(tmp_path: Path, model: 
     table = RangeTable({"input": Range(-1, 1)}, "minmax", digest_file(model), {}, {})
     output = tmp_path / "int8.onnx"
     with pytest.raises(QuantizationError, match="onnxruntime cannot quantize"):
-        write_int8(model, table, make_plan(proto, CPU), output, backend="onnxruntime", job="j", calibration_images={})
+        write_int8(
+            model, make_plan(proto, CPU), output, table, method="minmax", preprocessing={}, calibration_images={}
+        )
     assert not output.exists()
 
 

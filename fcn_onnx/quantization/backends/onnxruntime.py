@@ -14,6 +14,7 @@ import onnx
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from fcn_onnx.errors import QuantizationError
+from fcn_onnx.graph import float_tensors
 from fcn_onnx.quantization.backends import Draft
 from fcn_onnx.quantization.plan import Plan
 
@@ -27,6 +28,7 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
     Raises:
         QuantizationError: onnxruntime refuses the model or misses a range.
     """
+    assert draft.table is not None
     with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
         ranges, output = Path(folder, "ranges.json"), Path(folder, "int8.onnx")
         draft.table.save(ranges)
@@ -42,7 +44,7 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
                     activation_type=QUANT_TYPES[plan.activation_type],
                     weight_type=QUANT_TYPES[plan.weight_type],
                     op_types_to_quantize=list(plan.op_types),
-                    nodes_to_exclude=list(plan.float_nodes),
+                    nodes_to_exclude=[*plan.float_nodes, *_not_float(draft)],
                     per_channel=plan.per_channel,
                     extra_options=_extra_options(draft, plan),
                 )
@@ -72,6 +74,12 @@ def _extra_options(draft: Draft, plan: Plan) -> dict[str, Any]:
 
 def _override(scale: np.float32, **axis: int) -> dict[str, Any]:
     return {"scale": scale, "zero_point": np.int8(0), **axis}
+
+
+def _not_float(draft: Draft) -> list[str]:
+    """Nodes on shapes and the like, which share operators with those on images."""
+    floats = float_tensors(draft.model)
+    return [node.name for node in draft.model.graph.node if node.name and node.output[0] not in floats]
 
 
 def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,0 +1,89 @@
+"""What quantization costs on calibration images: the score that a search for a better int8 model goes by.
+
+Evaluation images stay unseen. Where the calibration images have no labels, fp32's own are the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fcn_onnx.data.images import read_rgb
+from fcn_onnx.data.prefetch import prefetch
+from fcn_onnx.data.preprocess import Preprocessing
+from fcn_onnx.data.sample import Dataset, Sample
+from fcn_onnx.errors import UsageError
+from fcn_onnx.evaluation.metrics import ConfusionMetric, Counts
+from fcn_onnx.evaluation.protocols import resized_label_map
+from fcn_onnx.progress import SILENT, Progress
+from fcn_onnx.runtime import SessionConfig
+from fcn_onnx.segmenter import Interface, Labels, Segmenter
+
+METRIC = ConfusionMetric()
+
+
+class Judge:
+    """Compares int8 models with their fp32 original, which is run once.
+
+    Args:
+        fp32: the original.
+        dataset: truth for the samples, if it has any.
+        samples: calibration images.
+        preprocessing: theirs.
+        interface: of the models.
+        threads: of each session.
+
+    Raises:
+        UsageError: fp32 scores nothing on these images, so that nothing can be lost.
+    """
+
+    def __init__(
+        self,
+        fp32: Path,
+        dataset: Dataset,
+        samples: Sequence[Sample],
+        preprocessing: Preprocessing,
+        *,
+        interface: Interface = Interface(),
+        threads: int = 0,
+        progress: Progress = SILENT,
+    ) -> None:
+        self._samples = samples
+        self._preprocessing = preprocessing
+        self._interface = interface
+        self._config = SessionConfig(threads=threads)
+        self._reference = self._labels(fp32, len(samples), progress, "labelling")
+        self._truth = [
+            resized_label_map(dataset, sample, (labels.shape[0], labels.shape[1])) if dataset.labelled else labels
+            for sample, labels in zip(samples, self._reference, strict=True)
+        ]
+        self._fp32_miou = _miou(self._truth, self._reference)
+        if not self._fp32_miou > 0:
+            raise UsageError(
+                f"the fp32 model has an mIoU of {self._fp32_miou} on the {len(samples)} calibration images",
+                fix="calibrate on images of its classes, or leave --max-drop out",
+            )
+
+    def drop_percent(self, model: Path, progress: Progress = SILENT) -> float:
+        """The relative mIoU that `model` loses on all the images, in percent; negative is a gain."""
+        labels = self._labels(model, len(self._samples), progress, "judging")
+        return 100 * (self._fp32_miou - _miou(self._truth, labels)) / self._fp32_miou
+
+    def flipped_share(self, model: Path, images: int) -> float:
+        """The share of the pixels of the first images whose label is not fp32's."""
+        labels = self._labels(model, images, SILENT, "judging")
+        flipped = sum(int((a != b).sum()) for a, b in zip(labels, self._reference, strict=False))
+        return flipped / sum(label.size for label in labels)
+
+    def _labels(self, model: Path, images: int, progress: Progress, label: str) -> list[Labels]:
+        segmenter = Segmenter(model, self._config, self._interface)
+        loaded = prefetch(lambda sample: self._preprocessing(read_rgb(sample.path)), self._samples[:images])
+        tracked = progress.track(loaded, total=images, label=label)
+        return [segmenter.labels(segmenter.run(batch), sample.name) for sample, batch in tracked]
+
+
+def _miou(truth: Sequence[Labels], labels: Sequence[Labels]) -> float:
+    counts: Counts = np.stack([METRIC.count(t, p) for t, p in zip(truth, labels, strict=True)])
+    return float(METRIC.scores(counts, np.ones((1, len(counts)))).miou[0])

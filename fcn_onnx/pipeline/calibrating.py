@@ -1,0 +1,78 @@
+"""From a data folder to a range table, and what was observed drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fcn_onnx.artifact import require_writable, write_text
+from fcn_onnx.calibration import DEFAULT_METHOD, METHODS, Calibration, Observation, calibrate
+from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.pipeline.places import journal_path
+from fcn_onnx.progress import SILENT, Progress
+from fcn_onnx.report import TensorPlot, to_histogram_page
+from fcn_onnx.runtime import load_model
+from fcn_onnx.segmenter import Interface, preprocessing_of
+
+
+def calibrate_data(
+    model: Path,
+    choice: ImageChoice,
+    *,
+    method: str = DEFAULT_METHOD,
+    percentile: float | None = None,
+    output: Path | None = None,
+    histograms: Path | None = None,
+    skip_bad_images: bool = False,
+    workers: int = 1,
+    interface: Interface = Interface(),
+    threads: int = 0,
+    progress: Progress = SILENT,
+) -> Calibration:
+    """Choose images and calibrate; the arguments are those of `fcn-onnx calibrate`.
+
+    The table goes to `output`, by default `calibration/<model>-<method>.json`.
+    """
+    preprocessing = preprocessing_of(load_model(model), str(model), interface)
+    samples = choice.choose(progress)
+    if output is None:
+        output = Path("calibration") / f"{model.stem}-{method}.json"
+        output.parent.mkdir(exist_ok=True)
+    return calibrate(
+        model,
+        samples,
+        method=method,
+        percentile=percentile,
+        output=output,
+        histograms=histograms,
+        skip_bad_images=skip_bad_images,
+        workers=workers,
+        journal=journal_path(output),
+        preprocessing=preprocessing,
+        threads=threads,
+        progress=progress,
+    )
+
+
+def plot_histograms(histograms: Path, output: Path | None = None) -> tuple[TensorPlot, ...]:
+    """Every tensor of a file of histograms with every method's threshold; `output` gets a page that draws them.
+
+    Raises:
+        TableError: not a file of histograms.
+    """
+    if output is not None:
+        require_writable(output)
+    observation = Observation.load(histograms)
+    plots = tuple(
+        TensorPlot(
+            name=name,
+            counts=histogram.counts,
+            lowest=histogram.lowest_edge,
+            width=histogram.width,
+            thresholds={method.name: method.threshold(histogram) for method in METHODS.values()},
+        )
+        for name, histogram in observation.histograms.items()
+    )
+    if output is not None:
+        title = f"Activations of {observation.model[:19]}… on {len(observation.images)} images"
+        write_text(output, to_histogram_page(title, plots))
+    return plots

@@ -1,0 +1,277 @@
+"""From a data folder or a range table to an int8 model, and the proof that it is what it should be."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcn_onnx.artifact import digest_file, digest_json, require_writable, versions
+from fcn_onnx.calibration import DEFAULT_METHOD, calibrate, get_method
+from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.data.discover import open_dataset
+from fcn_onnx.data.images import read_rgb
+from fcn_onnx.data.preprocess import Preprocessing
+from fcn_onnx.data.sample import Sample
+from fcn_onnx.errors import QuantizationError, UsageError
+from fcn_onnx.evaluation import Judge, benchmark, changed_labels
+from fcn_onnx.journal import Journal
+from fcn_onnx.naming import int8_path
+from fcn_onnx.pipeline.places import journal_path
+from fcn_onnx.progress import SILENT, Progress
+from fcn_onnx.quantization import (
+    Found,
+    Goal,
+    Images,
+    Plan,
+    Quantized,
+    Saturation,
+    get_backend,
+    make_plan,
+    search,
+    up_to_date,
+    write_int8,
+)
+from fcn_onnx.ranges import RangeTable
+from fcn_onnx.runtime import load_model, measured_cpu
+from fcn_onnx.segmenter import Interface, preprocessing_of
+
+PROOF_IMAGES = 4
+RANKING_IMAGES = 8
+SPEED_RUNS = 5
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all steps of one `quantize` need to know."""
+
+    model: Path
+    output: Path
+    backend: str
+    method: str
+    preprocessing: Preprocessing
+    samples: Sequence[Sample]
+    images: Mapping[str, str]
+    interface: Interface
+    threads: int
+    job: str
+    progress: Progress
+
+    def write(self, plan: Plan, source: RangeTable | Images, output: Path, goal: Goal | None = None) -> Quantized:
+        return write_int8(
+            self.model,
+            plan,
+            output,
+            source,
+            method=self.method,
+            preprocessing=self.preprocessing.to_json(),
+            calibration_images=self.images,
+            backend=self.backend,
+            job=self.job,
+            goal=goal,
+        )
+
+    def batches(self) -> Iterator[NDArray[np.float32]]:
+        return (self.preprocessing(read_rgb(sample.path)) for sample in self.samples)
+
+
+def quantize(
+    model: Path,
+    choice: ImageChoice | None = None,
+    *,
+    ranges: Path | None = None,
+    method: str | None = None,
+    percentile: float | None = None,
+    backend: str = "onnxruntime",
+    quant_format: str = "auto",
+    target: str = "auto",
+    per_channel: bool | None = None,
+    bias_correction: bool = True,
+    max_drop: float | None = None,
+    output: Path | None = None,
+    interface: Interface = Interface(),
+    threads: int = 0,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> Quantized:
+    """Quantize `model` to int8, with ranges observed on images or read from a table.
+
+    Args:
+        model: fp32 ONNX file.
+        choice: the images to calibrate on; not needed with `ranges`.
+        ranges: a table that `calibrate` wrote.
+        method: threshold method, a name in `METHODS`; None means the backend's default.
+        percentile: for the method of that name, instead of its default; percent.
+        backend, quant_format, target: names in `BACKENDS`, `FORMATS`, `TARGETS`.
+        per_channel: weight scales; None means per channel wherever it is legal.
+        bias_correction: take what rounding the weights adds to the means off the biases.
+        max_drop: the relative mIoU, in percent, that may be lost on the calibration images; as few convolutions as
+            possible stay fp32 for it.
+        output: default `<model>-int8.onnx` in the working folder.
+        interface: of the model, where it does not say it itself.
+        threads: of each session; 0 means all cores.
+        force: redo it though nothing has changed.
+
+    Raises:
+        UsageError, ModelError, DatasetError, ImageError, TableError: see the message.
+        QuantizationError: the int8 model cannot be written, loaded or run, or no set of convolutions meets `max_drop`.
+    """
+    output = output or int8_path(model)
+    require_writable(output)
+    own_methods = get_backend(backend).methods
+    _require_consistent(choice, ranges, backend, own_methods, method, max_drop)
+    rule = None if own_methods else get_method(method or DEFAULT_METHOD, percentile)
+    proto = load_model(model)
+    plan = make_plan(
+        proto,
+        measured_cpu(),
+        quant_format=quant_format,
+        target=target,
+        per_channel=per_channel,
+        bias_correction=bias_correction and own_methods is None,
+    )
+    for line in [f"plan: {plan}", *plan.reasons]:
+        progress.note(line)
+    preprocessing = preprocessing_of(proto, str(model), interface)
+    source = digest_file(model)
+    table, samples = None, choice.choose(progress) if choice else ()
+    if ranges is not None:
+        table = RangeTable.load(ranges)
+        table.require_made_for(source, preprocessing.to_json())
+        images, name = table.images, table.method
+        how: dict[str, Any] = {"ranges": digest_file(ranges)}
+    else:
+        images = {sample.name: digest_file(sample.path) for sample in samples}
+        name = rule.name if rule else (method or (own_methods or ("",))[0])
+        how = {"method": name, "images": dict(images)}
+    job = digest_json(
+        {
+            "stage": "quantize",
+            "source": source,
+            "plan": plan.to_json(),
+            "backend": backend,
+            "preprocessing": preprocessing.to_json(),
+            "max_drop": max_drop,
+            "versions": versions(),
+            **how,
+        }
+    )
+    if not force and (existing := up_to_date(output, job, model, plan)):
+        return existing
+    work = _Work(model, output, backend, name, preprocessing, samples, images, interface, threads, job, progress)
+    judge = None
+    if max_drop is not None:
+        assert choice is not None
+        dataset = open_dataset(choice.data, annotations=choice.annotations)
+        judge = Judge(model, dataset, samples, preprocessing, interface=interface, threads=threads, progress=progress)
+    if own_methods:
+        goal = Goal(judge.drop_percent, max_drop) if judge and max_drop is not None else None
+        return work.write(plan, _images(work), output, goal)
+    if table is None:
+        table = calibrate(
+            model,
+            samples,
+            method=method or DEFAULT_METHOD,
+            percentile=percentile,
+            preprocessing=preprocessing,
+            journal=journal_path(output),
+            threads=threads,
+            progress=progress,
+        ).table
+    if judge is None or max_drop is None:
+        result = work.write(plan, table, output)
+    else:
+        result = _within(max_drop, work, plan, table, judge)
+    if plan.pair_safe and not measured_cpu().exact_u8s8:
+        result = replace(result, saturation=_prove_exact(work, plan, table))
+    return result
+
+
+def _require_consistent(
+    choice: ImageChoice | None,
+    ranges: Path | None,
+    backend: str,
+    own_methods: tuple[str, ...] | None,
+    method: str | None,
+    max_drop: float | None,
+) -> None:
+    if (choice is None) == (ranges is None):
+        raise UsageError(
+            "ranges come either from images (--data) or from a table (--ranges)",
+            fix="give exactly one of the two",
+        )
+    if ranges is not None and method is not None:
+        raise UsageError("--method chooses ranges, and --ranges brings them", fix="give one of them")
+    if own_methods and ranges is not None:
+        raise UsageError(f"{backend} observes images itself and takes no table", fix="give it --data, not --ranges")
+    if own_methods and method is not None and method not in own_methods:
+        raise UsageError(f"{backend} has no method {method!r}", fix=f"choose one of: {', '.join(own_methods)}")
+    if max_drop is not None and choice is None:
+        raise UsageError("--max-drop is judged on calibration images", fix="give --data, not --ranges")
+
+
+def _images(work: _Work) -> Images:
+    shapes = [batch.shape[2:] for batch in work.batches()]
+    height, width = max(shapes, key=lambda shape: shape[0] * shape[1])
+    return Images(len(shapes), work.batches, (height, width))
+
+
+def _within(max_drop: float, work: _Work, plan: Plan, table: RangeTable, judge: Judge) -> Quantized:
+    """The int8 model with the fewest convolutions in fp32 that loses no more than `max_drop` percent."""
+    with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+        trial, whole = Path(folder, "trial.onnx"), Path(folder, "int8.onnx")
+        convs = [conv.name for conv in work.write(plan, table, whole).facts.convs if conv.int8]
+        originals = {node.name for node in load_model(work.model).graph.node}
+        names = [name if name in originals else name.removesuffix("_quant") for name in convs]
+
+        def made(kept: Sequence[str]) -> Path:
+            work.write(replace(plan, float_nodes=(*plan.float_nodes, *kept)), table, trial)
+            return trial
+
+        with Journal(journal_path(work.output), work.job + table.digest(), progress=work.progress) as journal:
+            found: Found = search(
+                names,
+                lambda name: judge.flipped_share(made([name]), RANKING_IMAGES),
+                lambda kept: judge.drop_percent(made(kept), work.progress),
+                max_drop,
+                journal,
+                work.progress,
+            )
+        final = replace(plan, float_nodes=(*plan.float_nodes, *found.float_convs))
+        result = work.write(final, table, work.output)
+        if not found.float_convs:
+            return replace(result, trials=found.trials)
+        size = next(iter(work.batches())).shape[2:]
+        timing = benchmark(
+            [whole, work.output], size=(size[0], size[1]), runs=SPEED_RUNS, threads=work.threads, progress=work.progress
+        )
+        return replace(result, trials=found.trials, speed_kept=timing.rows[1].speedup)
+
+
+def _prove_exact(work: _Work, plan: Plan, table: RangeTable) -> Saturation:
+    """Run the model on the fast and on the exact kernel, and one with unsafe pairs beside it.
+
+    Raises:
+        QuantizationError: the two kernels disagree.
+    """
+    batches = [batch for _, batch in zip(range(PROOF_IMAGES), work.batches(), strict=False)]
+    size = batches[0].shape if batches else (1, 3, *(work.preprocessing.resize.size or (256, 320)))
+    batches.append(np.random.default_rng(0).uniform(-4, 4, size).astype(np.float32))
+    changed = changed_labels(work.output, batches, work.interface, work.threads)
+    if changed.any():
+        raise QuantizationError(
+            f"{int(changed.sum())} labels of {work.output} differ between the fast and the exact int8 kernel",
+            fix="report this with the model; the session option session.x64quantprecision=1 is exact",
+        )
+    with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+        unsafe = Path(folder, "unsafe.onnx")
+        work.write(replace(plan, pair_safe=False), table, unsafe)
+        would = changed_labels(unsafe, batches, work.interface, work.threads)
+    shown = would[: len(batches) - 1] if len(batches) > 1 else would
+    pixels = sum(batch.shape[2] * batch.shape[3] for batch in batches[: len(shown)])
+    return Saturation(len(batches), int(changed.sum()), float(shown.sum() / pixels))

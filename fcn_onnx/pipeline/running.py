@@ -1,0 +1,117 @@
+"""A recipe from end to end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fcn_onnx.calibration import METHODS
+from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.errors import RecipeError
+from fcn_onnx.evaluation import PROTOCOLS, Validation
+from fcn_onnx.naming import fp32_name, int8_path
+from fcn_onnx.pipeline.quantizing import quantize
+from fcn_onnx.pipeline.validating import validate_and_report
+from fcn_onnx.progress import SILENT, Progress
+from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS, Quantized
+from fcn_onnx.recipe import ExportSection, QuantizeSection, Recipe, ScenesSection, ValidateSection
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What `run` made: both models, the comparison and the report's HTML file."""
+
+    fp32: Path
+    quantized: Quantized
+    validation: Validation
+    report: Path
+
+
+def run(recipe: Recipe, *, force: bool = False, command: str | None = None, progress: Progress = SILENT) -> RunResult:
+    """Run a recipe from end to end; models that are up to date are not made again.
+
+    Raises:
+        RecipeError: a name that no table has, before any work.
+        FcnOnnxError: what the stages raise.
+    """
+    from fcn_onnx.exporter import export  # needs torch only when called
+
+    _require_known_names(recipe)
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    if recipe.scenes:
+        from fcn_onnx.data.scenes import write_scenes
+
+        write_scenes(recipe.scenes.folder, images=recipe.scenes.images, seed=recipe.scenes.seed, progress=progress)
+    section = recipe.export
+    exported = export(
+        section.arch,
+        opset=section.opset,
+        weights=section.weights,
+        aux=section.aux,
+        size=section.size,
+        output=recipe.output / fp32_name(section.arch, section.opset),
+        force=force,
+        progress=progress,
+    )
+    chosen = recipe.quantize
+    quantized = quantize(
+        exported.path,
+        ImageChoice(chosen.data, chosen.annotations, chosen.images, chosen.limit, chosen.seed, chosen.spread),
+        method=chosen.method,
+        percentile=chosen.percentile,
+        backend=chosen.backend,
+        quant_format=chosen.format,
+        target=chosen.target,
+        per_channel=chosen.per_channel,
+        bias_correction=chosen.bias_correction,
+        max_drop=chosen.max_drop,
+        output=recipe.output / int8_path(exported.path).name,
+        threads=recipe.threads,
+        force=force,
+        progress=progress,
+    )
+    scored = recipe.validate
+    report = recipe.output / "report"
+    validation = validate_and_report(
+        exported.path,
+        quantized.path,
+        scored.data,
+        report=report,
+        annotations=scored.annotations,
+        protocol=scored.protocol,
+        images=scored.images,
+        limit=scored.limit,
+        include_calibration_images=scored.include_calibration_images,
+        max_drop=scored.max_drop,
+        threads=recipe.threads,
+        command=command,
+        progress=progress,
+    )
+    return RunResult(exported.path, quantized, validation, report / "report.html")
+
+
+def demo_recipe(folder: Path) -> Recipe:
+    """The demo: the tiny network on synthetic scenes, all under `folder`. `recipes/demo.yaml` is the same."""
+    images = folder / "coco" / "val2017"
+    return Recipe(
+        export=ExportSection(arch="tiny"),
+        quantize=QuantizeSection(data=images, limit=20),
+        validate=ValidateSection(data=images),
+        output=folder,
+        scenes=ScenesSection(folder=folder / "coco", images=60),
+    )
+
+
+def _require_known_names(recipe: Recipe) -> None:
+    from fcn_onnx.models import ARCHITECTURES
+
+    for key, name, table in (
+        ("export.arch", recipe.export.arch, ARCHITECTURES),
+        ("quantize.method", recipe.quantize.method, (None, *METHODS)),
+        ("quantize.backend", recipe.quantize.backend, BACKENDS),
+        ("quantize.format", recipe.quantize.format, FORMATS),
+        ("quantize.target", recipe.quantize.target, ("auto", *TARGETS)),
+        ("validate.protocol", recipe.validate.protocol, PROTOCOLS),
+    ):
+        if name not in table:
+            raise RecipeError(f"{key} is {name!r}", fix=f"choose one of: {', '.join(filter(None, table))}")

@@ -1,0 +1,144 @@
+"""Intel Neural Compressor's static quantization, fed one image at a time.
+
+It observes the images itself, so it takes a method instead of ranges, and its weights are its own. What it logs goes
+to a file; what it leaves in the working folder goes to a temporary one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from fcn_onnx.errors import MissingDependencyError, QuantizationError, UsageError
+from fcn_onnx.graph import activation_bytes
+from fcn_onnx.quantization.backends import Draft, Images
+from fcn_onnx.quantization.plan import Plan
+
+KEEPS_EVERY_ACTIVATION = frozenset({"kl", "percentile"})
+MEMINFO = Path("/proc/meminfo")
+SAFETY = 1.2
+
+
+class Loader:
+    """Neural Compressor's data loader: (input, label) of one image at a time, any number of times."""
+
+    batch_size = 1
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    def __iter__(self) -> Iterator[tuple[NDArray[np.float32], int]]:
+        return ((batch, 0) for batch in self._images.batches())
+
+
+def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
+    """See `Backend`.
+
+    Raises:
+        MissingDependencyError: Neural Compressor is not installed, or does not import.
+        UsageError: more images than this method of it can keep in memory.
+        QuantizationError: it fails, or finds no model within the bound.
+    """
+    images = draft.images
+    if images is None:
+        raise UsageError("neural-compressor observes images itself", fix="give it --data, not --ranges")
+    with _import(draft.log), tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+        from neural_compressor import quantization
+        from neural_compressor.utils.utility import set_workspace
+
+        set_workspace(folder)
+        _require_memory(draft, images)
+        options: dict[str, Any] = {}
+        if (goal := draft.goal) is not None:
+            scratch = Path(folder, "trial.onnx")
+
+            def accuracy(model: Any) -> float:
+                onnx.save(getattr(model, "model", model), scratch)
+                return 1 - goal.drop_percent(scratch) / 100
+
+            options["eval_func"] = accuracy
+        try:
+            result = quantization.fit(
+                draft.model, _config(draft, images, plan), calib_dataloader=Loader(images), **options
+            )
+        except Exception as error:  # it raises whatever its adaptor meets
+            raise QuantizationError(
+                f"Neural Compressor cannot quantize the model: {type(error).__name__}: {error}",
+                fix=f"see {draft.log}, or use --backend onnxruntime",
+            ) from error
+    if result is None:
+        raise QuantizationError(
+            "Neural Compressor found no model within the bound" if goal else "Neural Compressor returned no model",
+            fix=f"allow a larger --max-drop, see {draft.log}, or use --backend onnxruntime",
+        )
+    quantized: onnx.ModelProto = result.model
+    return quantized
+
+
+def _config(draft: Draft, images: Images, plan: Plan) -> Any:
+    from neural_compressor import PostTrainingQuantConfig
+    from neural_compressor.config import AccuracyCriterion, TuningCriterion
+
+    granularity = "per_channel" if plan.per_channel else "per_tensor"
+    rule = {"activation": {"algorithm": [draft.method]}, "weight": {"granularity": [granularity]}}
+    fp32 = {"activation": {"dtype": ["fp32"]}, "weight": {"dtype": ["fp32"]}}
+    tuning = {}
+    if draft.goal is not None:
+        tuning = {
+            "accuracy_criterion": AccuracyCriterion(criterion="relative", tolerable_loss=draft.goal.max_drop / 100),
+            "tuning_criterion": TuningCriterion(max_trials=draft.goal.max_trials, timeout=0),
+        }
+    return PostTrainingQuantConfig(
+        approach="static",
+        quant_format="QDQ" if plan.quant_format == "qdq" else "default",
+        calibration_sampling_size=[images.count],
+        op_type_dict={".*": rule},
+        op_name_dict=dict.fromkeys(plan.float_nodes, fp32),
+        reduce_range=plan.pair_safe,
+        **tuning,
+    )
+
+
+def _require_memory(draft: Draft, images: Images) -> None:
+    """Its kl and percentile keep every activation of every image; say so before the machine does."""
+    if draft.method not in KEEPS_EVERY_ACTIVATION or not MEMINFO.is_file():
+        return
+    each = SAFETY * activation_bytes(draft.model, images.largest)
+    line = next(line for line in MEMINFO.read_text().splitlines() if line.startswith("MemAvailable"))
+    fits = int(int(line.split()[1]) * 1024 / each)
+    if images.count > fits:
+        raise UsageError(
+            f"Neural Compressor's {draft.method} keeps every activation of every image: {each / 1e9:.1f} GB each, "
+            f"{images.count} images, and memory for {fits}",
+            fix=f"use --limit {max(1, fits)}, --method minmax, or --backend onnxruntime, which needs one image's",
+        )
+
+
+@contextlib.contextmanager
+def _import(log: Path) -> Iterator[None]:
+    """Neural Compressor imported, with its log lines, prints and warnings going to `log` while it works."""
+    with log.open("w", encoding="utf-8") as stream, contextlib.redirect_stdout(stream), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            import neural_compressor.quantization  # noqa: F401
+        except Exception as error:  # a broken installation raises anything
+            raise MissingDependencyError(
+                f"Neural Compressor is not installed, or does not work ({type(error).__name__}: {error})",
+                fix="pip install 'fcn-onnx[neural-compressor]'; `fcn-onnx doctor` says what is missing",
+            ) from error
+        logger = logging.getLogger("neural_compressor")
+        before = logger.handlers[:]
+        logger.handlers[:] = [logging.StreamHandler(stream)]
+        try:
+            yield
+        finally:
+            logger.handlers[:] = before

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from calibration_methods import Reader, of_one_size
 from onnxruntime.quantization import CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
+from peers import Reader, of_one_size
 
 from fcn_onnx.calibration import METHODS, calibrate
 from fcn_onnx.data.discover import open_dataset

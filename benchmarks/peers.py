@@ -3,11 +3,11 @@
     python benchmarks/peers.py --model fcn-resnet50-12.onnx --calibrate coco/train2017 --validate coco/val2017 \
         --openvino-python .venv-openvino/bin/python
 
-Rows: ours by default, and by each other threshold method (from one pass's histograms); onnxruntime's `quantize_static`
-per channel with its MinMax (with and without `reduce_range`), Entropy and Percentile; Neural Compressor's minmax, kl and
-accuracy-driven tuning; OpenVINO with NNCF, in an environment of its own (`pip install openvino nncf onnxruntime`). Those
-whose memory grows with the number of images (onnxruntime's Entropy and Percentile, Neural Compressor's kl) get
-`--peer-images` of them, all of one size.
+Rows: ours by default, and by each other threshold method (from one pass's histograms); onnxruntime's
+`quantize_static` per channel with its MinMax (with and without `reduce_range`), Entropy and Percentile; Neural
+Compressor's minmax, kl and accuracy-driven tuning; OpenVINO with NNCF, in an environment of its own
+(`pip install openvino nncf onnxruntime`). Those whose memory grows with the number of images (onnxruntime's Entropy
+and Percentile, Neural Compressor's kl) get `--peer-images` of them, all of one size.
 
 Each model is made in a process of its own, whose seconds and peak memory are shown. Then every model sees every image,
 in rotating order; speed-ups are of medians over the fp32 session's. `--exact` also scores each model on the kernel that
@@ -38,7 +38,7 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_onnx.calibration import METHODS
+from fcn_onnx.calibration import DEFAULT_METHOD, METHODS, calibrate, derive
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.data.images import read_rgb
@@ -71,11 +71,8 @@ class Job:
         network = Segmenter(self.model, SessionConfig(), self.interface).network
         for sample in samples:
             batch = preprocessing(read_rgb(sample.path))
-            yield {
-                network.input_name: np.ascontiguousarray(batch.transpose(0, 2, 3, 1))
-                if network.channels_last
-                else batch
-            }
+            own = batch.transpose(0, 2, 3, 1) if network.channels_last else batch
+            yield {network.input_name: np.ascontiguousarray(own)}
 
 
 @dataclass
@@ -266,9 +263,7 @@ def score(job: Job, rows: Sequence[Row], dataset: Dataset, protocol_name: str, l
     return everything[0]
 
 
-def score_openvino(
-    job: Job, python: Path, rows: list[Row], dataset: Dataset, fp32: Row, options: Any, folder: Path
-) -> None:
+def score_openvino(job: Job, python: Path, rows: list[Row], dataset: Dataset, options: Any, folder: Path) -> None:
     """NNCF's model, and ours for OpenVINO, made and run by OpenVINO in its own environment beside onnxruntime's fp32."""
     protocol = get_protocol(options.protocol)
     scored = [s for s in dataset.samples[: options.limit] if protocol.selects(dataset, s)]
@@ -308,11 +303,12 @@ def show(rows: Sequence[Row], fp32: Row, protocol_name: str, title: str) -> None
     base = metric.scores(before, np.ones((1, len(before)))).miou[0]
     cpu = measured_cpu()
     print(
-        f"\n{title}: fp32 mIoU {100 * base:.2f} % on {len(before)} images, protocol {protocol_name}, {cpu.int8_kernel} kernels"
+        f"\n{title}, {cpu.int8_kernel} kernels: fp32 mIoU {100 * base:.2f} % on {len(before)} images, {protocol_name}"
     )
-    print(
-        f"{'':46}{'drop %':>8}{'95 % interval':>18}{'agreement':>11}{'95 % interval':>18}{'speed-up':>10}{'s':>7}{'MiB':>8}"
+    heads = (
+        f"{'drop %':>8}{'95 % interval':>18}{'agreement':>11}{'95 % interval':>18}{'speed-up':>10}{'s':>7}{'MiB':>8}"
     )
+    print(f"{'':46}{heads}")
     for row in rows:
         d = compare(metric, before, np.stack(row.counts), np.asarray(row.agreement))
         high, low = (-100 * x / base for x in d.miou_ci95)
@@ -357,12 +353,8 @@ def main() -> None:
         show(rows, fp32, options.protocol, "as it runs by default")
         if options.exact:
             again = [Row(row.name, row.path, row.seconds, row.peak_mib) for row in rows if row.path.name]
-            show(
-                again,
-                score(job, again, dataset, options.protocol, options.limit, exact=True),
-                options.protocol,
-                "exact kernel",
-            )
+            fp32 = score(job, again, dataset, options.protocol, options.limit, exact=True)
+            show(again, fp32, options.protocol, "exact kernel")
 
 
 if __name__ == "__main__":

@@ -89,6 +89,13 @@ PROTOCOLS: Mapping[str, Protocol] = {
             foreground_only=True,
             targets={"resnet50": (0.650, 0.996), "resnet101": (0.66734, 0.99563)},
         ),
+        Protocol(
+            name="voc-native",
+            description="native size, 21 classes, one confusion matrix, 255 void (GluonCV's and Tramac's testval)",
+            resize=Resize(),
+            read_truth=resized_label_map,
+            metric=ConfusionMetric(),
+        ),
     )
 }
 

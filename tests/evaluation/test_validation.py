@@ -224,7 +224,7 @@ def test_models_that_do_not_fit_are_refused(tmp_path: Path, coco: Path) -> None:
     nan.graph.initializer[1].raw_data = np.full(21, np.nan, np.float32).tobytes()
     with pytest.raises(ModelError, match="not finite"):
         validate(good, save(nan, tmp_path / "nan.onnx"), dataset)
-    with pytest.raises(UsageError, match="choose one of: torchvision, zoo"):
+    with pytest.raises(UsageError, match="choose one of: torchvision, zoo, voc-native"):
         validate(good, good, dataset, protocol="imagenet")
 
 

@@ -264,7 +264,7 @@ def score(job: Job, rows: Sequence[Row], dataset: Dataset, protocol_name: str, l
 
 
 def score_openvino(job: Job, python: Path, rows: list[Row], dataset: Dataset, options: Any, folder: Path) -> None:
-    """NNCF's model, and ours for OpenVINO, made and run by OpenVINO in its own environment beside onnxruntime's fp32."""
+    """NNCF's model, and ours for OpenVINO, made and run in their own environment beside onnxruntime's fp32."""
     protocol = get_protocol(options.protocol)
     scored = [s for s in dataset.samples[: options.limit] if protocol.selects(dataset, s)]
     for name, samples in (("calibrate", job.choice().choose()), ("validate", scored)):
@@ -312,10 +312,10 @@ def show(rows: Sequence[Row], fp32: Row, protocol_name: str, title: str) -> None
     for row in rows:
         d = compare(metric, before, np.stack(row.counts), np.asarray(row.agreement))
         high, low = (-100 * x / base for x in d.miou_ci95)
-        agree = "{:.4f} … {:.4f}".format(*d.label_agreement_ci95)
+        drop, agree = f"{low:.2f} … {high:.2f}", "{:.4f} … {:.4f}".format(*d.label_agreement_ci95)
         speed = np.median(row.reference_milliseconds) / np.median(row.milliseconds)
         print(
-            f"{row.name:46}{-100 * d.miou / base:8.2f}{f'{low:.2f} … {high:.2f}':>18}{d.label_agreement:11.4f}{agree:>18}"
+            f"{row.name:46}{-100 * d.miou / base:8.2f}{drop:>18}{d.label_agreement:11.4f}{agree:>18}"
             f"{speed:10.2f}{row.seconds:7.0f}{row.peak_mib:8.0f}",
             flush=True,
         )

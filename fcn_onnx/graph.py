@@ -145,9 +145,14 @@ def _per_channel(model: onnx.ModelProto, initializers: Mapping[str, tuple[int, .
 def fixed_size(model: onnx.ModelProto) -> tuple[int, int] | None:
     """The one (height, width) that the model takes, whatever its layout; None if it takes any."""
     shape = _shape(model.graph.input[0]) if model.graph.input else ()
-    channels_last = len(shape) == 4 and shape[3] == 3 != shape[1]
-    height, width = (shape[1:3] if channels_last else shape[2:]) if len(shape) == 4 else ("", "")
+    height, width = (shape[1:3] if channels_last(model) else shape[2:]) if len(shape) == 4 else ("", "")
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+
+def channels_last(model: onnx.ModelProto) -> bool:
+    """Whether the model takes (N, H, W, 3) rather than (N, 3, H, W)."""
+    shape = _shape(model.graph.input[0]) if model.graph.input else ()
+    return len(shape) == 4 and shape[3] == 3 != shape[1]
 
 
 def _shapes(model: onnx.ModelProto, size: tuple[int, int]) -> dict[str, tuple[int | str, ...]]:
@@ -164,9 +169,8 @@ def _shapes(model: onnx.ModelProto, size: tuple[int, int]) -> dict[str, tuple[in
             del node.input[:], node.attribute[:]
             node.input.append(first)
             node.op_type, node.domain = "Identity", ""
-    dims = copy.graph.input[0].type.tensor_type.shape.dim
-    channels_last = len(dims) == 4 and dims[3].dim_value == 3 != dims[1].dim_value
-    for value, dimension in zip(dims, (1, *size, 3) if channels_last else (1, 3, *size), strict=False):
+    wanted = (1, *size, 3) if channels_last(model) else (1, 3, *size)
+    for value, dimension in zip(copy.graph.input[0].type.tensor_type.shape.dim, wanted, strict=False):
         if not value.HasField("dim_value"):
             value.dim_value = dimension
     del copy.graph.value_info[:]

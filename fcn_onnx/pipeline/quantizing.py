@@ -20,6 +20,7 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import QuantizationError, UsageError
 from fcn_onnx.evaluation import Judge, benchmark, changed_labels
+from fcn_onnx.graph import channels_last
 from fcn_onnx.journal import Journal
 from fcn_onnx.naming import int8_path
 from fcn_onnx.pipeline.places import journal_path
@@ -32,6 +33,7 @@ from fcn_onnx.quantization import (
     Quantized,
     Saturation,
     get_backend,
+    keep_float,
     make_plan,
     search,
     up_to_date,
@@ -216,9 +218,15 @@ def _require_consistent(
 
 
 def _images(work: _Work) -> Images:
+    """The calibration images in the model's own layout."""
     shapes = [batch.shape[2:] for batch in work.batches()]
     height, width = max(shapes, key=lambda shape: shape[0] * shape[1])
-    return Images(len(shapes), work.batches, (height, width))
+    axes = (0, 2, 3, 1) if channels_last(load_model(work.model)) else (0, 1, 2, 3)
+
+    def fed() -> Iterator[NDArray[np.float32]]:
+        return (np.ascontiguousarray(batch.transpose(axes)) for batch in work.batches())
+
+    return Images(len(shapes), fed, (height, width))
 
 
 def _within(max_drop: float, work: _Work, plan: Plan, table: RangeTable, judge: Judge) -> Quantized:
@@ -226,11 +234,12 @@ def _within(max_drop: float, work: _Work, plan: Plan, table: RangeTable, judge: 
     with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
         trial, whole = Path(folder, "trial.onnx"), Path(folder, "int8.onnx")
         convs = [conv.name for conv in work.write(plan, table, whole).facts.convs if conv.int8]
-        originals = {node.name for node in load_model(work.model).graph.node}
+        fp32 = load_model(work.model)
+        originals = {node.name for node in fp32.graph.node}
         names = [name if name in originals else name.removesuffix("_quant") for name in convs]
 
         def made(kept: Sequence[str]) -> Path:
-            work.write(replace(plan, float_nodes=(*plan.float_nodes, *kept)), table, trial)
+            work.write(keep_float(plan, fp32, kept), table, trial)
             return trial
 
         with Journal(journal_path(work.output), work.job + table.digest(), progress=work.progress) as journal:
@@ -242,8 +251,7 @@ def _within(max_drop: float, work: _Work, plan: Plan, table: RangeTable, judge: 
                 journal,
                 work.progress,
             )
-        final = replace(plan, float_nodes=(*plan.float_nodes, *found.float_convs))
-        result = work.write(final, table, work.output)
+        result = work.write(keep_float(plan, fp32, found.float_convs), table, work.output)
         if not found.float_convs:
             return replace(result, trials=found.trials)
         size = next(iter(work.batches())).shape[2:]

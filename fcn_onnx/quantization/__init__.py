@@ -1,7 +1,7 @@
 """Quantization: a plan, ranges and a backend make an int8 model."""
 
 from fcn_onnx.quantization.backends import BACKENDS, Goal, Images, get_backend
-from fcn_onnx.quantization.plan import FORMATS, TARGETS, Plan, Target, make_plan
+from fcn_onnx.quantization.plan import FORMATS, TARGETS, Plan, Target, keep_float, make_plan
 from fcn_onnx.quantization.search import Found, search
 from fcn_onnx.quantization.writing import Quantized, Saturation, up_to_date, write_int8
 
@@ -17,6 +17,7 @@ __all__ = [
     "Saturation",
     "Target",
     "get_backend",
+    "keep_float",
     "make_plan",
     "search",
     "up_to_date",

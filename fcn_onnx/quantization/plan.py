@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import onnx
@@ -17,8 +17,9 @@ QDQ_PER_CHANNEL_OPSET = 13
 INT8_MAXPOOL_OPSET = 12
 
 INT8_OPS = ("Conv", "Relu", "Clip", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat")
-SYMMETRIC_OPS = frozenset({"Conv", "Add", "MaxPool"})
-"""With zero point 0 a rectifier is no clipping, so it is left to be fused behind the convolution it follows."""
+SYMMETRIC_OPS = frozenset({"Conv", "MaxPool"})
+"""With zero point 0 a rectifier is no clipping, so it is fused behind the convolution that it follows, and so is an
+addition of which the other operand is quantized already."""
 
 OUTPUT_OPS = frozenset({"Resize", "Identity", "Transpose", "Cast", "Softmax", "ArgMax", "Shape"})
 """Operators that may stand between the convolution that makes the logits and the model's outputs."""
@@ -97,7 +98,7 @@ class Plan:
         kind = "symmetric s8" if self.symmetric else "u8"
         return (
             f"opset {self.opset}, {self.quant_format}, {kind} activations, {scales} {pairs}8-bit weights, "
-            f"for {self.target}; {', '.join(self.op_types)} int8, {len(self.float_nodes)} convs fp32"
+            f"for {self.target}; {', '.join(self.op_types)} int8, {len(self.float_nodes)} nodes fp32"
         )
 
 
@@ -109,7 +110,6 @@ def make_plan(
     target: str = "auto",
     per_channel: bool | None = None,
     bias_correction: bool = True,
-    float_convs: Sequence[str] = (),
 ) -> Plan:
     """Decide the form for `model`.
 
@@ -120,7 +120,6 @@ def make_plan(
         target: `auto` or a name in `TARGETS`.
         per_channel: None chooses: per channel wherever the opset allows it.
         bias_correction: see `Plan`.
-        float_convs: names of convolutions that stay fp32, beside those that make the logits.
 
     Raises:
         ModelError: the model is quantized already, holds no convolution, or its opset is below 11.
@@ -174,9 +173,24 @@ def make_plan(
         activation_type="int8" if chosen.symmetric else "uint8",
         weight_type="int8",
         op_types=_op_types(model, opset, chosen),
-        float_nodes=(*logits_nodes(model), *float_convs),
+        float_nodes=logits_nodes(model),
         reasons=tuple(reasons),
     )
+
+
+def keep_float(plan: Plan, model: onnx.ModelProto, convs: Sequence[str]) -> Plan:
+    """The plan with these convolutions of `model` in fp32 too, and what reads nothing but fp32 because of them."""
+    chosen = {*plan.float_nodes, *convs}
+    makers = {name: node for node in model.graph.node for name in node.output}
+    floats = float_tensors(model)
+    followers = []
+    for node in model.graph.node if convs else ():
+        read = [makers.get(name) for name in node.input if name in floats]
+        movable = node.op_type in INT8_OPS and node.op_type != "Conv" and node.output[0] in floats
+        if movable and all(maker is None or maker.name in chosen for maker in read):
+            chosen.add(node.name)
+            followers.append(node.name)
+    return replace(plan, float_nodes=(*plan.float_nodes, *convs, *followers))
 
 
 def _op_types(model: onnx.ModelProto, opset: int, target: Target) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from toys import pixel_classifier, residual_network
 
 from fcn_onnx.cpu import Cpu
 from fcn_onnx.errors import ModelError, UsageError
-from fcn_onnx.quantization.plan import logits_nodes, make_plan
+from fcn_onnx.quantization.plan import keep_float, logits_nodes, make_plan
 
 OLD = Cpu("old", 2, frozenset({"avx2"}))
 NEW = Cpu("new", 2, frozenset({"avx2", "avx512_vnni"}))
@@ -58,13 +58,24 @@ def test_only_the_convs_before_the_outputs_make_logits() -> None:
 
 def test_tensorrt_takes_qdq_with_per_channel_weights_only() -> None:
     plan = make_plan(residual_network(opset=13), NEW, target="tensorrt")
-    assert (plan.quant_format, plan.activation_type, plan.op_types) == ("qdq", "int8", ("Conv", "Add", "MaxPool"))
+    assert (plan.quant_format, plan.activation_type, plan.op_types) == ("qdq", "int8", ("Conv", "MaxPool"))
     for opset, options in ((12, {}), (13, {"per_channel": False})):
         with pytest.raises(UsageError, match="opset 13"):
             make_plan(residual_network(opset=opset), NEW, target="tensorrt", **options)
     for target in ("tensorrt", "openvino"):
         with pytest.raises(UsageError, match="does not read the qoperator form"):
             make_plan(residual_network(opset=13), NEW, target=target, quant_format="qoperator")
+
+
+def test_what_reads_only_fp32_stays_fp32() -> None:
+    """stem → relu → pool → inner → relu → branch → (branch + pool) → body → logits."""
+    model = residual_network()
+    plan = make_plan(model, NEW)
+    assert keep_float(plan, model, ()) == plan
+    assert set(keep_float(plan, model, ["/stem"]).float_nodes) == {"/logits", "/stem", "/stem_relu", "/pool"}
+    assert set(keep_float(plan, model, ["/branch"]).float_nodes) == {"/logits", "/branch"}
+    everything = keep_float(plan, model, ["/stem", "/inner", "/branch"]).float_nodes
+    assert {"/pool", "/inner_relu", "/sum", "/body"} < set(everything)
 
 
 def test_openvino_takes_qdq_at_any_opset() -> None:

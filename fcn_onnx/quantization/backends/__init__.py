@@ -22,7 +22,7 @@ class Images:
 
     Attributes:
         count: how many.
-        batches: the inputs (1, 3, H, W) float32, one after the other, each time it is called.
+        batches: the inputs, float32 in the model's layout, one after the other, each time it is called.
         largest: (height, width) of the largest of them.
     """
 

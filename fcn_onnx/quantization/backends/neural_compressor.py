@@ -93,8 +93,9 @@ def _config(draft: Draft, images: Images, plan: Plan) -> Any:
     fp32 = {"activation": {"dtype": ["fp32"]}, "weight": {"dtype": ["fp32"]}}
     tuning = {}
     if draft.goal is not None:
+        loss = min(max(draft.goal.max_drop / 100, 1e-6), 1 - 1e-6)  # it asserts that 0 < loss < 1
         tuning = {
-            "accuracy_criterion": AccuracyCriterion(criterion="relative", tolerable_loss=draft.goal.max_drop / 100),
+            "accuracy_criterion": AccuracyCriterion(criterion="relative", tolerable_loss=loss),
             "tuning_criterion": TuningCriterion(max_trials=draft.goal.max_trials, timeout=0),
         }
     return PostTrainingQuantConfig(
@@ -137,7 +138,9 @@ def _import(log: Path) -> Iterator[None]:
             ) from error
         logger = logging.getLogger("neural_compressor")
         before = logger.handlers[:]
-        logger.handlers[:] = [logging.StreamHandler(stream)]
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.handlers[:] = [handler]
         try:
             yield
         finally:

@@ -5,6 +5,7 @@ Every model of the program runs through `Network`, so threads, kernels and memor
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -178,10 +179,32 @@ def _fast_kernel_saturates() -> bool:
     return bool((found != 255).any())
 
 
-def with_taps(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto:
+def executed_graph(path: Path) -> onnx.ModelProto:
+    """The graph that a session runs: what onnxruntime makes of the file on this machine.
+
+    Raises:
+        ModelError: onnxruntime does not load it.
+    """
+    with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+        rewritten = Path(folder, "executed.onnx")
+        options = SessionConfig().options()
+        options.optimized_model_filepath = str(rewritten)
+        try:
+            ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises many unrelated types here
+            raise ModelError(f"onnxruntime cannot load {path}: {error}", fix="make the file again") from error
+        return onnx.load(rewritten)
+
+
+def with_taps(
+    model: onnx.ModelProto, tensors: Sequence[str], kinds: Mapping[str, int] | None = None
+) -> onnx.ModelProto:
     """A copy of `model` whose outputs are exactly the inner tensors named, in that order.
 
     Nodes that none of them needs are dropped, so nothing is computed in vain.
+
+    Args:
+        kinds: `onnx.TensorProto` data type by name, where it is not FLOAT; an output of the model keeps its own.
 
     Raises:
         ModelError: a tensor is not in the graph.
@@ -201,8 +224,9 @@ def with_taps(model: onnx.ModelProto, tensors: Sequence[str]) -> onnx.ModelProto
     del tapped.graph.node[:]
     tapped.graph.node.extend(kept)
     del tapped.graph.output[:]
+    types = {value.name: value.type.tensor_type.elem_type for value in model.graph.output} | dict(kinds or {})
     tapped.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in tensors
+        onnx.helper.make_tensor_value_info(name, types.get(name, TensorProto.FLOAT), None) for name in tensors
     )
     return tapped
 

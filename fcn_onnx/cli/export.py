@@ -25,6 +25,8 @@ ARCHS = {name: arch.description for name, arch in ARCHITECTURES.items()}
 )
 @click.option("--no-aux", is_flag=True, help="Leave out the auxiliary head and its output.")
 @click.option("--size", type=Size(), help="Fix the input's size; dynamic otherwise.")
+@click.option("--output-labels", is_flag=True, help="Outputs are uint8 labels (N, H, W), the argmax, not logits.")
+@click.option("--fp16", is_flag=True, help="Compute in float16, for GPUs; input and outputs stay float32.")
 @click.option("--output", type=PATH, metavar="FILE", help="Default: fcn-<arch>-<opset>.onnx here.")
 @click.option("--test-data", is_flag=True, help="Also write the model zoo's test data set and .tar.gz.")
 @force_option
@@ -35,6 +37,8 @@ def export(
     weights: str,
     no_aux: bool,
     size: tuple[int, int] | None,
+    output_labels: bool,
+    fp16: bool,
     output: Path | None,
     test_data: bool,
     force: bool,
@@ -49,6 +53,8 @@ def export(
         weights=weights,
         aux=not no_aux,
         size=size,
+        labels=output_labels,
+        half=fp16,
         output=output,
         test_data=test_data,
         force=force,

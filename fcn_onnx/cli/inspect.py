@@ -2,31 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from fcn_onnx.cli.console import megabytes, print_line, print_table, wants_stdout, write_json
-from fcn_onnx.cli.options import PATH, Size, json_option
+from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, print_table, wants_stdout, write_json
+from fcn_onnx.cli.options import PATH, Size, data_option, interface_options, json_option, threads_option
+from fcn_onnx.coverage import Coverage
+from fcn_onnx.data.discover import open_dataset
+from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import UsageError
 from fcn_onnx.inspection import Inspection
+from fcn_onnx.segmenter import Interface
+
+WORST = 10
 
 
 @click.command(
     epilog="Example: fcn-onnx inspect fcn-resnet50-12-int8.onnx\n\n"
+    "Example: fcn-onnx inspect fcn-resnet50-12.onnx fcn-resnet50-12-int8.onnx --data coco/val2017 --limit 8\n\n"
     "Example: fcn-onnx inspect histograms.npz --plot histograms.html"
 )
 @click.argument("model", type=PATH, metavar="MODEL|HISTOGRAMS")
+@click.argument("int8", type=PATH, required=False, metavar="[INT8]")
+@data_option(required=False)
+@click.option("--limit", type=click.IntRange(min=1), default=8, show_default=True, help="Images of --data to run on.")
 @click.option("--size", type=Size(), default="520x520", show_default=True, help="That the MACs are for.")
 @click.option("--plot", type=PATH, metavar="FILE.html", help="Draw histograms with the thresholds of each method.")
+@interface_options
+@threads_option
 @json_option
-def inspect(model: Path, size: tuple[int, int], plot: Path | None, json_target: str | None) -> None:
+def inspect(
+    model: Path,
+    int8: Path | None,
+    data: Path | None,
+    limit: int,
+    size: tuple[int, int],
+    plot: Path | None,
+    interface: Interface,
+    threads: int,
+    json_target: str | None,
+) -> None:
     """Show what a model is: opset, operators, parameters, cost, quantized form, where it came from.
+
+    Of an fp32 and an int8 model with --data: how far each layer is off, and which images' labels flip; no truth needed.
 
     Of a file of histograms (calibrate --histograms): the threshold that each method chooses for each tensor.
     """
     from fcn_onnx import inspect as run_inspect
 
+    if (int8 is None) != (data is None):
+        raise UsageError("two models are compared on images", fix="give FP32 INT8 and --data, or one model alone")
+    if int8 is not None and data is not None:
+        _compare(model, int8, open_dataset(data).samples[:limit], interface, threads, json_target)
+        return
     if model.suffix == ".npz":
         _inspect_histograms(model, plot, json_target)
         return
@@ -37,6 +67,22 @@ def inspect(model: Path, size: tuple[int, int], plot: Path | None, json_target: 
     if not wants_stdout(json_target):
         for label, value in _lines(result):
             print_line(f"{label:<13} {value}")
+
+
+def _compare(
+    fp32: Path, int8: Path, samples: Sequence[Sample], interface: Interface, threads: int, json_target: str | None
+) -> None:
+    from fcn_onnx.inspection import compare_layers
+
+    result = compare_layers(fp32, int8, samples, interface=interface, threads=threads, progress=ConsoleProgress())
+    write_json(result.to_json(), json_target)
+    if wants_stdout(json_target):
+        return
+    print_line(f"label agreement {100 * result.label_agreement:.2f} % on {len(samples)} images")
+    worst = list(result.sqnr_db.items())[:WORST]
+    print_table(("worst tensors", "SQNR dB"), ((name, f"{ratio:.1f}") for name, ratio in worst))
+    images = list(result.flipped.items())[:WORST]
+    print_table(("worst images", "labels flipped"), ((name, f"{100 * share:.2f} %") for name, share in images))
 
 
 def _inspect_histograms(path: Path, plot: Path | None, json_target: str | None) -> None:
@@ -66,6 +112,8 @@ def _lines(result: Inspection) -> list[tuple[str, str]]:
         ("cost", f"{cost} at {facts.size[0]}×{facts.size[1]}"),
         ("quantized", _quantized(result)),
     ]
+    if result.coverage:
+        lines += _executed(result.coverage)
     if card.arch:
         weights = dict(card.weights or {})
         lines.append(("made from", f"{card.arch}, weights {weights.get('source', 'unknown')}"))
@@ -83,9 +131,13 @@ def _quantized(result: Inspection) -> str:
         return "no"
     scales = "per channel" if facts.per_channel else "per tensor"
     share = "" if facts.int8_macs_share is None else f", {100 * facts.int8_macs_share:.2f} % of the MACs in int8"
-    floats = [conv.name for conv in facts.convs if not conv.int8]
-    kept = f"; fp32: {', '.join(floats)}" if floats else ""
-    return f"{facts.quant_format}, {scales}{share}{kept}"
+    return f"{facts.quant_format}, {scales}{share}"
+
+
+def _executed(coverage: Coverage) -> list[tuple[str, str]]:
+    share = "" if coverage.int8_macs_share is None else f", {100 * coverage.int8_macs_share:.2f} % of the MACs"
+    lines = [("executed", f"{coverage.int8_convs} of {coverage.convs} convolutions in int8{share}")]
+    return lines + [("  in fp32", f"{name}: {reason}") for name, reason in coverage.float_convs.items()]
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

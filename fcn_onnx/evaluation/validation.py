@@ -12,6 +12,7 @@ import numpy as np
 
 from fcn_onnx.artifact import digest_file, digest_json, versions
 from fcn_onnx.card import ModelCard
+from fcn_onnx.coverage import read_coverage
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sample import VOC_CLASSES, Dataset, Sample
 from fcn_onnx.errors import ModelError
@@ -144,6 +145,7 @@ def validate(
         "gallery": gallery,
         "preprocessing": preprocessing.to_json(),
         "machine": _machine(config),
+        "coverage": read_coverage(int8).to_json() if models[INT8].quantized else None,
         "digests": {
             "fp32": models[FP32].digest,
             "int8": models[INT8].digest,

@@ -12,6 +12,7 @@ from fcn_onnx.artifact import atomic_path, digest_file, digest_json, require_wri
 from fcn_onnx.card import ModelCard
 from fcn_onnx.errors import ModelError
 from fcn_onnx.exporter.cleaning import clean
+from fcn_onnx.exporter.forms import in_half_precision, with_labels
 from fcn_onnx.exporter.parity import Parity, check_parity
 from fcn_onnx.exporter.testdata import write_test_data
 from fcn_onnx.exporter.tracing import require_opset, supported_opsets, trace
@@ -69,6 +70,8 @@ def export(
     weights: str = "DEFAULT",
     aux: bool = True,
     size: tuple[int, int] | None = None,
+    labels: bool = False,
+    half: bool = False,
     output: Path | None = None,
     test_data: bool = False,
     force: bool = False,
@@ -82,6 +85,8 @@ def export(
         weights: `DEFAULT` (published), `none` (random, seeded, recorded as random) or a `.pth` file.
         aux: with the auxiliary head and its output.
         size: fixes (height, width); N, H and W are dynamic otherwise.
+        labels: the outputs are the argmax over classes, uint8 (N, H, W), instead of logits.
+        half: computes in float16, for GPUs; inputs and outputs stay float32.
         output: default `fcn-<arch>-<opset>.onnx` in the working folder.
         test_data: also write the model zoo's test data set and archive.
         force: redo it though nothing has changed.
@@ -107,7 +112,15 @@ def export(
         preprocessing=architecture.preprocessing.to_json(),
         versions=versions(),
     )
-    request = {"stage": "export", "arch": arch, "opset": opset, "aux": aux, "size": size}
+    request = {
+        "stage": "export",
+        "arch": arch,
+        "opset": opset,
+        "aux": aux,
+        "size": size,
+        "labels": labels,
+        "half": half,
+    }
     card = card.for_job(digest_json(request | {"weights": info.to_json(), "versions": versions()}))
     skipped = not force and _job_of(path) == card.job
     parity = None
@@ -116,9 +129,12 @@ def export(
         progress.note(f"tracing at opset {opset}")
         model = trace(network, opset, outputs=outputs, size=size)
         model = clean(model, outputs=outputs, classes=len(architecture.classes), size=size)
-        card.write_to(model)
         progress.note("comparing with torch")
         parity = check_parity(network, model, outputs=outputs, size=size)
+        model = in_half_precision(model) if half else model
+        model = with_labels(model) if labels else model
+        card.write_to(model)
+        onnx.checker.check_model(model, full_check=True)
         with atomic_path(path) as temporary:
             onnx.save(model, temporary)
     archive = write_test_data(path) if test_data else None

@@ -1,4 +1,4 @@
-"""The stage `inspect`: what a model file is, without running it."""
+"""The stage `inspect`: what a model file is, and how far an int8 model is from its original."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from typing import Any
 
 from fcn_onnx.artifact import digest_file
 from fcn_onnx.card import ModelCard
-from fcn_onnx.graph import GraphFacts, read_facts
+from fcn_onnx.coverage import Coverage, read_coverage
+from fcn_onnx.graph import GraphFacts, is_quantized, read_facts
+from fcn_onnx.inspection.fidelity import Fidelity, compare_layers
 from fcn_onnx.runtime import load_model
+
+__all__ = ["Fidelity", "Inspection", "compare_layers", "inspect"]
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The result of `inspect`."""
+    """The result of `inspect`; `coverage` is None for a model that is not quantized."""
 
     path: Path
     digest: str
     size_bytes: int
     facts: GraphFacts
     card: ModelCard
+    coverage: Coverage | None
 
     def to_json(self) -> dict[str, Any]:
         """The object that `inspect --json` writes."""
@@ -39,6 +44,7 @@ class Inspection:
             "quant_format": facts.quant_format,
             "per_channel": facts.per_channel,
             "int8_macs_share": facts.int8_macs_share,
+            "executed": self.coverage and self.coverage.to_json(),
             "float_convs": [conv.name for conv in facts.convs if not conv.int8],
             "arch": self.card.arch,
             "weights": self.card.weights,
@@ -66,4 +72,5 @@ def inspect(model: Path, *, size: tuple[int, int] = (520, 520)) -> Inspection:
         size_bytes=model.stat().st_size,
         facts=read_facts(proto, size),
         card=ModelCard.read_from(proto, str(model)),
+        coverage=read_coverage(model, size) if is_quantized(proto) else None,
     )

@@ -171,3 +171,31 @@ def test_offline_default_weights_say_which_file_to_bring(tmp_path: Path, monkeyp
 
 def _no_network(*_: object, **__: object) -> None:
     raise OSError("no route to host")
+
+
+def test_labels_instead_of_logits(tmp_path: Path) -> None:
+    """The argmax of what the ordinary model returns, for both outputs, at any size."""
+    plain = export("tiny", output=tmp_path / "a.onnx").path
+    labelled = export("tiny", labels=True, output=tmp_path / "b.onnx").path
+    sessions = [ort.InferenceSession(str(p), providers=["CPUExecutionProvider"]) for p in (plain, labelled)]
+    assert [(o.name, o.type, o.shape) for o in sessions[1].get_outputs()] == [
+        (name, "tensor(uint8)", ["batch", "height", "width"]) for name in ("out", "aux")
+    ]
+    batch = np.random.default_rng(0).standard_normal((2, 3, 49, 70)).astype(np.float32)
+    for logits, labels in zip(*(session.run(None, {"input": batch}) for session in sessions), strict=True):
+        assert (labels == logits.argmax(1)).all()
+
+
+def test_half_precision_computes_nearly_the_same(tmp_path: Path) -> None:
+    plain = export("tiny", output=tmp_path / "a.onnx").path
+    half = export("tiny", half=True, output=tmp_path / "b.onnx").path
+    assert half.stat().st_size < 0.6 * plain.stat().st_size
+    weights = [t for t in onnx.load(half).graph.initializer if len(t.dims) == 4]
+    assert {t.data_type for t in weights} == {onnx.TensorProto.FLOAT16}
+    batch = np.random.default_rng(0).standard_normal((1, 3, 65, 97)).astype(np.float32)
+    outputs = [
+        ort.InferenceSession(str(p), providers=["CPUExecutionProvider"]).run(["out"], {"input": batch})[0]
+        for p in (plain, half)
+    ]
+    assert outputs[1].dtype == np.float32
+    assert np.abs(outputs[0] - outputs[1]).max() < 0.02 * np.abs(outputs[0]).max()

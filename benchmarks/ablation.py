@@ -1,0 +1,111 @@
+"""What each step of our quantizer is worth, and where the floor lies.
+
+    python benchmarks/ablation.py --model fcn-resnet50-13.onnx --calibrate coco/train2017 --validate coco/val2017
+
+One pass over the calibration images; each row leaves one step out, or leaves weights or activations in fp32 altogether.
+The model must have opset 13 or newer, as QDQ is the form in which either can stay fp32. Scores are on the kernel that
+cannot saturate, except in the rows that say so. (Label agreement with fp32 is the sharper measure.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+from peers import Job, Row, score, show, triple
+
+from fcn_onnx.calibration import METHODS, calibrate, derive
+from fcn_onnx.data.discover import open_dataset
+from fcn_onnx.quantization import Plan, make_plan, write_int8
+from fcn_onnx.quantization.backends import Draft
+from fcn_onnx.quantization.backends.onnxruntime import quantize as quantize_by_onnxruntime
+from fcn_onnx.quantization.weights import place, quantize_weights
+from fcn_onnx.ranges import RangeTable
+from fcn_onnx.runtime import load_model, measured_cpu
+from fcn_onnx.segmenter import Interface, preprocessing_of
+
+
+def int8_weights_only(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> onnx.ModelProto:
+    """The fp32 model with the weights that int8 can hold."""
+    convs = frozenset(node.name for node in model.graph.node if node.op_type == "Conv") - set(plan.float_nodes)
+    return place(model, quantize_weights(model, table, convs, per_channel=True, pair_safe=plan.pair_safe))
+
+
+def int8_activations_only(int8: onnx.ModelProto, fp32: onnx.ModelProto) -> onnx.ModelProto:
+    """A QDQ model whose weights are fp32's again."""
+    originals = {tensor.name: tensor for tensor in fp32.graph.initializer}
+    mixed = onnx.ModelProto()
+    mixed.CopyFrom(int8)
+    restored = {}
+    for node in list(mixed.graph.node):
+        name = node.input[0].removesuffix("_quantized") if node.op_type == "DequantizeLinear" else ""
+        if name in originals and len(originals[name].dims) == 4:
+            restored[node.output[0]] = name
+            mixed.graph.node.remove(node)
+    for node in mixed.graph.node:
+        for index, name in enumerate(node.input):
+            if name in restored:
+                node.input[index] = restored[name]
+    mixed.graph.initializer.extend(originals[name] for name in restored.values())
+    return mixed
+
+
+def plain(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> onnx.ModelProto:
+    """onnxruntime's own weights: the largest of each channel is 127, no bias correction."""
+    return quantize_by_onnxruntime(Draft(model, table.method, Path("unused.log"), table), plan)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--calibrate", type=Path, required=True)
+    parser.add_argument("--validate", type=Path, required=True)
+    parser.add_argument("--protocol", default="torchvision")
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--mean", type=triple)
+    parser.add_argument("--std", type=triple)
+    options = parser.parse_args()
+    interface = Interface(options.mean, options.std)
+    job = Job(options.model, options.calibrate, options.images, interface, "vnni")
+    fp32 = load_model(options.model)
+    preprocessing = preprocessing_of(fp32, str(options.model), interface)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        histograms = folder / "histograms.npz"
+        calibrate(options.model, job.choice().choose(), preprocessing=preprocessing, histograms=histograms)
+        tables = {method: derive(histograms, method=method).table for method in METHODS}
+        table = tables["mse"]
+        whole = make_plan(fp32, measured_cpu(), quant_format="qdq", target="vnni")
+        safe = replace(whole, pair_safe=True)
+        rows: list[Row] = []
+
+        def add(label: str, plan: Plan, ranges: RangeTable) -> Path:
+            path = folder / f"{len(rows):02d}.onnx"
+            write_int8(options.model, plan, path, ranges, method=ranges.method, preprocessing={}, calibration_images={})
+            rows.append(Row(label, path, 0, 0))
+            return path
+
+        def add_model(label: str, model: onnx.ModelProto) -> None:
+            path = folder / f"{len(rows):02d}.onnx"
+            onnx.save(model, path)
+            rows.append(Row(label, path, 0, 0))
+
+        default = add("everything, for VNNI", whole, table)
+        add_model("int8 weights, fp32 activations", int8_weights_only(fp32, table, whole))
+        add_model("fp32 weights, int8 activations", int8_activations_only(onnx.load(default), fp32))
+        add("everything, pair-safe (for AVX2)", safe, table)
+        add("pair-safe, no bias correction", replace(safe, bias_correction=False), table)
+        add("no bias correction", replace(whole, bias_correction=False), table)
+        add_model("onnxruntime's weights, our ranges", plain(fp32, table, whole))
+        add("min/max ranges", whole, tables["minmax"])
+        add("logits in int8 too", replace(whole, float_nodes=()), table)
+        fp32_row = score(job, rows, open_dataset(options.validate), options.protocol, options.limit, exact=True)
+        show(rows, fp32_row, options.protocol, "exact kernel")
+
+
+if __name__ == "__main__":
+    main()

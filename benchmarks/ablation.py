@@ -22,6 +22,7 @@ from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.quantization import Plan, make_plan, write_int8
 from fcn_onnx.quantization.backends import Draft
 from fcn_onnx.quantization.backends.onnxruntime import quantize as quantize_by_onnxruntime
+from fcn_onnx.quantization.corrections import correct_biases
 from fcn_onnx.quantization.weights import place, quantize_weights
 from fcn_onnx.ranges import RangeTable
 from fcn_onnx.runtime import load_model, measured_cpu
@@ -29,9 +30,10 @@ from fcn_onnx.segmenter import Interface, preprocessing_of
 
 
 def int8_weights_only(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> onnx.ModelProto:
-    """The fp32 model with the weights that int8 can hold."""
+    """The fp32 model with the weights that int8 can hold, and the biases that go with them."""
     convs = frozenset(node.name for node in model.graph.node if node.op_type == "Conv") - set(plan.float_nodes)
-    return place(model, quantize_weights(model, table, convs, per_channel=True, pair_safe=plan.pair_safe))
+    weights = quantize_weights(model, table, convs, per_channel=True, pair_safe=plan.pair_safe)
+    return correct_biases(model, place(model, weights), weights, table.means)
 
 
 def int8_activations_only(int8: onnx.ModelProto, fp32: onnx.ModelProto) -> onnx.ModelProto:
@@ -94,12 +96,12 @@ def main() -> None:
             onnx.save(model, path)
             rows.append(Row(label, path, 0, 0))
 
-        default = add("everything, for VNNI", whole, table)
+        add("everything, for VNNI", whole, table)
+        uncorrected = add("no bias correction", replace(whole, bias_correction=False), table)
         add_model("int8 weights, fp32 activations", int8_weights_only(fp32, table, whole))
-        add_model("fp32 weights, int8 activations", int8_activations_only(onnx.load(default), fp32))
+        add_model("fp32 weights, int8 activations", int8_activations_only(onnx.load(uncorrected), fp32))
         add("everything, pair-safe (for AVX2)", safe, table)
         add("pair-safe, no bias correction", replace(safe, bias_correction=False), table)
-        add("no bias correction", replace(whole, bias_correction=False), table)
         add_model("onnxruntime's weights, our ranges", plain(fp32, table, whole))
         add("min/max ranges", whole, tables["minmax"])
         add("logits in int8 too", replace(whole, float_nodes=()), table)

@@ -23,7 +23,10 @@ from fcn_onnx.cli.tables import print_validation
 from fcn_onnx.evaluation import PROTOCOLS
 from fcn_onnx.segmenter import Interface
 
-NAMES = {name: protocol.description for name, protocol in PROTOCOLS.items()}
+NAMES = {
+    name: protocol.description + (f"; published: {protocol.published}" if protocol.targets else "")
+    for name, protocol in PROTOCOLS.items()
+}
 
 
 @click.command(

@@ -50,6 +50,11 @@ class Protocol:
         width, height = self.resize.target(*image.size)
         return height, width
 
+    @property
+    def published(self) -> str:
+        """The targets in words: `resnet50 60.5 / 91.4`, mIoU and pixel accuracy in percent."""
+        return ", ".join(f"{arch} {100 * miou:.4g} / {100 * pixel:.4g}" for arch, (miou, pixel) in self.targets.items())
+
     def selects(self, dataset: Dataset, sample: Sample) -> bool:
         """Whether the protocol scores this image."""
         return not self.foreground_only or bool(dataset.classes_in(sample))
@@ -88,6 +93,24 @@ PROTOCOLS: Mapping[str, Protocol] = {
             metric=ImageMetric(),
             foreground_only=True,
             targets={"resnet50": (0.650, 0.996), "resnet101": (0.66734, 0.99563)},
+        ),
+        Protocol(
+            name="inc",
+            description="zoo with the IoU's mean taken over N + 1 images (Neural Compressor's FCN example)",
+            resize=Resize(),
+            read_truth=native_multilabel,
+            metric=ImageMetric(extra_images=1),
+            foreground_only=True,
+        ),
+        *(
+            Protocol(
+                name=name,
+                description=f"image and truth resized to {side}x{side}, 21 classes, one confusion matrix ({which})",
+                resize=Resize(size=(side, side)),
+                read_truth=resized_label_map,
+                metric=ConfusionMetric(),
+            )
+            for name, side, which in (("vastai", 320, "Vastai's VGG FCNs"), ("vastai-512", 512, "Vastai's mmseg FCNs"))
         ),
         Protocol(
             name="voc-native",

@@ -7,7 +7,7 @@ from html import escape
 
 from fcn_onnx.report.page import page
 from fcn_onnx.report.svg import class_bars, confusion_difference, interval_figure, latency_strips
-from fcn_onnx.report.table import Report, Row, per_class_rows, summary_rows, verdict
+from fcn_onnx.report.table import Report, Row, coverage_line, per_class_rows, summary_rows, verdict
 
 KEYS = '<p class="soft"><span class="key fp32"></span>fp32<span class="key int8"></span>int8</p>'
 PICTURES = (
@@ -36,7 +36,8 @@ def to_html(report: Report) -> str:
 def _head(report: Report) -> str:
     passed = report["gate"]["passed"]
     state = {True: "verdict passed", False: "verdict failed", None: "verdict"}[passed]
-    notes = "".join(f"<li>{escape(note)}</li>" for note in [report["dataset"]["description"], *report["notes"]])
+    lines = filter(None, [report["dataset"]["description"], coverage_line(report), *report["notes"]])
+    notes = "".join(f"<li>{escape(note)}</li>" for note in lines)
     return (
         "<h1>int8 against fp32</h1>\n"
         f'<p class="{state}">{escape(verdict(report))}</p>\n'

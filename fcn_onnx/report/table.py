@@ -52,6 +52,18 @@ def per_class_rows(report: Report) -> list[Row]:
     ]
 
 
+def coverage_line(report: Report) -> str | None:
+    """What of the int8 model onnxruntime really runs in int8, and what not; None where it is no int8 model."""
+    found = report["coverage"]
+    if found is None:
+        return None
+    share = "" if found["int8_macs_share"] is None else f", {100 * found['int8_macs_share']:.2f} % of the MACs"
+    floats = "; ".join(f"{name}: {reason}" for name, reason in found["float_convs"].items())
+    return f"{found['int8_convs']} of {found['convs']} convolutions run in int8{share}" + (
+        f" ({floats})" if floats else ""
+    )
+
+
 def verdict(report: Report) -> str:
     """One sentence or two: what int8 cost, how sure that is, and what it bought."""
     delta, gate = report["delta"], report["gate"]

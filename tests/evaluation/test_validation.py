@@ -58,10 +58,11 @@ def literal(protocol: str, models: tuple[Path, Path], images: Path) -> dict[str,
         image = Image.open(images / info["file_name"]).convert("RGB")
         annotations = [a for a in coco.loadAnns(coco.getAnnIds(image_id)) if a["category_id"] in COCO_OF_VOC]
         masks = [(COCO_OF_VOC.index(a["category_id"]), coco.annToMask(a)) for a in annotations]
-        if protocol == "torchvision":
+        if protocol not in ("zoo", "inc"):
             short, long = min(image.size), max(image.size)
             other = int(520 * long / short)
-            size = (520, other) if image.width <= image.height else (other, 520)
+            scaled = (520, other) if image.width <= image.height else (other, 520)
+            size = {"torchvision": scaled, "voc-native": image.size, "vastai": (320, 320)}[protocol]
             stack = np.stack([m for _, m in masks]) if masks else np.zeros((0, info["height"], info["width"]))
             labels = np.array([label for label, _ in masks]).reshape(-1, 1, 1)
             truth = (stack * labels).max(0) if masks else np.zeros(stack.shape[1:])
@@ -85,28 +86,30 @@ def literal(protocol: str, models: tuple[Path, Path], images: Path) -> dict[str,
         compared += predictions[0].size
     result = {"label_agreement": [same / compared]}
     for name, matrix, scores in zip(("fp32", "int8"), matrices, per_image, strict=True):
-        if protocol == "torchvision":
+        if protocol not in ("zoo", "inc"):
             union = matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
             ious = [matrix[c, c] / union[c] for c in range(21) if union[c]]
             result[name] = [sum(ious) / len(ious), matrix.trace() / matrix.sum()]
         else:
-            result[name] = [float(np.mean(column)) for column in zip(*scores, strict=True)]
+            ious, accuracies = zip(*scores, strict=True)
+            counter = len(ious) + (protocol == "inc")  # Neural Compressor's example counts from 1
+            result[name] = [sum(ious) / counter, sum(accuracies) / len(accuracies)]
     return result
 
 
-@pytest.mark.parametrize("protocol", ["torchvision", "zoo"])
+@pytest.mark.parametrize("protocol", ["torchvision", "zoo", "inc", "voc-native", "vastai"])
 def test_scores_equal_the_literal_protocol(tmp_path: Path, coco: Path, protocol: str) -> None:
     models = two_models(tmp_path)
     report = validate(*models, open_dataset(coco), protocol=protocol).report
     expected = literal(protocol, models, coco)
-    assert report["images"] == {"torchvision": 5, "zoo": 3}[protocol]
+    assert report["images"] == (3 if protocol in ("zoo", "inc") else 5)
     for name in ("fp32", "int8"):
         assert [report[name]["miou"], report[name]["pixel_accuracy"]] == pytest.approx(expected[name], rel=1e-13)
     assert report["delta"]["label_agreement"] == pytest.approx(expected["label_agreement"][0], rel=1e-15)
     assert report["delta"]["miou"] == pytest.approx(expected["int8"][0] - expected["fp32"][0], abs=1e-15)
     relative = 100 * (expected["int8"][0] / expected["fp32"][0] - 1)
     assert report["delta"]["miou_relative_percent"] == pytest.approx(relative)
-    assert (report["fp32"]["per_class_iou"] is None) == (protocol == "zoo")
+    assert (report["fp32"]["per_class_iou"] is None) == (protocol in ("zoo", "inc"))
 
 
 def test_report_is_json_with_the_promised_names(tmp_path: Path, coco: Path) -> None:
@@ -224,7 +227,7 @@ def test_models_that_do_not_fit_are_refused(tmp_path: Path, coco: Path) -> None:
     nan.graph.initializer[1].raw_data = np.full(21, np.nan, np.float32).tobytes()
     with pytest.raises(ModelError, match="not finite"):
         validate(good, save(nan, tmp_path / "nan.onnx"), dataset)
-    with pytest.raises(UsageError, match="choose one of: torchvision, zoo, voc-native"):
+    with pytest.raises(UsageError, match="choose one of: torchvision, zoo, inc"):
         validate(good, good, dataset, protocol="imagenet")
 
 

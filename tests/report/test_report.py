@@ -56,6 +56,16 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
+def test_both_pages_say_what_runs_in_int8(report: dict[str, Any]) -> None:
+    assert report["coverage"] is None  # two fp32 models
+    assert "convolutions run in int8" not in to_markdown(report)
+    found = {"int8_convs": 55, "convs": 57, "int8_macs_share": 0.99961, "float_convs": {"last": "the plan keeps it"}}
+    whole = report | {"coverage": found}
+    expected = "55 of 57 convolutions run in int8, 99.96 % of the MACs (last: the plan keeps it)"
+    assert expected in to_markdown(whole)
+    assert expected in "".join(Page(to_html(whole)).text)
+
+
 def test_both_pages_show_every_number_of_the_tables(report: dict[str, Any]) -> None:
     page, markdown = Page(to_html(report)), to_markdown(report)
     for row in [*summary_rows(report), *per_class_rows(report)]:

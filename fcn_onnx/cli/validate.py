@@ -56,6 +56,7 @@ NAMES = {
     metavar="DIR",
     help="Gets report.json, report.md and report.html.",
 )
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; 1 times best.")
 @interface_options
 @threads_option
 @json_option
@@ -70,6 +71,7 @@ def validate(
     include_calibration_images: bool,
     max_drop: float | None,
     report: Path,
+    workers: int,
     interface: Interface,
     threads: int,
     json_target: str | None,
@@ -91,6 +93,7 @@ def validate(
         include_calibration_images=include_calibration_images,
         max_drop=max_drop,
         interface=interface,
+        workers=workers,
         threads=threads,
         command=shlex.join(["fcn-onnx", *sys.argv[1:]]),
         progress=ConsoleProgress(),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +20,8 @@ from fcn_onnx.evaluation.latency import alternate, timed
 from fcn_onnx.evaluation.protocols import Protocol
 from fcn_onnx.journal import Journal
 from fcn_onnx.progress import Progress
-from fcn_onnx.segmenter import Segmenter, on_grid
+from fcn_onnx.runtime import SessionConfig
+from fcn_onnx.segmenter import Interface, Segmenter, on_grid
 
 FP32, INT8 = "fp32", "int8"
 
@@ -38,6 +43,15 @@ class Tally:
     latency_ms: dict[str, list[float]] = field(default_factory=lambda: {FP32: [], INT8: []})
     agreement: list[tuple[int, int]] = field(default_factory=list)
     seconds: list[tuple[float, float, float]] = field(default_factory=list)
+
+    def add(self, row: Row) -> None:
+        """Append one image."""
+        self.names.append(row.name)
+        for model in (FP32, INT8):
+            self.counts[model].append(row.counts[model])
+            self.latency_ms[model].append(row.latency_ms[model])
+        self.agreement.append(row.agreement)
+        self.seconds.append(row.seconds)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Everything but the names, as arrays for the journal."""
@@ -62,18 +76,78 @@ class Tally:
         )
 
 
+@dataclass(frozen=True)
+class Row:
+    """What one image came to; the fields are those of `Tally`, for one image."""
+
+    name: str
+    counts: Mapping[str, NDArray[np.int64]]
+    latency_ms: Mapping[str, float]
+    agreement: tuple[int, int]
+    seconds: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Everything that a process needs to score an image.
+
+    Attributes:
+        models: file by name, `FP32` and `INT8`.
+        interface: of both.
+        preprocessing: makes the input that both see.
+        dataset, protocol: the truth, and how it is scored.
+        threads: of each session; 0 means all cores.
+    """
+
+    models: Mapping[str, Path]
+    interface: Interface
+    preprocessing: Preprocessing
+    dataset: Dataset
+    protocol: Protocol
+    threads: int
+
+    def scorer(self) -> Callable[[Sample, int], Row]:
+        """Open the sessions, and return what scores the n-th image; the models take turns, AB, BA, ….
+
+        Labels of another size than the protocol's grid are brought to it by nearest neighbour.
+        """
+        config = SessionConfig(threads=self.threads)
+        segmenters = {name: Segmenter(path, config, self.interface) for name, path in self.models.items()}
+        warm: set[str] = set()
+
+        def score(sample: Sample, index: int) -> Row:
+            started = time.perf_counter()
+            photograph = read_rgb(sample.path)
+            batch, grid = self.preprocessing(photograph), self.protocol.grid(photograph)
+            truth = self.protocol.read_truth(self.dataset, sample, grid)
+            loaded = time.perf_counter()
+            labels, latency_ms = {}, {}
+            for name in alternate((FP32, INT8), index):
+                run = partial(segmenters[name].run, batch)
+                if name not in warm:  # the first run of a session allocates and packs
+                    run()
+                    warm.add(name)
+                value, latency_ms[name] = timed(run)
+                labels[name] = on_grid(segmenters[name].labels(value, sample.name), grid)
+            sessions = sum(latency_ms.values()) / 1e3
+            return Row(
+                name=sample.name,
+                counts={name: self.protocol.metric.count(truth, labels[name]) for name in labels},
+                latency_ms=latency_ms,
+                agreement=(int((labels[FP32] == labels[INT8]).sum()), labels[FP32].size),
+                seconds=(loaded - started, sessions, time.perf_counter() - loaded - sessions),
+            )
+
+        return score
+
+
 def score_images(
-    segmenters: Mapping[str, Segmenter],
-    preprocessing: Preprocessing,
-    dataset: Dataset,
-    samples: Sequence[Sample],
-    protocol: Protocol,
-    journal: Journal,
-    progress: Progress,
+    contest: Contest, samples: Sequence[Sample], *, workers: int, journal: Journal, progress: Progress
 ) -> Tally:
     """Run, time and count both models on every sample; continues what `journal` holds.
 
-    Both see the same input, made by `preprocessing`; labels of another size are brought to the protocol's grid.
+    Any number of workers counts the same; their sessions share the threads, so their latencies are those of a busy
+    machine.
 
     Raises:
         ImageError, DatasetError: an image or its truth cannot be read.
@@ -82,40 +156,38 @@ def score_images(
     state = journal.load()
     tally = Tally.restore(state.arrays, state.done) if state else Tally()
     finished = len(tally.names)
-    remaining = samples[finished:]
-    if remaining:
-        batch = preprocessing(read_rgb(remaining[0].path))
-        for segmenter in segmenters.values():
-            segmenter.run(batch)
-    for sample in progress.track(remaining, total=len(samples), label="validating", done=finished):
-        _score_one(segmenters, preprocessing, dataset, sample, protocol, tally)
+    remaining = [(sample, index) for index, sample in enumerate(samples)][finished:]
+    rows = _here(contest, remaining) if workers == 1 or not remaining else _in_workers(contest, remaining, workers)
+    for row in progress.track(rows, total=len(samples), label="validating", done=finished):
+        tally.add(row)
         journal.save(tally.arrays, tally.names)
     return tally
 
 
-def _score_one(
-    segmenters: Mapping[str, Segmenter],
-    preprocessing: Preprocessing,
-    dataset: Dataset,
-    sample: Sample,
-    protocol: Protocol,
-    tally: Tally,
-) -> None:
-    started = time.perf_counter()
-    photograph = read_rgb(sample.path)
-    batch, grid = preprocessing(photograph), protocol.grid(photograph)
-    truth = protocol.read_truth(dataset, sample, grid)
-    loaded = time.perf_counter()
-    labels: dict[str, NDArray[np.uint8]] = {}
-    sessions = 0.0
-    for model in alternate((FP32, INT8), len(tally.names)):
-        segmenter = segmenters[model]
-        value, milliseconds = timed(lambda segmenter=segmenter: segmenter.run(batch))  # type: ignore[misc]
-        tally.latency_ms[model].append(milliseconds)
-        sessions += milliseconds / 1e3
-        labels[model] = on_grid(segmenter.labels(value, sample.name), grid)
-    for model in (FP32, INT8):
-        tally.counts[model].append(protocol.metric.count(truth, labels[model]))
-    tally.agreement.append((int((labels[FP32] == labels[INT8]).sum()), labels[FP32].size))
-    tally.names.append(sample.name)
-    tally.seconds.append((loaded - started, sessions, time.perf_counter() - loaded - sessions))
+def _here(contest: Contest, items: Sequence[tuple[Sample, int]]) -> Iterator[Row]:
+    score = contest.scorer() if items else None
+    return (score(sample, index) for sample, index in items if score)
+
+
+def _in_workers(contest: Contest, items: Sequence[tuple[Sample, int]], workers: int) -> Iterator[Row]:
+    threads = max(1, SessionConfig(threads=contest.threads).thread_count // workers)
+    share = replace(contest, threads=threads)
+    pool = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_open_worker, initargs=(share,)
+    )
+    try:
+        yield from pool.map(_score_in_worker, *zip(*items, strict=True))
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: list[Callable[[Sample, int], Row]] = []
+"""A worker's scorer: opened once, kept for as long as the process lives."""
+
+
+def _open_worker(contest: Contest) -> None:
+    _worker[:] = [contest.scorer()]
+
+
+def _score_in_worker(sample: Sample, index: int) -> Row:
+    return _worker[0](sample, index)

@@ -15,13 +15,13 @@ from fcn_onnx.card import ModelCard
 from fcn_onnx.coverage import read_coverage
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sample import VOC_CLASSES, Dataset, Sample
-from fcn_onnx.errors import ModelError
+from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.evaluation.comparison import compare, speedup_interval
 from fcn_onnx.evaluation.gallery import draw_gallery, most_changed
 from fcn_onnx.evaluation.metrics import CLASSES, ConfusionMetric
 from fcn_onnx.evaluation.protocols import Protocol, get_protocol
 from fcn_onnx.evaluation.result import SCHEMA, Gate, ModelResult, Validation, delta_json, relative_percent
-from fcn_onnx.evaluation.scoring import FP32, INT8, Tally, score_images
+from fcn_onnx.evaluation.scoring import FP32, INT8, Contest, Tally, score_images
 from fcn_onnx.evaluation.selection import Selection, select_images
 from fcn_onnx.graph import is_quantized
 from fcn_onnx.journal import Journal
@@ -61,6 +61,7 @@ def validate(
     include_calibration_images: bool = False,
     max_drop: float | None = None,
     interface: Interface = Interface(),
+    workers: int = 1,
     threads: int = 0,
     journal: Path | None = None,
     command: str | None = None,
@@ -81,6 +82,7 @@ def validate(
         include_calibration_images: also score what `int8` was calibrated on.
         max_drop: the relative mIoU loss that is allowed, in percent.
         interface: of both models, where they do not say it themselves.
+        workers: processes that share the images and the threads; the scores are the same for any number.
         threads: of each session; 0 means all cores.
         journal: where finished images are kept, so that an interrupted run continues.
         command: recorded in the report as the way to repeat it.
@@ -91,6 +93,8 @@ def validate(
         DatasetError, ImageError: truth or an image cannot be read.
     """
     rules = get_protocol(protocol)
+    if workers < 1:
+        raise UsageError(f"{workers} workers", fix="use at least one")
     models = {FP32: Contestant.open(fp32), INT8: Contestant.open(int8)}
     if models[FP32].quantized:
         raise ModelError(
@@ -106,6 +110,8 @@ def validate(
         include_calibration_images=include_calibration_images,
     )
     notes = _notes(models, selection, same=same)
+    if workers > 1:
+        notes.append(f"{workers} workers shared the machine: latencies and the speed-up are those of a busy one")
     for note in [dataset.description, *notes]:
         progress.note(note)
     config = SessionConfig(threads=threads)
@@ -121,11 +127,13 @@ def validate(
             "preprocessing": preprocessing.to_json(),
             "outputs": [segmenters[FP32].output, segmenters[INT8].output],
             "data": [images_digest, dataset.fingerprint()],
-            "threads": threads,
+            "threads": [threads, workers],
         }
     )
     with Journal(journal, job, progress=progress) as record:
-        tally = score_images(segmenters, preprocessing, dataset, selection.samples, rules, record, progress)
+        paths = {name: model.path for name, model in models.items()}
+        contest = Contest(paths, interface, preprocessing, dataset, rules, threads)
+        tally = score_images(contest, selection.samples, workers=workers, journal=record, progress=progress)
         worst = most_changed(np.asarray(tally.agreement), WORST_IMAGES)
         chosen = [selection.samples[i] for i in worst[:GALLERY_IMAGES]]
         gallery = draw_gallery(segmenters, preprocessing, dataset, chosen, rules)

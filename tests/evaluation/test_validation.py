@@ -18,7 +18,7 @@ from toys import COCO_OF_VOC, pixel_classifier, save, write_coco
 from fcn_onnx.artifact import digest_file
 from fcn_onnx.card import ModelCard
 from fcn_onnx.data.discover import open_dataset
-from fcn_onnx.errors import ModelError, UsageError
+from fcn_onnx.errors import ImageError, ModelError, UsageError
 from fcn_onnx.evaluation import Validation, validate
 from fcn_onnx.journal import Journal
 from fcn_onnx.report import verdict
@@ -259,3 +259,28 @@ def test_classes_that_one_model_alone_scores_are_named(tmp_path: Path, coco: Pat
     assert 100 * found["miou_common_classes"] == pytest.approx(change)
     assert f"{name} (fp32)" in verdict(report)
     assert f"{change:+.2f} points" in verdict(report)
+
+
+@pytest.mark.parametrize("protocol", ["torchvision", "zoo"])
+def test_any_number_of_workers_scores_the_same(tmp_path: Path, coco: Path, protocol: str) -> None:
+    models = two_models(tmp_path)
+    alone, together = (
+        validate(*models, open_dataset(coco), protocol=protocol, workers=workers, threads=2).report
+        for workers in (1, 2)
+    )
+    for key in ("images", "confusion", "one_sided_classes", "worst_images", "gallery", "absent_classes"):
+        assert alone[key] == together[key]
+    for model in ("fp32", "int8"):
+        for score in ("miou", "pixel_accuracy", "per_class_iou"):
+            assert alone[model][score] == together[model][score]
+    for delta in ("miou", "miou_ci95", "pixel_accuracy", "label_agreement"):
+        assert alone["delta"][delta] == together["delta"][delta]
+    assert any("2 workers shared the machine" in note for note in together["notes"])
+
+
+def test_an_error_in_a_worker_is_the_error(tmp_path: Path, coco: Path) -> None:
+    models = two_models(tmp_path)
+    dataset = open_dataset(coco)
+    (coco / "000000000003.jpg").write_bytes(b"not a photograph")
+    with pytest.raises(ImageError, match=r"000000000003\.jpg"):
+        validate(*models, dataset, workers=2, threads=2)

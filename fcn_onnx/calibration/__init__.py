@@ -4,7 +4,7 @@ from fcn_onnx.calibration.histogram import Histogram
 from fcn_onnx.calibration.observed import Observed, observed_tensors
 from fcn_onnx.calibration.stage import Calibration, calibrate, derive
 from fcn_onnx.calibration.store import Observation
-from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, METHODS, Method, get_method, range_of
+from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, METHODS, Method, get_method, range_of, squared_errors
 
 __all__ = [
     "DEFAULT_METHOD",
@@ -19,4 +19,5 @@ __all__ = [
     "get_method",
     "observed_tensors",
     "range_of",
+    "squared_errors",
 ]

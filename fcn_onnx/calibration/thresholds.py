@@ -66,27 +66,30 @@ def percentile(histogram: Histogram, percent: float = PERCENTILE) -> float:
 
 
 def mse(histogram: Histogram) -> float:
-    """The T of least expected squared error.
+    """The T of least expected squared error, among the upper edges of the bins; see `squared_errors`."""
+    used = int(np.flatnonzero(histogram.magnitudes())[-1]) + 1
+    thresholds = np.arange(1, used + 1) * histogram.width
+    return min(float(thresholds[np.argmin(squared_errors(histogram, thresholds))]), histogram.max_magnitude)
+
+
+def squared_errors(histogram: Histogram, thresholds: Floats) -> Floats:
+    """Expected sum of squared errors of 8-bit quantization at each threshold (T,), float64.
 
     A value inside the range errs by s²/12 on average, s being the step, (highest − lowest) / 255; a value c
     outside errs by (|c| − T)². The exact zeros of a ReLU are represented exactly and are left out.
     """
     counts = histogram.magnitudes().astype(np.float64)
-    used = _used(counts)
     if histogram.one_sided:
         counts[0] = 0
-    counts = counts[:used]
-    if not counts.any():
-        return histogram.max_magnitude
-    centres = (np.arange(used) + 0.5) * histogram.width
-    thresholds = np.arange(1, used + 1) * histogram.width
-    steps = (np.minimum(histogram.maximum, thresholds) - np.minimum(0, np.maximum(histogram.minimum, -thresholds))) / (
-        LEVELS_ONE_SIDED - 1
-    )
-    inside, first, second = (np.cumsum(counts * centres**power) for power in (0, 1, 2))
-    n, m1, m2 = (total[-1] - total for total in (inside, first, second))
-    errors = inside * steps**2 / 12 + (m2 - 2 * thresholds * m1 + thresholds**2 * n)
-    return min(float(thresholds[np.argmin(errors)]), histogram.max_magnitude)
+    centres = (np.arange(len(counts)) + 0.5) * histogram.width
+    highest = np.maximum(0, np.minimum(histogram.maximum, thresholds))
+    lowest = np.minimum(0, np.maximum(histogram.minimum, -thresholds))
+    steps = (highest - lowest) / (LEVELS_ONE_SIDED - 1)
+    sums = [_prefix(counts * centres**power) for power in (0, 1, 2)]
+    inside = np.searchsorted(centres, thresholds)
+    n, m1, m2 = (total[-1] - total[inside] for total in sums)
+    errors: Floats = sums[0][inside] * steps**2 / 12 + (m2 - 2 * thresholds * m1 + thresholds**2 * n)
+    return errors
 
 
 def kl(histogram: Histogram) -> float:

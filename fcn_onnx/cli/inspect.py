@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import numpy as np
 
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, print_table, wants_stdout, write_json
 from fcn_onnx.cli.options import PATH, Size, data_option, interface_options, json_option, threads_option
@@ -17,6 +18,7 @@ from fcn_onnx.inspection import Inspection
 from fcn_onnx.segmenter import Interface
 
 WORST = 10
+SLACK = 1e-3
 
 
 @click.command(
@@ -89,11 +91,20 @@ def _inspect_histograms(path: Path, plot: Path | None, json_target: str | None) 
     from fcn_onnx.pipeline import plot_histograms
 
     plots = plot_histograms(path, plot)
-    write_json({"tensors": {p.name: dict(p.thresholds) for p in plots}}, json_target)
+    write_json(
+        {"tensors": {p.name: {"thresholds": dict(p.thresholds), "errors": dict(p.errors)} for p in plots}}, json_target
+    )
     if wants_stdout(json_target):
         return
     methods = list(plots[0].thresholds)
-    print_table(("tensor", *methods), ((p.name, *(f"{p.thresholds[m]:.4g}" for m in methods)) for p in plots))
+    cells = ((p.name, *(f"{p.thresholds[m]:.4g} ({p.errors[m]:.2f})" for m in methods)) for p in plots)
+    print_table(("threshold (squared error, as a multiple of min/max's)", *methods), cells)
+    for method in methods:
+        errors = np.array([p.errors[method] for p in plots])
+        print_line(
+            f"{method}: squared error {np.median(errors):.2f} × min/max's in the median, {errors.max():.2f} at most, "
+            f"above it on {int((errors > 1 + SLACK).sum())} of {len(plots)} tensors"
+        )
     if plot is not None:
         print_line(f"wrote {plot}")
 

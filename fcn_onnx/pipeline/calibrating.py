@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from fcn_onnx.artifact import require_writable, write_text
-from fcn_onnx.calibration import DEFAULT_METHOD, METHODS, Calibration, Observation, calibrate
+from fcn_onnx.calibration import (
+    DEFAULT_METHOD,
+    METHODS,
+    Calibration,
+    Histogram,
+    Observation,
+    calibrate,
+    squared_errors,
+)
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.pipeline.places import journal_path
 from fcn_onnx.progress import SILENT, Progress
@@ -62,17 +72,24 @@ def plot_histograms(histograms: Path, output: Path | None = None) -> tuple[Tenso
     if output is not None:
         require_writable(output)
     observation = Observation.load(histograms)
-    plots = tuple(
-        TensorPlot(
-            name=name,
-            counts=histogram.counts,
-            lowest=histogram.lowest_edge,
-            width=histogram.width,
-            thresholds={method.name: method.threshold(histogram) for method in METHODS.values()},
-        )
-        for name, histogram in observation.histograms.items()
-    )
+    plots = tuple(_plot(name, histogram) for name, histogram in observation.histograms.items())
     if output is not None:
         title = f"Activations of {observation.model[:19]}… on {len(observation.images)} images"
         write_text(output, to_histogram_page(title, plots))
     return plots
+
+
+def _plot(name: str, histogram: Histogram) -> TensorPlot:
+    thresholds = {method.name: method.threshold(histogram) for method in METHODS.values()}
+    errors = squared_errors(histogram, np.array([histogram.max_magnitude, *thresholds.values()]))
+    return TensorPlot(
+        name=name,
+        counts=histogram.counts,
+        lowest=histogram.lowest_edge,
+        width=histogram.width,
+        thresholds=thresholds,
+        errors={
+            method: float(error / errors[0]) if errors[0] else 1.0
+            for method, error in zip(thresholds, errors[1:], strict=True)
+        },
+    )

@@ -29,6 +29,7 @@ class TensorPlot:
         lowest: left edge of the first bin.
         width: of a bin.
         thresholds: T ≥ 0 by method.
+        errors: expected squared error by method, as a multiple of min/max's.
     """
 
     name: str
@@ -36,6 +37,7 @@ class TensorPlot:
     lowest: float
     width: float
     thresholds: Mapping[str, float]
+    errors: Mapping[str, float]
 
 
 def to_histogram_page(title: str, plots: Sequence[TensorPlot]) -> str:

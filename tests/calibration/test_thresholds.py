@@ -122,3 +122,14 @@ def test_minmax_is_exact() -> None:
     values = np.random.default_rng(3).standard_normal(1000).astype(np.float32)
     found = range_of(Histogram.of(values), METHODS["minmax"])
     assert (found.lowest, found.highest) == (values.min(), values.max())
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_expected_errors_are_those_of_really_rounded_values(signed: bool) -> None:
+    values = heavy_tailed(signed)
+    histogram = Histogram.of(values)
+    for share in (0.05, 0.2, 0.7, 1.0):
+        t = share * histogram.max_magnitude
+        expected = quantized_error(values, max(histogram.minimum, -t), min(histogram.maximum, t)) * values.size
+        found = float(thresholds.squared_errors(histogram, np.array([t]))[0])
+        assert found == pytest.approx(expected, rel=0.05)

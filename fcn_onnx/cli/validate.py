@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
-from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
+from fcn_onnx.cli.console import ConsoleProgress, print_line, print_table, wants_stdout, write_json
 from fcn_onnx.cli.options import (
     PATH,
     annotations_option,
@@ -20,7 +22,8 @@ from fcn_onnx.cli.options import (
     threads_option,
 )
 from fcn_onnx.cli.tables import print_validation
-from fcn_onnx.evaluation import PROTOCOLS
+from fcn_onnx.evaluation import PROTOCOLS, Validation
+from fcn_onnx.report import HEADER, candidate_rows
 from fcn_onnx.segmenter import Interface
 
 NAMES = {
@@ -35,7 +38,7 @@ NAMES = {
     + "\n\nExample: fcn-onnx validate --data coco/val2017 --limit 40 --max-drop 1"
 )
 @click.option("--fp32", type=PATH, metavar="FILE", help="Default: the one fp32 model here.")
-@click.option("--int8", type=PATH, metavar="FILE", help="Default: the one int8 model here.")
+@click.option("--int8", type=PATH, metavar="FILE", multiple=True, help="Default: the one here; several are compared.")
 @data_option(required=True)
 @annotations_option
 @click.option("--protocol", type=click.Choice(list(NAMES)), default="torchvision", show_default=True)
@@ -62,7 +65,7 @@ NAMES = {
 @json_option
 def validate(
     fp32: Path | None,
-    int8: Path | None,
+    int8: tuple[Path, ...],
     data: Path,
     annotations: Path | None,
     protocol: str,
@@ -78,29 +81,40 @@ def validate(
 ) -> None:
     """Compare an int8 model with its fp32 original: mIoU, pixel accuracy, agreement, latency."""
     from fcn_onnx.naming import find_pair
-    from fcn_onnx.pipeline import validate_and_report
+    from fcn_onnx.pipeline import validate_and_report, validate_candidates
 
-    fp32, int8 = find_pair(fp32, int8)
-    result = validate_and_report(
-        fp32,
-        int8,
-        data,
-        report=report,
-        annotations=annotations,
-        protocol=protocol,
-        images=images,
-        limit=limit,
-        include_calibration_images=include_calibration_images,
-        max_drop=max_drop,
-        interface=interface,
-        workers=workers,
-        threads=threads,
-        command=shlex.join(["fcn-onnx", *sys.argv[1:]]),
-        progress=ConsoleProgress(),
-    )
+    fp32, first = find_pair(fp32, int8[0] if int8 else None)
+    options: dict[str, Any] = {
+        "report": report,
+        "annotations": annotations,
+        "protocol": protocol,
+        "images": images,
+        "limit": limit,
+        "include_calibration_images": include_calibration_images,
+        "max_drop": max_drop,
+        "interface": interface,
+        "workers": workers,
+        "threads": threads,
+        "command": shlex.join(["fcn-onnx", *sys.argv[1:]]),
+        "progress": ConsoleProgress(),
+    }
+    if len(int8) > 1:
+        _compare(validate_candidates(fp32, int8, data, **options), report, json_target)
+        return
+    result = validate_and_report(fp32, first, data, **options)
     write_json(result.report, json_target)
     if not wants_stdout(json_target):
         print_validation(result.report)
         print_line(f"report: {report / 'report.html'}")
     if not result.passed:
+        sys.exit(1)
+
+
+def _compare(results: Mapping[str, Validation], report: Path, json_target: str | None) -> None:
+    reports = {name: result.report for name, result in results.items()}
+    write_json({"candidates": reports}, json_target)
+    if not wants_stdout(json_target):
+        print_table(HEADER, candidate_rows(reports))
+        print_line(f"report: {report / 'candidates.html'}")
+    if not all(result.passed for result in results.values()):
         sys.exit(1)

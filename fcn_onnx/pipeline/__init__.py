@@ -3,7 +3,7 @@
 from fcn_onnx.pipeline.calibrating import calibrate_data, plot_histograms
 from fcn_onnx.pipeline.quantizing import quantize
 from fcn_onnx.pipeline.running import RunResult, demo_recipe, run
-from fcn_onnx.pipeline.validating import validate_and_report
+from fcn_onnx.pipeline.validating import validate_and_report, validate_candidates
 
 __all__ = [
     "RunResult",
@@ -13,4 +13,5 @@ __all__ = [
     "quantize",
     "run",
     "validate_and_report",
+    "validate_candidates",
 ]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fcn_onnx.artifact import require_writable
+from fcn_onnx.card import ModelCard
 from fcn_onnx.data.discover import open_dataset, require_labels
+from fcn_onnx.data.sample import Sample
 from fcn_onnx.data.selection import read_list
-from fcn_onnx.evaluation import Validation, validate
+from fcn_onnx.errors import UsageError
+from fcn_onnx.evaluation import Validation, get_protocol, select_images, validate
 from fcn_onnx.pipeline.places import journal_path, nearest_folder
 from fcn_onnx.progress import SILENT, Progress
-from fcn_onnx.report import write_report
+from fcn_onnx.report import write_candidates, write_report
+from fcn_onnx.runtime import load_model
 from fcn_onnx.segmenter import Interface
 
 
@@ -55,3 +60,70 @@ def validate_and_report(
     )
     write_report(result.report, report)
     return result
+
+
+def validate_candidates(
+    fp32: Path,
+    candidates: Sequence[Path],
+    data: Path,
+    *,
+    report: Path = Path("report"),
+    annotations: Path | None = None,
+    protocol: str = "torchvision",
+    images: Path | None = None,
+    limit: int | None = None,
+    include_calibration_images: bool = False,
+    max_drop: float | None = None,
+    interface: Interface = Interface(),
+    workers: int = 1,
+    threads: int = 0,
+    command: str | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, Validation]:
+    """Validate several int8 models on the same images: a report for each, in the folder of its name, and one table.
+
+    Images that any of them was calibrated on are left out for all. The other arguments are those of
+    `fcn-onnx validate`.
+
+    Raises:
+        UsageError: two candidates of one name, or no image is left.
+        FcnOnnxError: what `validate_and_report` raises.
+    """
+    stems = [path.stem for path in candidates]
+    if len(set(stems)) < len(stems):
+        raise UsageError("two candidates have the same file name, and reports are named after them", fix="rename one")
+    dataset = open_dataset(data, annotations=annotations)
+    require_labels(dataset)
+    require_writable(nearest_folder(report) / "candidates.json")
+    chosen = read_list(images, dataset) if images else None
+    rules = get_protocol(protocol)
+    common: list[Sample] | None = None
+    for path in candidates:
+        card = ModelCard.read_from(load_model(path), str(path))
+        kept = select_images(
+            dataset, rules, card, images=chosen, include_calibration_images=include_calibration_images
+        ).samples
+        common = [sample for sample in kept if common is None or sample in common]
+    if not common:
+        raise UsageError("no image is left that no candidate was calibrated on", fix="use more images")
+    results = {}
+    for path in candidates:
+        progress.note(f"candidate {path}")
+        results[path.stem] = validate(
+            fp32,
+            path,
+            dataset,
+            protocol=protocol,
+            images=common[:limit],
+            include_calibration_images=include_calibration_images,
+            max_drop=max_drop,
+            interface=interface,
+            workers=workers,
+            threads=threads,
+            journal=journal_path(report / path.stem),
+            command=command,
+            progress=progress,
+        )
+        write_report(results[path.stem].report, report / path.stem)
+    write_candidates({name: result.report for name, result in results.items()}, report)
+    return results

@@ -7,21 +7,45 @@ from pathlib import Path
 from typing import Any
 
 from fcn_onnx.artifact import atomic_folder, dump_json
+from fcn_onnx.report.candidates import (
+    HEADER,
+    candidate_rows,
+    candidates_to_html,
+    candidates_to_json,
+    candidates_to_markdown,
+)
 from fcn_onnx.report.histograms import TensorPlot, to_histogram_page
 from fcn_onnx.report.html import to_html
 from fcn_onnx.report.markdown import to_markdown
 from fcn_onnx.report.table import per_class_rows, summary_rows, verdict
 
 __all__ = [
+    "HEADER",
     "TensorPlot",
+    "candidate_rows",
     "per_class_rows",
     "summary_rows",
     "to_histogram_page",
     "to_html",
     "to_markdown",
     "verdict",
+    "write_candidates",
     "write_report",
 ]
+
+
+def write_candidates(reports: Mapping[str, Mapping[str, Any]], folder: Path) -> tuple[Path, ...]:
+    """Write `candidates.json`, `.md` and `.html` into `folder`, where each report is in the folder of its name.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    files = {
+        "candidates.json": dump_json(candidates_to_json(reports)),
+        "candidates.md": candidates_to_markdown(reports),
+        "candidates.html": candidates_to_html(reports),
+    }
+    return _write(files, folder)
 
 
 def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, ...]:
@@ -36,6 +60,10 @@ def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, ...]:
         "report.md": to_markdown(report),
         "report.html": to_html(report),
     }
+    return _write(files, folder)
+
+
+def _write(files: Mapping[str, str], folder: Path) -> tuple[Path, ...]:
     with atomic_folder(folder) as temporary:
         for name, text in files.items():
             (temporary / name).write_text(text, encoding="utf-8")

@@ -15,7 +15,7 @@ def to_markdown(report: Report) -> str:
     parts = [
         "# int8 against fp32",
         f"**{_escape(verdict(report))}**",
-        _table(HEADER, summary_rows(report)),
+        markdown_table(HEADER, summary_rows(report)),
         f"Protocol `{report['protocol']}`: {_escape(report['protocol_description'])}. {report['images']} images. "
         "Changes of scores are in percentage points, int8 − fp32.",
         *(
@@ -24,10 +24,10 @@ def to_markdown(report: Report) -> str:
         ),
     ]
     if rows := per_class_rows(report):
-        parts += ["## IoU by class", _table(("class", "fp32", "int8", "change"), rows)]
+        parts += ["## IoU by class", markdown_table(("class", "fp32", "int8", "change"), rows)]
     if report["worst_images"]:
         changed = [(w["name"], f"{100 * w['agreement']:.2f} %") for w in report["worst_images"]]
-        parts += ["## Images that changed most", _table(("image", "label agreement"), changed)]
+        parts += ["## Images that changed most", markdown_table(("image", "label agreement"), changed)]
     facts = [
         ("CPU", f"{machine['cpu']}, {machine['threads']} threads, {machine['int8_kernel']} int8 kernels"),
         ("versions", ", ".join(f"{k} {v}" for k, v in report["versions"].items())),
@@ -35,13 +35,14 @@ def to_markdown(report: Report) -> str:
         ("int8", f"{report['int8']['path']} `{report['digests']['int8']}`"),
         ("images", f"`{report['digests']['images']}`"),
     ]
-    parts += ["## Where this came from", _table(("", ""), facts)]
+    parts += ["## Where this came from", markdown_table(("", ""), facts)]
     if report["command"]:
         parts += [f"Repeat it with:\n\n```\n{report['command']}\n```"]
     return "\n\n".join(parts) + "\n"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose cells hold no markup of their own."""
     align = ["---", *["---:"] * (len(header) - 1)]
     lines = [list(header), align, *([_escape(cell) for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -13,7 +13,7 @@ ABSENT = "–"
 def summary_rows(report: Report) -> list[Row]:
     """(what, fp32, int8, change) for each measure; fractions are shown in percent, changes in percentage points."""
     a, b, delta = report["fp32"], report["int8"], report["delta"]
-    speedup = f"{delta['speedup']:.2f}× ({_interval(delta['speedup_ci95'], 1, '×', signed=False)})"
+    speedup = f"{delta['speedup']:.2f}× ({interval(delta['speedup_ci95'], 1, '×', signed=False)})"
     return [
         ("mIoU", percent(a["miou"]), percent(b["miou"]), _change(delta["miou"], delta["miou_ci95"])),
         (
@@ -118,17 +118,18 @@ def _ms(value: float) -> str:
     return f"{value:.1f} ms"
 
 
-def _change(fraction: float | None, interval: Sequence[float] | None) -> str:
-    if fraction is None or interval is None:
+def _change(fraction: float | None, bounds: Sequence[float] | None) -> str:
+    if fraction is None or bounds is None:
         return points(fraction)
-    return f"{points(fraction)} ({_interval(interval, 100, '', signed=True)})"
+    return f"{points(fraction)} ({interval(bounds, 100, '', signed=True)})"
 
 
 def _agreement(delta: Mapping[str, Any]) -> str:
-    interval = delta.get("label_agreement_ci95")
-    return f"({_interval(interval, 100, ' %', signed=False)})" if interval else ""
+    bounds = delta.get("label_agreement_ci95")
+    return f"({interval(bounds, 100, ' %', signed=False)})" if bounds else ""
 
 
-def _interval(interval: Sequence[float], factor: float, unit: str, *, signed: bool) -> str:
-    low, high = (factor * x for x in interval)
+def interval(bounds: Sequence[float], factor: float, unit: str, *, signed: bool) -> str:
+    """`low … high`, each times `factor`."""
+    low, high = (factor * x for x in bounds)
     return f"{low:+.2f} … {high:+.2f}{unit}" if signed else f"{low:.2f} … {high:.2f}{unit}"

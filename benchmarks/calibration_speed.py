@@ -63,7 +63,8 @@ def main() -> None:
                 augmented_model_path=str(Path(folder, "augmented.onnx")),
                 calibrate_method=CalibrationMethod.Entropy,
             )
-            calibrator.collect_data(Reader(few))
+            batches = ({"input": Preprocessing()(read_rgb(sample.path))} for sample in few)
+            calibrator.collect_data(Reader(batches))
             calibrator.compute_data()
 
     bare()

@@ -24,6 +24,10 @@ MIN_EXPONENT = -100
 CHUNK = 1 << 16
 """Values that are binned at once: their indices stay in the cache, which is three times faster."""
 
+TURNS = np.tile(np.array([0, SIDE], np.intp), CHUNK // 2)
+"""Offsets for values that are never negative: every other one is counted in the unused half, so that the many zeros
+of a ReLU do not wait for one another in one bin."""
+
 
 @dataclass(frozen=True)
 class Histogram:
@@ -65,8 +69,11 @@ class Histogram:
                 if exponent > 0:  # scaled down, the smallest negative values become 0; their bin is -1
                     np.minimum(a, -1, out=a, where=part < 0)
             np.copyto(b, a, casting="unsafe")  # truncates, which is floor for what is left
-            b += SIDE
+            b += SIDE if minimum < 0 else TURNS[: part.size]
             counts += np.bincount(b, minlength=2 * SIDE)
+        if minimum >= 0:
+            counts[SIDE:] += counts[:SIDE]
+            counts[:SIDE] = 0
         return cls(exponent, counts, minimum, maximum)
 
     def __add__(self, other: Histogram) -> Histogram:

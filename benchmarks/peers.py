@@ -285,6 +285,8 @@ def score_openvino(job: Job, python: Path, rows: list[Row], dataset: Dataset, op
         print(f"OpenVINO + NNCF: failed: {result.stderr.strip().splitlines()[-1]}", flush=True)
         return
     for name, found in json.loads(result.stdout.splitlines()[-1]).items():
+        if same := found.get("same_as_onnxruntime_percent"):
+            print(f"{name}: {same:.2f} % of the labels that onnxruntime gives for the same file", flush=True)
         row = Row(name, Path(), found["seconds"], found["peak_mib"])
         row.milliseconds, row.reference_milliseconds = found["milliseconds"], found["fp32_milliseconds"]
         for index, sample in enumerate(scored):

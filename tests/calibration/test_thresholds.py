@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -73,6 +74,23 @@ def test_onnxruntimes_default_entropy_is_min_max(signed: bool) -> None:
     collector = HistogramCollector("entropy", False, 128, 128, 99.999, "same")
     collector.collect({"t": [values]})
     low, high = (float(x) for x in collector.compute_collection_result()["t"][:2])
+    seen = float(np.abs(values).max())
+    assert (low, high) == pytest.approx((float(values.min()), float(values.max())), abs=0.02 * seen)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_neural_compressors_kl_is_min_max(signed: bool) -> None:
+    """Its default is the same one candidate; with images of one size nothing else happens."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            from neural_compressor.adaptor.ox_utils.calibrator import CALIBRATOR
+        except Exception:
+            pytest.skip("Neural Compressor is in the other environment (constraints/everything.txt)")
+    values = heavy_tailed(signed)
+    calibrator = CALIBRATOR["kl"]()
+    calibrator.collect([values])
+    low, high = (float(x) for x in calibrator.calib_range)
     seen = float(np.abs(values).max())
     assert (low, high) == pytest.approx((float(values.min()), float(values.max())), abs=0.02 * seen)
 

@@ -127,7 +127,7 @@ def test_bias_correction_keeps_the_mean_of_every_channel(seed: int, groups: int,
         ort.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": batch})[0]
         for m in (model, corrected)
     )
-    assert after == pytest.approx(before, rel=1e-3, abs=1e-4 * np.abs(before).max())
+    assert after == pytest.approx(before, rel=1e-3, abs=1e-4 * float(np.abs(before).max()))
 
 
 def test_mean_shift_is_the_literal_sum() -> None:

@@ -63,7 +63,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console = Console(highlight=False, soft_wrap=True)
-    console.print(table, width=max(console.width, 100), crop=False)
+    console.print(table, width=max(console.width, 200), crop=False)
 
 
 def wants_stdout(target: str | None) -> bool:

@@ -246,7 +246,8 @@ def score(job: Job, rows: Sequence[Row], dataset: Dataset, protocol_name: str, l
         photograph = read_rgb(sample.path)
         grid = protocol.grid(photograph)
         preprocessing = segmenters[0].preprocessing
-        batch = preprocessing(photograph) if fixed else type(preprocessing)(protocol.resize)(photograph)
+        shown = protocol.shown(preprocessing, fixed)
+        batch = shown(photograph)
         truth = protocol.read_truth(dataset, sample, grid)
         labels: dict[int, NDArray[np.uint8]] = {}
         for turn in range(len(everything)):
@@ -255,7 +256,7 @@ def score(job: Job, rows: Sequence[Row], dataset: Dataset, protocol_name: str, l
             value = segmenters[which].run(batch)
             if index:  # the first image warms the sessions up
                 everything[which].milliseconds.append(1e3 * (time.perf_counter() - started))
-            labels[which] = on_grid(segmenters[which].labels(value, sample.name), grid)
+            labels[which] = protocol.labels(segmenters[which], value, photograph, shown, sample.name)
         for which, row in enumerate(everything):
             row.counts.append(protocol.metric.count(truth, labels[which]))
             row.agreement.append((int((labels[which] == labels[0]).sum()), labels[0].size))

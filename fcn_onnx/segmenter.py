@@ -33,11 +33,15 @@ class Interface:
     Attributes:
         mean, std: of the input's normalisation, (x / 255 − mean) / std, for R, G, B.
         output: the output that holds logits or labels; by default `out`, or the only one.
+        channels: `RGB` or `BGR`, the order in which the model takes them.
+        classes: names in label order, background first; by default what its card says, else VOC's 21.
     """
 
     mean: Triple | None = None
     std: Triple | None = None
     output: str | None = None
+    channels: str | None = None
+    classes: tuple[str, ...] | None = None
 
 
 def preprocessing_of(model: onnx.ModelProto, name: str, interface: Interface = Interface()) -> Preprocessing:
@@ -61,11 +65,26 @@ def preprocessing_of(model: onnx.ModelProto, name: str, interface: Interface = I
         resize=Resize(size=size) if size else own.resize,
         mean=interface.mean or own.mean,
         std=interface.std or own.std,
+        channels=interface.channels or own.channels,
     )
 
 
+def classes_of(
+    model: onnx.ModelProto,
+    name: str,
+    interface: Interface = Interface(),
+    default: tuple[str, ...] = VOC_CLASSES,
+) -> tuple[str, ...]:
+    """Class names of `model` in label order: as the user says, else its card, else `default`.
+
+    Raises:
+        ModelError: the card of the model, called `name`, cannot be read.
+    """
+    return interface.classes or ModelCard.read_from(model, name).classes or default
+
+
 class Segmenter:
-    """A model in a session, whose output is read as labels of the 21 VOC classes.
+    """A model in a session, whose output is read as labels of its classes.
 
     Args:
         model: a file.
@@ -80,7 +99,9 @@ class Segmenter:
         self, model: Path, config: SessionConfig = SessionConfig(), interface: Interface = Interface()
     ) -> None:
         self.network = Network(model, config)
-        self.preprocessing = preprocessing_of(load_model(model), str(model), interface)
+        proto = load_model(model)
+        self.preprocessing = preprocessing_of(proto, str(model), interface)
+        self.classes = classes_of(proto, str(model), interface)
         self.output = self._choose(interface.output)
 
     def _choose(self, wanted: str | None) -> str:
@@ -105,7 +126,7 @@ class Segmenter:
         return self.network.run(batch, [self.output])[self.output]
 
     def scores(self, value: NDArray[Any], image: str) -> NDArray[np.float32] | None:
-        """(21, h, w) float32 logits of what `run` returned for one image; None where the model returns labels.
+        """(classes, h, w) float32 logits of what `run` returned for one image; None where the model returns labels.
 
         Raises:
             ModelError: another number of classes, or values that are not finite.
@@ -115,7 +136,7 @@ class Segmenter:
         planes = value[0] if value.ndim == 4 else value
         if self.network.channels_last and planes.ndim == 3:
             planes = planes.transpose(2, 0, 1)
-        if planes.ndim != 3 or len(planes) != len(VOC_CLASSES):
+        if planes.ndim != 3 or len(planes) != len(self.classes):
             raise self._wrong(value, image)
         if not (np.isfinite(planes.min()) and np.isfinite(planes.max())):
             raise ModelError(
@@ -129,13 +150,13 @@ class Segmenter:
         """(h, w) uint8 labels of what `run` returned for one image; the lowest class wins a tie.
 
         Raises:
-            ModelError: see `scores`; or labels that are not of the 21 classes.
+            ModelError: see `scores`; or labels that are not of its classes.
         """
         logits = self.scores(value, image)
         if logits is not None:
             return _labels(logits.argmax(0))
         plane = value.squeeze() if value.ndim == 4 else value[0]
-        if plane.ndim != 2 or plane.min() < 0 or plane.max() >= len(VOC_CLASSES):
+        if plane.ndim != 2 or plane.min() < 0 or plane.max() >= len(self.classes):
             raise self._wrong(value, image)
         return _labels(plane)
 
@@ -143,7 +164,8 @@ class Segmenter:
         return ModelError(
             f"the output `{self.output}` of {self.network.name} has shape {value.shape} ({value.dtype}, "
             f"{value.min()} … {value.max()}) for {image}",
-            fix="use a model of the 21 VOC classes that returns logits (N, 21, H, W) or labels (N, H, W)",
+            fix=f"it should return logits (N, {len(self.classes)}, H, W) or labels (N, H, W) of {len(self.classes)} "
+            "classes; name others with --classes",
         )
 
 

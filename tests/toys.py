@@ -30,6 +30,26 @@ def pixel_classifier(seed: int = 0, *, shift: float = 0.0, opset: int = 12, clas
     return _model(graph, opset)
 
 
+def coarse_classifier(
+    seed: int = 0, *, shift: float = 0.0, size: tuple[int, int] | None = None, labels: bool = False, classes: int = 21
+) -> onnx.ModelProto:
+    """A 4×4 convolution of stride 4: logits (or their argmax) at a quarter of the size, of any size or of one."""
+    rng = np.random.default_rng(seed)
+    weight = rng.standard_normal((classes, 3, 4, 4)).astype(np.float32) / 4
+    bias = (rng.standard_normal(classes) + shift * np.arange(classes)).astype(np.float32)
+    height, width = size or ("h", "w")
+    nodes = [helper.make_node("Conv", ["input", "w", "b"], ["logits"], strides=[4, 4], pads=[0, 0, 3, 3])]
+    if labels:
+        nodes.append(helper.make_node("ArgMax", ["logits"], ["out"], axis=1, keepdims=0))
+        result = helper.make_tensor_value_info("out", TensorProto.INT64, ["n", "y", "x"])
+    else:
+        nodes.append(helper.make_node("Identity", ["logits"], ["out"]))
+        result = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", classes, "y", "x"])
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, height, width])
+    constants = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(bias, "b")]
+    return _model(helper.make_graph(nodes, "coarse", [image], [result], constants), 13)
+
+
 def foreign(seed: int = 0, *, size: tuple[int, int] = (20, 24), labels: bool = False) -> onnx.ModelProto:
     """`pixel_classifier` as another framework would write it: channels last, one size, other names, or uint8 labels."""
     height, width = size
@@ -131,6 +151,17 @@ def run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
     return {"counts": [*counts, length], "size": list(mask.shape)}
 
 
+def area(segmentation: Any) -> float:
+    """Pixels of run lengths, or of polygons (the shoelace formula)."""
+    if isinstance(segmentation, dict):
+        return sum(segmentation["counts"][1::2])
+    total = 0.0
+    for polygon in segmentation:
+        x, y = np.array(polygon[::2]), np.array(polygon[1::2])
+        total += abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
+    return total
+
+
 def write_coco(folder: Path) -> Path:
     """A COCO data set of five images with overlaps, a crowd, other categories and no annotation at all.
 
@@ -150,7 +181,7 @@ def write_coco(folder: Path) -> Path:
                 "category_id": category,
                 "segmentation": segmentation,
                 "iscrowd": crowd,
-                "area": 1.0,
+                "area": float(area(segmentation)),
                 "bbox": [0, 0, 1, 1],
             }
         )
@@ -173,3 +204,19 @@ def write_coco(folder: Path) -> Path:
     content = {"images": images, "annotations": annotations, "categories": categories}
     (folder / "annotations" / "instances_val2017.json").write_text(json.dumps(content))
     return images_folder
+
+
+def write_voc(folder: Path) -> Path:
+    """A VOC data set of two val images and one train image, with void pixels; returns `VOCdevkit/VOC2012`."""
+    root = folder / "VOCdevkit" / "VOC2012"
+    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / part).mkdir(parents=True)
+    for index in range(3):
+        photograph(80, 64, index).save(root / "JPEGImages" / f"2007_{index:06d}.jpg")
+        labels = np.zeros((64, 80), np.uint8)
+        labels[12:48, 20:60] = index + 1
+        labels[12:16, 20:60] = 255
+        Image.fromarray(labels).save(root / "SegmentationClass" / f"2007_{index:06d}.png")
+    (root / "ImageSets/Segmentation/val.txt").write_text("2007_000001\n2007_000000\n")
+    (root / "ImageSets/Segmentation/train.txt").write_text("2007_000002\n")
+    return root

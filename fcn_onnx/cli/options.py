@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import click
 
 from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.data.preprocess import CHANNELS
+from fcn_onnx.data.sample import read_classes
 from fcn_onnx.errors import UsageError
 from fcn_onnx.segmenter import Interface
 
@@ -108,16 +110,34 @@ class Triple(click.ParamType[tuple[float, float, float]]):
 
 
 def normalisation_options(function: Callable[..., None]) -> Callable[..., None]:
-    """`--mean` and `--std`; the command gets them as `interface`."""
+    """`--mean`, `--std`, `--channels` and `--classes`; the command gets them as `interface`."""
 
     @wraps(function)
-    def command(*, mean: Any, std: Any, output_name: str | None = None, **others: Any) -> None:
+    def command(
+        *,
+        mean: Any,
+        std: Any,
+        channels: str | None,
+        classes: Path | None,
+        output_name: str | None = None,
+        **others: Any,
+    ) -> None:
         if std and min(std) <= 0:
             raise UsageError(
                 f"--std {','.join(f'{s:g}' for s in std)} holds a number that is not positive", fix="correct it"
             )
-        function(interface=Interface(mean, std, output_name), **others)
+        names = read_classes(classes) if classes else None
+        function(interface=Interface(mean, std, output_name, channels, names), **others)
 
+    command = click.option(
+        "--classes",
+        type=PATH,
+        metavar="FILE",
+        help="Class names, one a line, background first. Default: what the model says, else VOC's 21.",
+    )(command)
+    command = click.option(
+        "--channels", type=click.Choice(CHANNELS), help="In which order the model takes them. Default: RGB."
+    )(command)
     command = click.option("--std", type=Triple(), help="Likewise, the divisor.")(command)
     return click.option(
         "--mean", type=Triple(), help="Of the input's normalisation, (x/255 - mean)/std. Default: what the model says."
@@ -125,7 +145,7 @@ def normalisation_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def interface_options(function: Callable[..., None]) -> Callable[..., None]:
-    """`--mean`, `--std` and `--output-name`; the command gets them as `interface`."""
+    """`normalisation_options` and `--output-name`; the command gets them as `interface`."""
     return click.option(
         "--output-name", metavar="NAME", help="Output with logits or labels. Default: `out`, or the only one."
     )(normalisation_options(function))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcn_onnx.data.discover import open_dataset, require_labels
-from fcn_onnx.data.sample import Sample
+from fcn_onnx.data.sample import VOC_CLASSES, Sample
 from fcn_onnx.data.selection import draw, read_list, spread_over_classes
 from fcn_onnx.errors import UsageError
 from fcn_onnx.progress import SILENT, Progress
@@ -35,8 +35,8 @@ class ImageChoice:
     seed: int = 0
     spread: bool = False
 
-    def choose(self, progress: Progress = SILENT) -> tuple[Sample, ...]:
-        """Open the data and choose, in the order of ids.
+    def choose(self, progress: Progress = SILENT, classes: tuple[str, ...] = VOC_CLASSES) -> tuple[Sample, ...]:
+        """Open the data and choose, in the order of ids; `classes` are what `spread` covers.
 
         Raises:
             DatasetError: the data, or what the list names, is not there.
@@ -44,7 +44,7 @@ class ImageChoice:
         """
         if self.images is not None and (self.limit is not None or self.spread):
             raise UsageError("--images contradicts --limit and --spread", fix="give one of them")
-        dataset = open_dataset(self.data, annotations=self.annotations)
+        dataset = open_dataset(self.data, annotations=self.annotations, classes=classes)
         progress.note(dataset.description)
         if self.images is not None:
             return read_list(self.images, dataset)

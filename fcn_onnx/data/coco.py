@@ -24,7 +24,7 @@ CATEGORIES: tuple[int, ...] = (0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19,
 LABEL_OF_CATEGORY: Mapping[int, int] = {category: label for label, category in enumerate(CATEGORIES) if label}
 
 Masks = list[tuple[int, NDArray[np.bool_]]]
-"""VOC label and (H, W) bool mask of each instance."""
+"""Label and (H, W) bool mask of each instance."""
 
 
 def label_map_of(masks: Masks, height: int, width: int) -> NDArray[np.uint8]:
@@ -41,12 +41,12 @@ def label_map_of(masks: Masks, height: int, width: int) -> NDArray[np.uint8]:
     return labels
 
 
-def multilabel_of(masks: Masks, height: int, width: int) -> NDArray[np.bool_]:
-    """(21, H, W) bool: the union of each class's masks, overlaps kept; channel 0 is where no class is.
+def multilabel_of(masks: Masks, height: int, width: int, classes: int = len(VOC_CLASSES)) -> NDArray[np.bool_]:
+    """(classes, H, W) bool: the union of each class's masks, overlaps kept; channel 0 is where no class is.
 
     Source: the ONNX model zoo's `validation_accuracy.ipynb`.
     """
-    planes = np.zeros((len(VOC_CLASSES), height, width), bool)
+    planes = np.zeros((classes, height, width), bool)
     for label, mask in masks:
         planes[label] |= mask
     planes[0] = ~planes[1:].any(0)
@@ -63,18 +63,24 @@ class CocoDataset:
     sizes: Mapping[int | str, tuple[int, int]] = field(repr=False)
     annotations: Mapping[int | str, list[dict[str, Any]]] = field(repr=False)
     source: Path
+    labels: Mapping[int, int] = field(repr=False)
     kind: str = "coco"
     labelled: bool = True
+    classes: tuple[str, ...] = VOC_CLASSES
 
     @classmethod
-    def open(cls, root: Path, source: Path) -> CocoDataset:
+    def open(cls, root: Path, source: Path, classes: tuple[str, ...] = VOC_CLASSES) -> CocoDataset:
         """Read and check an `instances_*.json` for the images in `root`.
 
+        Categories that are none of `classes` are background. VOC's classes are found by their published category
+        numbers, others by name.
+
         Raises:
-            DatasetError: the file is not COCO, or names what is not there.
+            DatasetError: the file is not COCO, names what is not there, or has no category for a class.
         """
         content = _read_json(source)
         categories = {c["id"] for c in content["categories"]}
+        labels = LABEL_OF_CATEGORY if classes == VOC_CLASSES else _labels_by_name(content, classes, source)
         sizes, samples = _images(content["images"], root, source)
         annotations: dict[int | str, list[dict[str, Any]]] = {sample.id: [] for sample in samples}
         for annotation in content["annotations"]:
@@ -89,20 +95,28 @@ class CocoDataset:
                     f"{name} has the unknown category {annotation.get('category_id')}",
                     fix="list it under `categories`, or correct the annotation",
                 )
-            if annotation["category_id"] in LABEL_OF_CATEGORY:
+            if annotation["category_id"] in labels:
                 annotations[annotation["image_id"]].append(annotation)
         surplus = sum(1 for p in root.iterdir() if p.suffix.lower() in (".jpg", ".png")) - len(samples)
         ignored = f"; {surplus} files in the folder have no annotation entry" if surplus > 0 else ""
         text = f"{root}: {len(samples)} images with COCO annotations from {source}{ignored}"
-        return cls(root, samples, text, sizes, annotations, source)
+        return cls(root, samples, text, sizes, annotations, source, labels, classes=classes)
 
     def fingerprint(self) -> str:
         """Digest of the annotation file."""
         return digest_file(self.source)
 
     def classes_in(self, sample: Sample) -> frozenset[int]:
-        """VOC labels of the image's annotations, from the file alone."""
-        return frozenset(LABEL_OF_CATEGORY[a["category_id"]] for a in self.annotations[sample.id])
+        """Labels of the image's annotations, from the file alone."""
+        return frozenset(self.labels[a["category_id"]] for a in self.annotations[sample.id])
+
+    def labelled_area(self, sample: Sample) -> float:
+        """Sum of the `area` of the image's annotations of a class, in pixels; where none is given, the mask's."""
+        height, width = self.sizes[sample.id]
+        return sum(
+            float(a["area"]) if "area" in a else float(decode_mask(a, height, width, self.source).sum())
+            for a in self.annotations[sample.id]
+        )
 
     def label_map(self, sample: Sample) -> NDArray[np.uint8]:
         """See `label_map_of`."""
@@ -110,7 +124,7 @@ class CocoDataset:
 
     def multilabel(self, sample: Sample) -> NDArray[np.bool_]:
         """See `multilabel_of`."""
-        return multilabel_of(self._masks(sample), *self.sizes[sample.id])
+        return multilabel_of(self._masks(sample), *self.sizes[sample.id], len(self.classes))
 
     def _masks(self, sample: Sample) -> Masks:
         height, width = self.sizes[sample.id]
@@ -123,9 +137,21 @@ class CocoDataset:
                 fix="use the image that was annotated",
             )
         return [
-            (LABEL_OF_CATEGORY[a["category_id"]], decode_mask(a, height, width, self.source))
+            (self.labels[a["category_id"]], decode_mask(a, height, width, self.source))
             for a in self.annotations[sample.id]
         ]
+
+
+def _labels_by_name(content: Mapping[str, Any], classes: tuple[str, ...], source: Path) -> dict[int, int]:
+    """Label by category number, for the categories that are called as a class is."""
+    numbers = {c.get("name"): c["id"] for c in content["categories"]}
+    unknown = [name for name in classes[1:] if name not in numbers]
+    if unknown:
+        raise DatasetError(
+            f"{source} has no category called {', '.join(map(repr, unknown))}; it has {', '.join(map(str, numbers))}",
+            fix="write the categories' own names into the --classes file",
+        )
+    return {numbers[name]: label for label, name in enumerate(classes) if label}
 
 
 def decode_mask(annotation: Mapping[str, Any], height: int, width: int, source: Path) -> NDArray[np.bool_]:

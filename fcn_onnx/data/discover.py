@@ -6,12 +6,18 @@ from pathlib import Path
 
 from fcn_onnx.data.coco import CocoDataset
 from fcn_onnx.data.folder import FolderDataset
-from fcn_onnx.data.sample import Dataset
+from fcn_onnx.data.sample import VOC_CLASSES, Dataset
 from fcn_onnx.data.voc import VocDataset
 from fcn_onnx.errors import DatasetError
 
 
-def open_dataset(data: Path, *, annotations: Path | None = None, split: str = "val") -> Dataset:
+def open_dataset(
+    data: Path,
+    *,
+    annotations: Path | None = None,
+    split: str = "val",
+    classes: tuple[str, ...] = VOC_CLASSES,
+) -> Dataset:
     """Open the data set that `data` is.
 
     A folder `VOCdevkit` or `VOCdevkit/VOC…` is VOC; `<any>/val2017` with `<any>/annotations/
@@ -21,6 +27,7 @@ def open_dataset(data: Path, *, annotations: Path | None = None, split: str = "v
         data: a folder.
         annotations: a COCO instances file for the images in `data`, instead of looking for one.
         split: of VOC.
+        classes: what labels mean, background first.
 
     Raises:
         DatasetError: there is no such folder, or nothing in it.
@@ -29,15 +36,15 @@ def open_dataset(data: Path, *, annotations: Path | None = None, split: str = "v
         kind = "is a file, not a folder" if data.exists() else "does not exist"
         raise DatasetError(f"the data folder {data} {kind}", fix="name a folder of images with --data")
     if annotations is not None:
-        return CocoDataset.open(data, annotations)
+        return CocoDataset.open(data, annotations, classes)
     if (data / "ImageSets" / "Segmentation").is_dir():
-        return VocDataset.open(data, split)
+        return VocDataset.open(data, split, classes)
     years = sorted(p for p in data.glob("VOC*") if (p / "ImageSets" / "Segmentation").is_dir())
     if years:
-        return VocDataset.open(years[-1], split)
+        return VocDataset.open(years[-1], split, classes)
     instances = data.absolute().parent / "annotations" / f"instances_{data.absolute().name}.json"
     if instances.is_file():
-        return CocoDataset.open(data, data.parent / "annotations" / instances.name)
+        return CocoDataset.open(data, data.parent / "annotations" / instances.name, classes)
     return FolderDataset.open(data, f" (no annotations at {instances})")
 
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.data.sample import Sample
+from fcn_onnx.data.sample import VOC_CLASSES, Sample
 from fcn_onnx.errors import DatasetError
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
@@ -24,6 +24,7 @@ class FolderDataset:
     description: str
     kind: str = "folder"
     labelled: bool = False
+    classes: tuple[str, ...] = VOC_CLASSES
 
     @classmethod
     def open(cls, root: Path, why_unlabelled: str = "") -> FolderDataset:
@@ -46,6 +47,9 @@ class FolderDataset:
         self._refuse()
 
     def classes_in(self, sample: Sample) -> frozenset[int]:
+        self._refuse()
+
+    def labelled_area(self, sample: Sample) -> float:
         self._refuse()
 
     def label_map(self, sample: Sample) -> NDArray[np.uint8]:

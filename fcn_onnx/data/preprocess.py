@@ -14,33 +14,52 @@ from fcn_onnx.errors import UsageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CHANNELS = ("RGB", "BGR")
 
 
 @dataclass(frozen=True)
 class Resize:
-    """How an image is resized: `short_side` pixels (aspect kept), a fixed `size` (H, W), or, with neither, not."""
+    """How an image is resized; with nothing set, not at all.
+
+    Attributes:
+        short_side: pixels of the shorter side; the aspect is kept, and the other side truncated (torchvision).
+        size: (H, W), whatever the aspect.
+        long_side: pixels of the longer side, likewise (MindSpore's `resize_long`).
+        within: the largest (long, short) sides that the image is scaled to, up or down; both are rounded half up
+            (mmcv's `rescale_size`).
+    """
 
     short_side: int | None = None
     size: tuple[int, int] | None = None
+    long_side: int | None = None
+    within: tuple[int, int] | None = None
 
     @classmethod
     def parse(cls, text: str) -> Resize:
-        """Read `native`, `short-side N` or `HxW`.
+        """Read `native`, `short-side N`, `long-side N`, `within LONGxSHORT` or `HxW`.
 
         Raises:
             UsageError: the text is none of these.
         """
         if text == "native":
             return cls()
-        if match := re.fullmatch(r"short-side (\d+)", text):
-            return cls(short_side=int(match[1]))
-        if match := re.fullmatch(r"(\d+)x(\d+)", text):
-            return cls(size=(int(match[1]), int(match[2])))
-        raise UsageError(f"cannot read the resize rule {text!r}", fix="write native, short-side N, or HxW")
+        if match := re.fullmatch(r"(short|long)-side (\d+)", text):
+            return cls(short_side=int(match[2])) if match[1] == "short" else cls(long_side=int(match[2]))
+        if match := re.fullmatch(r"(within )?(\d+)x(\d+)", text):
+            pair = int(match[2]), int(match[3])
+            return cls(within=pair) if match[1] else cls(size=pair)
+        raise UsageError(
+            f"cannot read the resize rule {text!r}",
+            fix="write native, short-side N, long-side N, within LONGxSHORT, or HxW",
+        )
 
     def __str__(self) -> str:
         if self.size:
             return f"{self.size[0]}x{self.size[1]}"
+        if self.within:
+            return f"within {self.within[0]}x{self.within[1]}"
+        if self.long_side:
+            return f"long-side {self.long_side}"
         return f"short-side {self.short_side}" if self.short_side else "native"
 
     def target(self, width: int, height: int) -> tuple[int, int]:
@@ -50,24 +69,43 @@ class Resize:
         """
         if self.size:
             return self.size[1], self.size[0]
-        if not self.short_side:
+        if self.within:
+            scale = min(self.within[0] / max(width, height), self.within[1] / min(width, height))
+            return int(width * scale + 0.5), int(height * scale + 0.5)
+        side = self.short_side or self.long_side
+        if not side:
             return width, height
-        if width <= height:
-            return self.short_side, int(self.short_side * height / width)
-        return int(self.short_side * width / height), self.short_side
+        if (width <= height) == bool(self.short_side):
+            return side, max(1, int(side * height / width))
+        return max(1, int(side * width / height)), side
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize (PIL bilinear), scale to [0, 1], normalise: (x / 255 − mean) / std, channels RGB."""
+    """Resize (PIL bilinear), scale to [0, 1], normalise: (x / 255 − mean) / std, order the channels, pad.
+
+    Attributes:
+        resize: the size of the picture.
+        mean, std: for R, G, B, whatever the order of the channels.
+        channels: `RGB` or `BGR`, the order that the network takes.
+        pad: (H, W) of the input where it is larger than the picture: zeros to the right and below.
+    """
 
     resize: Resize = Resize(short_side=520)
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    channels: str = "RGB"
+    pad: tuple[int, int] | None = None
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """The network's input for one RGB image, (1, 3, H, W) float32."""
-        return self.normalise(self.resized(image))
+        planes = self.normalise(self.resized(image))
+        if self.channels == "BGR":
+            planes = np.ascontiguousarray(planes[:, ::-1])
+        if self.pad is None:
+            return planes
+        height, width = planes.shape[2:]
+        return np.pad(planes, ((0, 0), (0, 0), (0, self.pad[0] - height), (0, self.pad[1] - width)))
 
     def resized(self, image: Image.Image) -> Image.Image:
         """The image on the grid that the network sees."""
@@ -75,7 +113,7 @@ class Preprocessing:
         return image if target == image.size else image.resize(target, Image.Resampling.BILINEAR)
 
     def normalise(self, image: Image.Image) -> NDArray[np.float32]:
-        """(1, 3, H, W) float32 from an RGB image at its final size.
+        """(1, 3, H, W) float32, R first, from an RGB image at its final size.
 
         In torchvision's order (`to_tensor`, then `normalize`), so that the floats are the same bit for bit.
         """
@@ -92,16 +130,18 @@ class Preprocessing:
             "resize": str(self.resize),
             "mean": list(self.mean),
             "std": list(self.std),
-            "channels": "RGB",
+            "channels": self.channels,
             "scale": "1/255",
+            **({"pad": list(self.pad)} if self.pad else {}),
         }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Preprocessing:
         """Read what `to_json` wrote. Raises KeyError, TypeError or ValueError on anything else."""
-        if value["channels"] != "RGB" or value["scale"] != "1/255":
-            raise ValueError(f"preprocessing {value} is not RGB scaled by 1/255")
+        if value["channels"] not in CHANNELS or value["scale"] != "1/255":
+            raise ValueError(f"preprocessing {value} is neither RGB nor BGR scaled by 1/255")
         mean, std = (tuple(float(x) for x in value[key]) for key in ("mean", "std"))
         if len(mean) != 3 or len(std) != 3:
             raise ValueError(f"preprocessing {value} does not have three channels")
-        return cls(Resize.parse(value["resize"]), mean, std)
+        pad = (int(value["pad"][0]), int(value["pad"][1])) if "pad" in value else None
+        return cls(Resize.parse(value["resize"]), mean, std, value["channels"], pad)

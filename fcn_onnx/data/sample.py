@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fcn_onnx.errors import UsageError
+
 VOID = 255
 """Label of pixels that no protocol scores."""
 
@@ -36,6 +38,30 @@ VOC_CLASSES: tuple[str, ...] = (
     "tvmonitor",
 )
 """The 21 classes of PASCAL VOC in label order, background first."""
+
+
+MAX_CLASSES = 255
+"""Labels are stored in 8 bits, and one is `VOID`."""
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Class names from a text file: one a line in label order, background first; empty lines do not count.
+
+    Raises:
+        UsageError: the file cannot be read, names fewer than two or more than 255 classes, or one twice.
+    """
+    try:
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"the classes in {path} cannot be read: {error}", fix="name a text file, one class a line"
+        ) from error
+    if not 2 <= len(names) <= MAX_CLASSES or len(set(names)) < len(names):
+        raise UsageError(
+            f"{path} names {len(names)} classes, {len(set(names))} of them different",
+            fix=f"write 2 to {MAX_CLASSES} different names, one a line, background first",
+        )
+    return names
 
 
 @dataclass(frozen=True)
@@ -78,6 +104,11 @@ class Dataset(Protocol):
     def labelled(self) -> bool: ...
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order, background first."""
+        ...
+
+    @property
     def description(self) -> str:
         """One line for the user: what was found, and where."""
         ...
@@ -87,7 +118,11 @@ class Dataset(Protocol):
         ...
 
     def classes_in(self, sample: Sample) -> frozenset[int]:
-        """Labels 1…20 that the sample's truth holds."""
+        """Labels other than 0 that the sample's truth holds."""
+        ...
+
+    def labelled_area(self, sample: Sample) -> float:
+        """Pixels of the sample that are labelled as something but background, as the data set counts them."""
         ...
 
     def label_map(self, sample: Sample) -> NDArray[np.uint8]:
@@ -95,5 +130,5 @@ class Dataset(Protocol):
         ...
 
     def multilabel(self, sample: Sample) -> NDArray[np.bool_]:
-        """Truth as one mask a class, (21, H, W) bool; classes may overlap; 0 is where no other is."""
+        """Truth as one mask a class, (C, H, W) bool; classes may overlap; 0 is where no other is."""
         ...

@@ -26,9 +26,10 @@ class VocDataset:
     description: str
     kind: str = "voc"
     labelled: bool = True
+    classes: tuple[str, ...] = VOC_CLASSES
 
     @classmethod
-    def open(cls, root: Path, split: str = "val") -> VocDataset:
+    def open(cls, root: Path, split: str = "val", classes: tuple[str, ...] = VOC_CLASSES) -> VocDataset:
         """Read `ImageSets/Segmentation/<split>.txt` of `root`, a folder like VOCdevkit/VOC2012.
 
         Raises:
@@ -44,7 +45,8 @@ class VocDataset:
         if not names:
             raise DatasetError(f"{listing} names no image", fix="use another split")
         samples = tuple(cls._sample(root, name, listing) for name in sorted(names))
-        return cls(root, samples, f"{root}: {len(samples)} images of VOC {split} with palette masks")
+        text = f"{root}: {len(samples)} images of VOC {split} with palette masks"
+        return cls(root, samples, text, classes=classes)
 
     @staticmethod
     def _sample(root: Path, name: str, listing: Path) -> Sample:
@@ -61,8 +63,13 @@ class VocDataset:
         return digest_json([digest_file(self._mask(sample)) for sample in self.samples])
 
     def classes_in(self, sample: Sample) -> frozenset[int]:
-        """Labels 1…20 in the mask; reads it."""
+        """Labels in the mask but background and void; reads it."""
         return frozenset(np.unique(self.label_map(sample)).tolist()) - {0, VOID}
+
+    def labelled_area(self, sample: Sample) -> float:
+        """Pixels that are neither background nor void."""
+        labels = self.label_map(sample)
+        return float(((labels != 0) & (labels != VOID)).sum())
 
     def label_map(self, sample: Sample) -> NDArray[np.uint8]:
         """The mask's palette indices, (H, W) uint8; 255 is void.
@@ -86,11 +93,12 @@ class VocDataset:
                 labels = np.array(mask, dtype=np.uint8)
         except (OSError, SyntaxError, ValueError) as error:
             raise DatasetError(f"{path} cannot be decoded: {error}", fix="fetch it again") from error
-        unknown = set(np.unique(labels).tolist()) - set(range(len(VOC_CLASSES))) - {VOID}
+        unknown = set(np.unique(labels).tolist()) - set(range(len(self.classes))) - {VOID}
         if unknown:
             raise DatasetError(
-                f"{path} holds the labels {sorted(unknown)}; VOC has 0…20 and 255",
-                fix="use the class masks, not the object masks",
+                f"{path} holds the labels {sorted(unknown)}; {len(self.classes)} classes have 0…"
+                f"{len(self.classes) - 1} and {VOID}",
+                fix="use the class masks, not the object masks, or name the classes with --classes",
             )
         return labels
 
@@ -98,5 +106,5 @@ class VocDataset:
         return self.root / "SegmentationClass" / f"{sample.id}.png"
 
     def multilabel(self, sample: Sample) -> NDArray[np.bool_]:
-        """One mask a class, (21, H, W) bool; void pixels belong to none, background included."""
-        return np.asarray(self.label_map(sample)[None] == np.arange(len(VOC_CLASSES))[:, None, None])
+        """One mask a class, (C, H, W) bool; void pixels belong to none, background included."""
+        return np.asarray(self.label_map(sample)[None] == np.arange(len(self.classes))[:, None, None])

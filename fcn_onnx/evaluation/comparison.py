@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ class Difference:
     pixel_accuracy_ci95: Interval
     label_agreement: float
     label_agreement_ci95: Interval
+    per_class_iou_ci95: NDArray[np.float64] | None
+    """(C, 2) float64, of each class's IoU; NaN where a model does not score the class. None without classes."""
 
 
 def compare(
@@ -52,14 +55,15 @@ def compare(
     """
     images = len(fp32)
     pair = _Pair.of(metric, fp32, int8)
-    miou, accuracy = pair.differences(np.ones((1, images)))
+    miou, accuracy, ious = pair.differences(np.ones((1, images)))
     rng = np.random.default_rng(seed)
     samples: list[Floats] = []
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)
         weights = rng.multinomial(images, np.full(images, 1 / images), size).astype(np.float64)
         same, compared = (weights @ agreement.astype(np.float64)).T
-        samples.append(np.stack([*pair.differences(weights), same / compared]))
+        change = pair.differences(weights)
+        samples.append(np.stack([change.miou, change.pixel_accuracy, same / compared, *change.per_class_iou.T]))
     intervals = _ci95(np.concatenate(samples, axis=1))
     return Difference(
         miou=float(miou[0]),
@@ -68,7 +72,16 @@ def compare(
         pixel_accuracy_ci95=intervals[1],
         label_agreement=float(agreement[:, 0].sum() / agreement[:, 1].sum()),
         label_agreement_ci95=intervals[2],
+        per_class_iou_ci95=np.array(intervals[3:]) if ious.size else None,
     )
+
+
+class _Change(NamedTuple):
+    """int8 − fp32 of R weightings of the images: (R,), (R,) and (R, C), with C = 0 where there are no classes."""
+
+    miou: Floats
+    pixel_accuracy: Floats
+    per_class_iou: Floats
 
 
 @dataclass(frozen=True)
@@ -88,23 +101,26 @@ class _Pair:
     def of(cls, metric: Metric, fp32: Counts, int8: Counts) -> _Pair:
         everything = np.ones((1, len(fp32)))
         a, b = (metric.scores(counts, everything).per_class_iou for counts in (fp32, int8))
-        if a is None or b is None:
+        if a is None or b is None or not metric.leaves_absent_out:
             return cls(metric, fp32, int8, (0, 0))
         only_fp32, only_int8 = ~np.isnan(a) & np.isnan(b), np.isnan(a) & ~np.isnan(b)
         return cls(metric, fp32, int8, (int(only_fp32.sum()), int(only_int8.sum())))
 
-    def differences(self, weights: Floats) -> tuple[Floats, Floats]:
-        """int8 − fp32 of (mIoU, pixel accuracy), each (R,), for each weighting (R, N)."""
+    def differences(self, weights: Floats) -> _Change:
+        """int8 − fp32 for each weighting (R, N)."""
         before, after = (self.metric.scores(counts, weights) for counts in (self.fp32, self.int8))
         accuracy = after.pixel_accuracy - before.pixel_accuracy
         if before.per_class_iou is None or after.per_class_iou is None:
-            return after.miou - before.miou, accuracy
+            return _Change(after.miou - before.miou, accuracy, np.empty((len(weights), 0)))
+        ious = after.per_class_iou - before.per_class_iou
+        if not self.metric.leaves_absent_out:
+            return _Change(after.miou - before.miou, accuracy, ious)
         both = ~np.isnan(before.per_class_iou) & ~np.isnan(after.per_class_iou)
         means = [
             np.where(both, iou, 0).sum(1) / np.maximum(both.sum(1) + alone, 1)
             for iou, alone in zip((before.per_class_iou, after.per_class_iou), self.alone, strict=True)
         ]
-        return means[1] - means[0], accuracy
+        return _Change(means[1] - means[0], accuracy, ious)
 
 
 def speedup_interval(
@@ -129,6 +145,8 @@ def speedup_interval(
 
 
 def _ci95(samples: Floats) -> list[Interval]:
-    """The central 95 % of each row."""
-    low, high = np.nanpercentile(samples, [2.5, 97.5], axis=1)
+    """The central 95 % of each row, of what is not NaN; NaN for a row that is all NaN."""
+    known = ~np.isnan(samples).all(1)
+    low, high = np.full((2, len(samples)), np.nan)
+    low[known], high[known] = np.nanpercentile(samples[known], [2.5, 97.5], axis=1)
     return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]

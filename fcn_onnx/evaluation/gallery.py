@@ -17,7 +17,7 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.evaluation.protocols import Protocol
 from fcn_onnx.evaluation.scoring import FP32, INT8
-from fcn_onnx.segmenter import Segmenter, on_grid
+from fcn_onnx.segmenter import Segmenter
 
 WIDTH = 320
 
@@ -43,7 +43,7 @@ def draw_gallery(
         batch, grid = preprocessing(photograph), protocol.grid(photograph)
         image = photograph.resize((grid[1], grid[0]), Image.Resampling.BILINEAR)
         labels = {
-            name: on_grid(segmenter.labels(segmenter.run(batch), sample.name), grid)
+            name: protocol.labels(segmenter, segmenter.run(batch), photograph, preprocessing, sample.name)
             for name, segmenter in segmenters.items()
         }
         truth = protocol.read_truth(dataset, sample, grid)

@@ -21,8 +21,6 @@ from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.runtime import SessionConfig
 from fcn_onnx.segmenter import Interface, Labels, Segmenter
 
-METRIC = ConfusionMetric()
-
 
 class Judge:
     """Compares int8 models with their fp32 original, which is run once.
@@ -59,7 +57,8 @@ class Judge:
             resized_label_map(dataset, sample, (labels.shape[0], labels.shape[1])) if dataset.labelled else labels
             for sample, labels in zip(samples, self._reference, strict=True)
         ]
-        self._fp32_miou = _miou(self._truth, self._reference)
+        self._metric = ConfusionMetric(len(dataset.classes))
+        self._fp32_miou = self._miou(self._reference)
         if not self._fp32_miou > 0:
             raise UsageError(
                 f"the fp32 model has an mIoU of {self._fp32_miou} on the {len(samples)} calibration images",
@@ -69,7 +68,7 @@ class Judge:
     def drop_percent(self, model: Path, progress: Progress = SILENT) -> float:
         """The relative mIoU that `model` loses on all the images, in percent; negative is a gain."""
         labels = self._labels(model, len(self._samples), progress, "judging")
-        return 100 * (self._fp32_miou - _miou(self._truth, labels)) / self._fp32_miou
+        return 100 * (self._fp32_miou - self._miou(labels)) / self._fp32_miou
 
     def flipped_share(self, model: Path, images: int) -> float:
         """The share of the pixels of the first images whose label is not fp32's."""
@@ -83,7 +82,6 @@ class Judge:
         tracked = progress.track(loaded, total=images, label=label)
         return [segmenter.labels(segmenter.run(batch), sample.name) for sample, batch in tracked]
 
-
-def _miou(truth: Sequence[Labels], labels: Sequence[Labels]) -> float:
-    counts: Counts = np.stack([METRIC.count(t, p) for t, p in zip(truth, labels, strict=True)])
-    return float(METRIC.scores(counts, np.ones((1, len(counts)))).miou[0])
+    def _miou(self, labels: Sequence[Labels]) -> float:
+        rows: Counts = np.stack([self._metric.count(t, p) for t, p in zip(self._truth, labels, strict=True)])
+        return float(self._metric.scores(rows, np.ones((1, len(rows)))).miou[0])

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-CLASSES = 21
+from fcn_onnx.data.sample import VOC_CLASSES
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -26,13 +26,16 @@ class Scores:
     Attributes:
         miou: (R,) float64.
         pixel_accuracy: (R,) float64.
-        per_class_iou: (R, 21) float64, NaN where a class is in neither truth nor prediction; None where the
+        per_class_iou: (R, C) float64, NaN where a class is in neither truth nor prediction; None where the
             metric has no classes.
+        mean_accuracy: (R,) float64, mean over the classes in the truth of the share of their pixels that are found;
+            None likewise.
     """
 
     miou: Floats
     pixel_accuracy: Floats
-    per_class_iou: Floats | None
+    per_class_iou: Floats | None = None
+    mean_accuracy: Floats | None = None
 
 
 class Metric(Protocol):
@@ -41,6 +44,11 @@ class Metric(Protocol):
     @property
     def columns(self) -> int:
         """Length of a row of counts."""
+        ...
+
+    @property
+    def leaves_absent_out(self) -> bool:
+        """Whether the mean is over classes, and one in neither truth nor prediction is no part of it."""
         ...
 
     def count(self, truth: NDArray[Any], prediction: NDArray[np.uint8]) -> Counts:
@@ -56,22 +64,32 @@ class Metric(Protocol):
 class ConfusionMetric:
     """mIoU and pixel accuracy of one confusion matrix over the data set.
 
-    IoU_c = tp / (tp + fp + fn), mIoU their mean, pixel accuracy = trace / sum; truth outside [0, 21) is not
+    IoU_c = tp / (tp + fp + fn), mIoU their mean, pixel accuracy = trace / sum; truth outside [0, classes) is not
     counted. A class in neither truth nor prediction is left out of the mean. (pytorch/vision
     `references/segmentation/utils.py`, `ConfusionMatrix`, where such a class gives NaN.)
+
+    Attributes:
+        classes: how many there are, background among them.
+        leaves_absent_out: if not, a class in neither truth nor prediction counts as 0 in the mean.
     """
 
-    columns: int = CLASSES * CLASSES
+    classes: int = len(VOC_CLASSES)
+    leaves_absent_out: bool = True
+
+    @property
+    def columns(self) -> int:
+        """One for each pair of truth and prediction."""
+        return self.classes**2
 
     def count(self, truth: NDArray[Any], prediction: NDArray[np.uint8]) -> Counts:
         """The flattened confusion matrix, row = truth, column = prediction; `truth` is (H, W) uint8."""
-        scored = truth < CLASSES
-        pairs = truth[scored].astype(np.int64) * CLASSES + prediction[scored]
+        scored = truth < self.classes
+        pairs = truth[scored].astype(np.int64) * self.classes + prediction[scored]
         return np.bincount(pairs, minlength=self.columns)
 
     def scores(self, counts: Counts, weights: Floats) -> Scores:
         """See `Metric.scores`; a class is left out of a weighting in which its union is empty."""
-        matrices = counts.reshape(-1, CLASSES, CLASSES)
+        matrices = counts.reshape(-1, self.classes, self.classes)
         diagonal = np.einsum("ncc->nc", matrices)
         statistics = np.concatenate([diagonal, matrices.sum(2), matrices.sum(1)], axis=1)
         tp, truth, predicted = np.split(weights @ statistics.astype(np.float64), 3, axis=1)
@@ -79,7 +97,9 @@ class ConfusionMetric:
         iou = np.divide(tp, union, out=np.full_like(tp, np.nan), where=union > 0)
         total = truth.sum(1)
         accuracy = np.divide(tp.sum(1), total, out=np.full_like(total, np.nan), where=total > 0)
-        return Scores(_nanmean(iou), accuracy, iou)
+        found = np.divide(tp, truth, out=np.full_like(tp, np.nan), where=truth > 0)
+        mean = _nanmean(iou) if self.leaves_absent_out else np.nan_to_num(iou).mean(1)
+        return Scores(mean, accuracy, iou, _nanmean(found))
 
 
 @dataclass(frozen=True)
@@ -96,9 +116,10 @@ class ImageMetric:
 
     extra_images: int = 0
     columns: int = 4
+    leaves_absent_out: bool = False
 
     def count(self, truth: NDArray[Any], prediction: NDArray[np.uint8]) -> Counts:
-        """(Σ∧, Σ∨, Σ equal, 20·H·W); `truth` is (21, H, W) bool and its channel 0 is not looked at."""
+        """(Σ∧, Σ∨, Σ equal, 20·H·W); `truth` is (C, H, W) bool and its channel 0 is not looked at."""
         foreground = truth[1:]
         rows, columns = np.nonzero(prediction)
         intersection = int(foreground[prediction[rows, columns] - 1, rows, columns].sum())
@@ -111,7 +132,7 @@ class ImageMetric:
         intersection, union, equal, cells = counts.T.astype(np.float64)
         iou = np.divide(intersection, union, out=np.ones_like(union), where=union > 0)
         images = weights.sum(1)
-        return Scores(weights @ iou / (images + self.extra_images), weights @ (equal / cells) / images, None)
+        return Scores(weights @ iou / (images + self.extra_images), weights @ (equal / cells) / images)
 
 
 def _nanmean(values: Floats) -> Floats:

@@ -7,19 +7,22 @@ every report names its own. Adding one is adding an entry to `PROTOCOLS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_onnx.data.preprocess import Resize
-from fcn_onnx.data.sample import Dataset, Sample
-from fcn_onnx.errors import UsageError
+from fcn_onnx.data.preprocess import Preprocessing, Resize
+from fcn_onnx.data.sample import VOC_CLASSES, Dataset, Sample
+from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.evaluation.metrics import ConfusionMetric, ImageMetric, Metric
+from fcn_onnx.evaluation.upsampling import upsample
+from fcn_onnx.segmenter import Labels, Segmenter, on_grid
 
 Truth = NDArray[Any]
+Target = tuple[float, float | None]
 ReadTruth = Callable[[Dataset, Sample, tuple[int, int]], Truth]
 
 
@@ -30,11 +33,17 @@ class Protocol:
     Attributes:
         name: as `validate --protocol` takes it.
         description: one line, for `--help` and the report.
-        resize: the grid that is scored, and the size that a network is shown unless it takes one size only.
+        resize: the size that a network is shown unless it takes one size only.
         read_truth: truth of a sample on the grid of (height, width) that is scored.
         metric: counts and scores.
-        foreground_only: only images whose truth holds one of the 20 classes.
-        targets: published fractions by model, (mIoU, pixel accuracy), on all of COCO val2017.
+        scored: the grid that is scored, where it is not the size that is shown.
+        pad: (height, width) that the picture is padded to with zeros, right and below.
+        resizes_logits: whether it is logits that are brought to the grid, bilinearly, and then labelled; if not, labels
+            are, by nearest neighbour.
+        foreground_only: only images whose truth holds a class but background.
+        labelled_area: only images with more labelled pixels than this.
+        targets: published fractions by model, (mIoU, pixel accuracy).
+        published_on: the images that the targets are of.
     """
 
     name: str
@@ -42,21 +51,74 @@ class Protocol:
     resize: Resize
     read_truth: ReadTruth
     metric: Metric
+    scored: Resize | None = None
+    pad: tuple[int, int] | None = None
+    resizes_logits: bool = False
     foreground_only: bool = False
-    targets: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    labelled_area: float = 0
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    published_on: str = "COCO val2017"
 
     def grid(self, image: Image.Image) -> tuple[int, int]:
         """The (height, width) on which this photograph is scored."""
-        width, height = self.resize.target(*image.size)
+        width, height = (self.scored or self.resize).target(*image.size)
         return height, width
+
+    def shown(self, preprocessing: Preprocessing, fixed_size: tuple[int, int] | None) -> Preprocessing:
+        """How networks that normalise as `preprocessing` does are shown an image.
+
+        Raises:
+            UsageError: they take images of one size, and this protocol pads to another.
+        """
+        if fixed_size and self.pad and fixed_size != self.pad:
+            raise UsageError(
+                f"protocol {self.name} pads images to {self.pad[0]}x{self.pad[1]}, and the models take "
+                f"{fixed_size[0]}x{fixed_size[1]}",
+                fix="export them without --size, or use another protocol",
+            )
+        resize = Resize(size=fixed_size) if fixed_size and not self.pad else self.resize
+        return replace(preprocessing, resize=resize, pad=self.pad)
+
+    def labels(
+        self, segmenter: Segmenter, value: NDArray[Any], photograph: Image.Image, shown: Preprocessing, name: str
+    ) -> Labels:
+        """(H, W) uint8 labels on the grid that is scored.
+
+        Args:
+            segmenter: the model that returned `value` for the photograph called `name`.
+            shown: how it was shown.
+
+        Raises:
+            ModelError: the model returns something else than logits or labels of its classes, or labels where the
+                protocol resizes logits.
+        """
+        grid = self.grid(photograph)
+        if not self.resizes_logits:
+            return on_grid(segmenter.labels(value, name), grid)
+        logits = segmenter.scores(value, name)
+        if logits is None:
+            raise ModelError(
+                f"protocol {self.name} resizes logits, and {segmenter.network.name} returns labels",
+                fix="use a model that returns logits, or another protocol",
+            )
+        width, height = shown.resize.target(*photograph.size)
+        whole = upsample(logits, shown.pad or (height, width))
+        labels: Labels = upsample(whole[:, :height, :width], grid).argmax(0).astype(np.uint8)
+        return labels
 
     @property
     def published(self) -> str:
         """The targets in words: `resnet50 60.5 / 91.4`, mIoU and pixel accuracy in percent."""
-        return ", ".join(f"{arch} {100 * miou:.4g} / {100 * pixel:.4g}" for arch, (miou, pixel) in self.targets.items())
+        parts = [
+            f"{arch} {100 * miou:.4g}" + ("" if pixel is None else f" / {100 * pixel:.4g}")
+            for arch, (miou, pixel) in self.targets.items()
+        ]
+        return f"{', '.join(parts)} on {self.published_on}" if parts else ""
 
     def selects(self, dataset: Dataset, sample: Sample) -> bool:
         """Whether the protocol scores this image."""
+        if self.labelled_area and dataset.labelled_area(sample) <= self.labelled_area:
+            return False
         return not self.foreground_only or bool(dataset.classes_in(sample))
 
 
@@ -70,8 +132,16 @@ def resized_label_map(dataset: Dataset, sample: Sample, grid: tuple[int, int]) -
 
 
 def native_multilabel(dataset: Dataset, sample: Sample, grid: tuple[int, int]) -> Truth:
-    """(21, H, W) bool truth at the image's own size, which `grid` is."""
+    """(C, H, W) bool truth at the image's own size, which `grid` is."""
     return dataset.multilabel(sample)
+
+
+def wrapped_label_map(dataset: Dataset, sample: Sample, grid: tuple[int, int]) -> Truth:
+    """(H, W) uint8 truth modulo the number of classes: with 21, void (255) is scored as class 3, bird.
+
+    That is what TI's published figures were computed with, so it is kept under that name alone.
+    """
+    return resized_label_map(dataset, sample, grid) % np.uint8(len(dataset.classes))
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
@@ -119,16 +189,53 @@ PROTOCOLS: Mapping[str, Protocol] = {
             read_truth=resized_label_map,
             metric=ConfusionMetric(),
         ),
+        Protocol(
+            name="mmseg",
+            description="shown within 2048x512, logits resized to the native size, scored there (mmsegmentation)",
+            resize=Resize(within=(2048, 512)),
+            scored=Resize(),
+            resizes_logits=True,
+            read_truth=resized_label_map,
+            metric=ConfusionMetric(),
+            targets={"fcn_r50-d8 20k": (0.6708, None), "40k": (0.6697, None), "fcn_r101-d8 20k": (0.7116, None)}
+            | {"fcn_r101-d8 40k": (0.6991, None)},
+            published_on="VOC 2012 val",
+        ),
+        Protocol(
+            name="mindspore",
+            description="long side 512, zeros to 512x512, logits cropped and resized to the native size (MindSpore)",
+            resize=Resize(long_side=512),
+            scored=Resize(),
+            pad=(512, 512),
+            resizes_logits=True,
+            read_truth=resized_label_map,
+            metric=ConfusionMetric(),
+            targets={"FCN-8s": (0.6467, None)},
+            published_on="VOC 2012 val",
+        ),
+        Protocol(
+            name="ti",
+            description="shown at 512x512, labels to the native size, > 1000 labelled pixels, absent classes 0, "
+            "void as class 3 (TI's edgeai-benchmark)",
+            resize=Resize(size=(512, 512)),
+            scored=Resize(),
+            read_truth=wrapped_label_map,
+            metric=ConfusionMetric(leaves_absent_out=False),
+            labelled_area=1000,
+        ),
     )
 }
 
 
-def get_protocol(name: str) -> Protocol:
-    """The protocol called `name`.
+def get_protocol(name: str, classes: int = len(VOC_CLASSES)) -> Protocol:
+    """The protocol called `name`, for so many classes.
 
     Raises:
         UsageError: there is none.
     """
     if name not in PROTOCOLS:
         raise UsageError(f"no protocol is called {name!r}", fix=f"choose one of: {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[name]
+    protocol = PROTOCOLS[name]
+    if isinstance(protocol.metric, ConfusionMetric):
+        return replace(protocol, metric=replace(protocol.metric, classes=classes))
+    return protocol

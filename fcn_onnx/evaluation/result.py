@@ -44,6 +44,7 @@ class ModelResult:
             "path": self.path,
             "miou": number(self.scores.miou[0]),
             "pixel_accuracy": number(self.scores.pixel_accuracy[0]),
+            "mean_accuracy": None if self.scores.mean_accuracy is None else number(self.scores.mean_accuracy[0]),
             "per_class_iou": per_class(self.scores.per_class_iou, classes),
             "latency_ms": asdict(Latency.of(self.latency_ms)),
             "latency_samples_ms": [round(float(x), 3) for x in self.latency_ms],
@@ -113,6 +114,12 @@ def delta_json(
         "label_agreement": number(difference.label_agreement),
         "label_agreement_ci95": [number(x) for x in difference.label_agreement_ci95],
         "per_class_iou": None if before is None or after is None else per_class(after - before, classes),
+        "per_class_iou_ci95": None
+        if difference.per_class_iou_ci95 is None
+        else {
+            name: None if np.isnan(bounds).any() else bounds.tolist()
+            for name, bounds in zip(classes, difference.per_class_iou_ci95, strict=True)
+        },
         "speedup": speedup,
         "speedup_ci95": list(speedup_ci95),
         "size_ratio": fp32.size_bytes / int8.size_bytes,
@@ -125,7 +132,7 @@ def relative_percent(delta: float, reference: float) -> float | None:
 
 
 def per_class(values: NDArray[np.float64] | None, classes: Sequence[str]) -> dict[str, float | None] | None:
-    """Class name → value of the first row of (1, 21); null for NaN."""
+    """Class name → value of the first row of (1, C); null for NaN."""
     if values is None:
         return None
     return {name: number(value) for name, value in zip(classes, values[0], strict=True)}

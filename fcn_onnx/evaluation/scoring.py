@@ -21,7 +21,7 @@ from fcn_onnx.evaluation.protocols import Protocol
 from fcn_onnx.journal import Journal
 from fcn_onnx.progress import Progress
 from fcn_onnx.runtime import SessionConfig
-from fcn_onnx.segmenter import Interface, Segmenter, on_grid
+from fcn_onnx.segmenter import Interface, Segmenter
 
 FP32, INT8 = "fp32", "int8"
 
@@ -107,10 +107,7 @@ class Contest:
     threads: int
 
     def scorer(self) -> Callable[[Sample, int], Row]:
-        """Open the sessions, and return what scores the n-th image; the models take turns, AB, BA, ….
-
-        Labels of another size than the protocol's grid are brought to it by nearest neighbour.
-        """
+        """Open the sessions, and return what scores the n-th image; the models take turns, AB, BA, …."""
         config = SessionConfig(threads=self.threads)
         segmenters = {name: Segmenter(path, config, self.interface) for name, path in self.models.items()}
         warm: set[str] = set()
@@ -118,8 +115,8 @@ class Contest:
         def score(sample: Sample, index: int) -> Row:
             started = time.perf_counter()
             photograph = read_rgb(sample.path)
-            batch, grid = self.preprocessing(photograph), self.protocol.grid(photograph)
-            truth = self.protocol.read_truth(self.dataset, sample, grid)
+            batch = self.preprocessing(photograph)
+            truth = self.protocol.read_truth(self.dataset, sample, self.protocol.grid(photograph))
             loaded = time.perf_counter()
             labels, latency_ms = {}, {}
             for name in alternate((FP32, INT8), index):
@@ -128,7 +125,9 @@ class Contest:
                     run()
                     warm.add(name)
                 value, latency_ms[name] = timed(run)
-                labels[name] = on_grid(segmenters[name].labels(value, sample.name), grid)
+                labels[name] = self.protocol.labels(
+                    segmenters[name], value, photograph, self.preprocessing, sample.name
+                )
             sessions = sum(latency_ms.values()) / 1e3
             return Row(
                 name=sample.name,

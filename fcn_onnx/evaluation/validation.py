@@ -13,12 +13,12 @@ import numpy as np
 from fcn_onnx.artifact import digest_file, digest_json, versions
 from fcn_onnx.card import ModelCard
 from fcn_onnx.coverage import read_coverage
-from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.data.sample import VOC_CLASSES, Dataset, Sample
+from fcn_onnx.data.preprocess import Preprocessing
+from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.evaluation.comparison import compare, speedup_interval
 from fcn_onnx.evaluation.gallery import draw_gallery, most_changed
-from fcn_onnx.evaluation.metrics import CLASSES, ConfusionMetric
+from fcn_onnx.evaluation.metrics import ConfusionMetric
 from fcn_onnx.evaluation.protocols import Protocol, get_protocol
 from fcn_onnx.evaluation.result import SCHEMA, Gate, ModelResult, Validation, delta_json, relative_percent
 from fcn_onnx.evaluation.scoring import FP32, INT8, Contest, Tally, score_images
@@ -74,7 +74,7 @@ def validate(
 
     Args:
         fp32: the reference model, not quantized.
-        int8: the model under test; anything that returns logits or labels of the 21 classes.
+        int8: the model under test; anything that returns logits or labels of the data set's classes.
         dataset: labelled images.
         protocol: a name in `PROTOCOLS`.
         images: exactly these samples instead of the data set's.
@@ -92,7 +92,8 @@ def validate(
         ModelError: a model is not what it should be.
         DatasetError, ImageError: truth or an image cannot be read.
     """
-    rules = get_protocol(protocol)
+    rules = get_protocol(protocol, len(dataset.classes))
+    interface = replace(interface, classes=dataset.classes)
     if workers < 1:
         raise UsageError(f"{workers} workers", fix="use at least one")
     models = {FP32: Contestant.open(fp32), INT8: Contestant.open(int8)}
@@ -126,7 +127,7 @@ def validate(
             "protocol": rules.name,
             "preprocessing": preprocessing.to_json(),
             "outputs": [segmenters[FP32].output, segmenters[INT8].output],
-            "data": [images_digest, dataset.fingerprint()],
+            "data": [images_digest, dataset.fingerprint(), *dataset.classes],
             "threads": [threads, workers],
         }
     )
@@ -163,7 +164,7 @@ def validate(
         "command": command,
         "notes": notes,
     }
-    return _summarise(results, rules, tally, max_drop, context)
+    return _summarise(results, rules, tally, max_drop, dataset.classes, context)
 
 
 def _shown(models: Mapping[str, Contestant], segmenters: Mapping[str, Segmenter], rules: Protocol) -> Preprocessing:
@@ -177,7 +178,7 @@ def _shown(models: Mapping[str, Contestant], segmenters: Mapping[str, Segmenter]
             fix="compare models of one size",
         )
     size = sizes.pop() if sizes else None
-    return replace(segmenters[speaker].preprocessing, resize=Resize(size=size) if size else rules.resize)
+    return rules.shown(segmenters[speaker].preprocessing, size)
 
 
 def _result(model: Contestant, rules: Protocol, tally: Tally, name: str) -> ModelResult:
@@ -198,6 +199,7 @@ def _summarise(
     rules: Protocol,
     tally: Tally,
     max_drop: float | None,
+    classes: tuple[str, ...],
     context: Mapping[str, Any],
 ) -> Validation:
     fp32, int8 = results[FP32], results[INT8]
@@ -205,7 +207,7 @@ def _summarise(
     speedup, interval = speedup_interval(fp32.latency_ms, int8.latency_ms)
     relative = relative_percent(difference.miou, float(fp32.scores.miou[0]))
     gate = Gate(max_drop, None if relative is None else -relative)
-    fp32_json, int8_json = fp32.to_json(VOC_CLASSES), int8.to_json(VOC_CLASSES)
+    fp32_json, int8_json = fp32.to_json(classes), int8.to_json(classes)
     ious = fp32_json["per_class_iou"]
     loading, sessions, scoring = np.asarray(tally.seconds).sum(0)
     report = {
@@ -215,13 +217,13 @@ def _summarise(
         "images": len(tally.names),
         FP32: fp32_json,
         INT8: int8_json,
-        "delta": delta_json(fp32, int8, difference, speedup, interval, VOC_CLASSES),
+        "delta": delta_json(fp32, int8, difference, speedup, interval, classes),
         "gate": {
             "max_drop_percent": max_drop,
             "drop_percent": gate.drop_percent,
             "passed": gate.passed,
         },
-        "classes": list(VOC_CLASSES),
+        "classes": list(classes),
         "absent_classes": [name for name, iou in ious.items() if iou is None] if ious else [],
         "confusion": _confusion(rules, results),
         "timing": {
@@ -230,27 +232,29 @@ def _summarise(
             "scoring_seconds": float(scoring),
         },
         "versions": versions(),
-        "one_sided_classes": _one_sided_classes(fp32, int8),
+        "one_sided_classes": _one_sided_classes(rules, fp32, int8, classes),
         **context,
     }
     return Validation(fp32, int8, difference, speedup, interval, gate, report)
 
 
-def _one_sided_classes(fp32: ModelResult, int8: ModelResult) -> dict[str, Any] | None:
+def _one_sided_classes(
+    rules: Protocol, fp32: ModelResult, int8: ModelResult, classes: tuple[str, ...]
+) -> dict[str, Any] | None:
     """Classes in no truth that one model alone predicts: 0 in that model's mean, and not in the other's at all.
 
     By the protocol both means are right, but their difference is then not one of quality. None where there is no
     such class; else who predicts which, how many classes both score, and int8 − fp32 over those.
     """
     before, after = fp32.scores.per_class_iou, int8.scores.per_class_iou
-    if before is None or after is None:
+    if before is None or after is None or not rules.metric.leaves_absent_out:
         return None
     alone = np.isnan(before[0]) != np.isnan(after[0])
     if not alone.any():
         return None
     both = ~np.isnan(before[0]) & ~np.isnan(after[0])
     return {
-        "predicted_by": {VOC_CLASSES[c]: FP32 if np.isnan(after[0][c]) else INT8 for c in np.flatnonzero(alone)},
+        "predicted_by": {classes[c]: FP32 if np.isnan(after[0][c]) else INT8 for c in np.flatnonzero(alone)},
         "common_classes": int(both.sum()),
         "miou_common_classes": float((after[0][both] - before[0][both]).mean()),
     }
@@ -260,7 +264,8 @@ def _confusion(rules: Protocol, results: Mapping[str, ModelResult]) -> dict[str,
     """Summed confusion matrices, row = truth; null under a protocol that has none."""
     if not isinstance(rules.metric, ConfusionMetric):
         return None
-    return {name: result.counts.sum(0).reshape(CLASSES, CLASSES).tolist() for name, result in results.items()}
+    side = rules.metric.classes
+    return {name: result.counts.sum(0).reshape(side, side).tolist() for name, result in results.items()}
 
 
 def _notes(models: Mapping[str, Contestant], selection: Selection, *, same: bool) -> list[str]:

@@ -21,7 +21,7 @@ from fcn_onnx.pipeline.places import journal_path
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.report import TensorPlot, to_histogram_page
 from fcn_onnx.runtime import load_model
-from fcn_onnx.segmenter import Interface, preprocessing_of
+from fcn_onnx.segmenter import Interface, classes_of, preprocessing_of
 
 
 def calibrate_data(
@@ -42,8 +42,9 @@ def calibrate_data(
 
     The table goes to `output`, by default `calibration/<model>-<method>.json`.
     """
-    preprocessing = preprocessing_of(load_model(model), str(model), interface)
-    samples = choice.choose(progress)
+    proto = load_model(model)
+    preprocessing = preprocessing_of(proto, str(model), interface)
+    samples = choice.choose(progress, classes_of(proto, str(model), interface))
     if output is None:
         output = Path("calibration") / f"{model.stem}-{method}.json"
         output.parent.mkdir(exist_ok=True)

@@ -41,7 +41,7 @@ from fcn_onnx.quantization import (
 )
 from fcn_onnx.ranges import RangeTable
 from fcn_onnx.runtime import load_model, measured_cpu
-from fcn_onnx.segmenter import Interface, preprocessing_of
+from fcn_onnx.segmenter import Interface, classes_of, preprocessing_of
 
 PROOF_IMAGES = 4
 RANKING_IMAGES = 8
@@ -76,6 +76,7 @@ class _Work:
             backend=self.backend,
             job=self.job,
             goal=goal,
+            classes=self.interface.classes or (),
         )
 
     def batches(self) -> Iterator[NDArray[np.float32]]:
@@ -141,7 +142,8 @@ def quantize(
         progress.note(line)
     preprocessing = preprocessing_of(proto, str(model), interface)
     source = digest_file(model)
-    table, samples = None, choice.choose(progress) if choice else ()
+    classes = classes_of(proto, str(model), interface)
+    table, samples = None, choice.choose(progress, classes) if choice else ()
     if ranges is not None:
         table = RangeTable.load(ranges)
         table.require_made_for(source, preprocessing.to_json())
@@ -159,6 +161,7 @@ def quantize(
             "backend": backend,
             "preprocessing": preprocessing.to_json(),
             "max_drop": max_drop,
+            "classes": list(interface.classes or ()),
             "versions": versions(),
             **how,
         }
@@ -169,7 +172,7 @@ def quantize(
     judge = None
     if max_drop is not None:
         assert choice is not None
-        dataset = open_dataset(choice.data, annotations=choice.annotations)
+        dataset = open_dataset(choice.data, annotations=choice.annotations, classes=classes)
         judge = Judge(model, dataset, samples, preprocessing, interface=interface, threads=threads, progress=progress)
     if own_methods:
         goal = Goal(judge.drop_percent, max_drop) if judge and max_drop is not None else None

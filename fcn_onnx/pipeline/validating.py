@@ -8,7 +8,7 @@ from pathlib import Path
 from fcn_onnx.artifact import require_writable
 from fcn_onnx.card import ModelCard
 from fcn_onnx.data.discover import open_dataset, require_labels
-from fcn_onnx.data.sample import Sample
+from fcn_onnx.data.sample import VOC_CLASSES, Sample
 from fcn_onnx.data.selection import read_list
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation import Validation, get_protocol, select_images, validate
@@ -16,7 +16,7 @@ from fcn_onnx.pipeline.places import journal_path, nearest_folder
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.report import write_candidates, write_report
 from fcn_onnx.runtime import load_model
-from fcn_onnx.segmenter import Interface
+from fcn_onnx.segmenter import Interface, classes_of
 
 
 def validate_and_report(
@@ -38,7 +38,7 @@ def validate_and_report(
     progress: Progress = SILENT,
 ) -> Validation:
     """Open `data`, validate, and write the report; the arguments are those of `fcn-onnx validate`."""
-    dataset = open_dataset(data, annotations=annotations)
+    dataset = open_dataset(data, annotations=annotations, classes=_classes([fp32, int8], interface))
     require_labels(dataset)
     require_writable(nearest_folder(report) / "report.json")
     chosen = read_list(images, dataset) if images else None
@@ -92,11 +92,11 @@ def validate_candidates(
     stems = [path.stem for path in candidates]
     if len(set(stems)) < len(stems):
         raise UsageError("two candidates have the same file name, and reports are named after them", fix="rename one")
-    dataset = open_dataset(data, annotations=annotations)
+    dataset = open_dataset(data, annotations=annotations, classes=_classes([fp32, *candidates], interface))
     require_labels(dataset)
     require_writable(nearest_folder(report) / "candidates.json")
     chosen = read_list(images, dataset) if images else None
-    rules = get_protocol(protocol)
+    rules = get_protocol(protocol, len(dataset.classes))
     common: list[Sample] | None = None
     for path in candidates:
         card = ModelCard.read_from(load_model(path), str(path))
@@ -127,3 +127,9 @@ def validate_candidates(
         write_report(results[path.stem].report, report / path.stem)
     write_candidates({name: result.report for name, result in results.items()}, report)
     return results
+
+
+def _classes(models: Sequence[Path], interface: Interface) -> tuple[str, ...]:
+    """Class names as the user says, else as the first model does that says them, else VOC's."""
+    found = (classes_of(load_model(path), str(path), interface, default=()) for path in models)
+    return next(filter(None, found), VOC_CLASSES)

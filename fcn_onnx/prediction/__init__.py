@@ -15,7 +15,6 @@ from fcn_onnx.artifact import atomic_folder
 from fcn_onnx.data.images import read_rgb, upright
 from fcn_onnx.data.palette import label_image, overlay
 from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.errors import UsageError
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.runtime import SessionConfig
@@ -85,7 +84,7 @@ def predict(
             labels=output / f"{stem}-labels.png",
             overlay=output / f"{stem}-overlay.jpg",
             confidence=None if confidence is None else output / f"{stem}-confidence.png",
-            shares=_shares(labels),
+            shares=_shares(labels, segmenter.classes),
         )
         with atomic_folder(output) as folder:
             label_image(labels).save(folder / result.labels.name)
@@ -110,7 +109,7 @@ def _segment(
     return labels, on_grid(np.rint(255 * probability).astype(np.uint8), grid)
 
 
-def _shares(labels: NDArray[np.uint8]) -> dict[str, float]:
-    numbers = np.bincount(labels.ravel(), minlength=len(VOC_CLASSES))
+def _shares(labels: NDArray[np.uint8], classes: Sequence[str]) -> dict[str, float]:
+    numbers = np.bincount(labels.ravel(), minlength=len(classes))
     order = np.argsort(-numbers, kind="stable")
-    return {VOC_CLASSES[i]: float(numbers[i] / labels.size) for i in order if numbers[i]}
+    return {classes[i]: float(numbers[i] / labels.size) for i in order if numbers[i]}

@@ -95,6 +95,7 @@ def write_int8(
     backend: str = "onnxruntime",
     job: str = "",
     goal: Goal | None = None,
+    classes: tuple[str, ...] = (),
 ) -> Quantized:
     """Quantize `fp32` and write it to `output`, whole or not at all.
 
@@ -107,6 +108,7 @@ def write_int8(
         preprocessing: `Preprocessing.to_json()` of the images, for the card.
         calibration_images: digest by name of the images behind `source`, for the card.
         goal: for a backend that tunes by itself.
+        classes: names in label order, for the card, where the model does not say them itself.
 
     Raises:
         QuantizationError: the backend fails, or what it wrote is not a sound model.
@@ -129,6 +131,7 @@ def write_int8(
         quantization=plan.to_json() | {"backend": backend, "method": method},
         calibration_images=calibration_images,
         preprocessing=preprocessing,
+        classes=classes or card.classes,
         versions=versions(),
     ).write_to(quantized)
     with atomic_path(output) as temporary:

@@ -83,7 +83,9 @@ def _classes(report: Report) -> str:
     bars = class_bars(report["classes"], report["fp32"]["per_class_iou"], report["int8"]["per_class_iou"])
     return (
         f"<h2>IoU by class</h2>\n{KEYS}\n<figure>{bars}</figure>\n<details><summary>As a table</summary>\n"
-        + _table(("class", "fp32", "int8", "change"), rows, "IoU; change in percentage points.")
+        + _table(
+            ("class", "fp32", "int8", "change (95 % interval)"), rows, "IoU; change in percentage points, int8 − fp32."
+        )
         + "</details>"
     )
 

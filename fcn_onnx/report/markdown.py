@@ -24,7 +24,7 @@ def to_markdown(report: Report) -> str:
         ),
     ]
     if rows := per_class_rows(report):
-        parts += ["## IoU by class", markdown_table(("class", "fp32", "int8", "change"), rows)]
+        parts += ["## IoU by class", markdown_table(("class", *HEADER[1:]), rows)]
     if report["worst_images"]:
         changed = [(w["name"], f"{100 * w['agreement']:.2f} %") for w in report["worst_images"]]
         parts += ["## Images that changed most", markdown_table(("image", "label agreement"), changed)]

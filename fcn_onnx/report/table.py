@@ -22,6 +22,11 @@ def summary_rows(report: Report) -> list[Row]:
             percent(b["pixel_accuracy"]),
             _change(delta["pixel_accuracy"], delta.get("pixel_accuracy_ci95")),
         ),
+        *(
+            [("mean class accuracy", percent(a["mean_accuracy"]), percent(b["mean_accuracy"]), "")]
+            if a["mean_accuracy"] is not None
+            else []
+        ),
         ("label agreement", "", percent(delta["label_agreement"]), _agreement(delta)),
         *(
             (f"latency {key}", _ms(a["latency_ms"][key]), _ms(b["latency_ms"][key]), note)
@@ -37,17 +42,13 @@ def summary_rows(report: Report) -> list[Row]:
 
 
 def per_class_rows(report: Report) -> list[Row]:
-    """(class, fp32 IoU, int8 IoU, change) in label order; empty under a protocol without classes."""
-    a, b = report["fp32"]["per_class_iou"], report["int8"]["per_class_iou"]
+    """(class, fp32 IoU, int8 IoU, change with its interval) in label order; empty under a protocol without classes."""
+    a, b, delta = report["fp32"]["per_class_iou"], report["int8"]["per_class_iou"], report["delta"]
     if a is None or b is None:
         return []
+    intervals = delta["per_class_iou_ci95"]
     return [
-        (
-            name,
-            percent(a[name]),
-            percent(b[name]),
-            points(None if None in (a[name], b[name]) else b[name] - a[name]),
-        )
+        (name, percent(a[name]), percent(b[name]), _change(delta["per_class_iou"][name], intervals[name]))
         for name in report["classes"]
     ]
 

@@ -7,26 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from toys import photograph, write_coco
+from toys import photograph, write_coco, write_voc
 
 from fcn_onnx.data.discover import open_dataset, require_labels
 from fcn_onnx.data.palette import label_image, voc_palette
 from fcn_onnx.errors import DatasetError
-
-
-def write_voc(folder: Path) -> Path:
-    root = folder / "VOCdevkit" / "VOC2012"
-    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (root / part).mkdir(parents=True)
-    for index in range(3):
-        photograph(20, 16, index).save(root / "JPEGImages" / f"2007_{index:06d}.jpg")
-        labels = np.zeros((16, 20), np.uint8)
-        labels[4:10, 5:15] = index + 1
-        labels[4, 5:15] = 255
-        label_image(labels).save(root / "SegmentationClass" / f"2007_{index:06d}.png")
-    (root / "ImageSets/Segmentation/val.txt").write_text("2007_000001\n2007_000000\n")
-    (root / "ImageSets/Segmentation/train.txt").write_text("2007_000002\n")
-    return root
 
 
 def test_voc_is_found_from_either_folder(tmp_path: Path) -> None:
@@ -42,10 +27,10 @@ def test_voc_truth(tmp_path: Path) -> None:
     dataset = open_dataset(write_voc(tmp_path))
     labels = dataset.label_map(dataset.samples[1])
     assert labels.dtype == np.uint8
-    assert (labels == 2).sum() == 50
-    assert (labels == 255).sum() == 10
+    assert (labels == 2).sum() == 1280
+    assert (labels == 255).sum() == 160
     planes = dataset.multilabel(dataset.samples[1])
-    assert [int(planes[c].sum()) for c in (0, 1, 2)] == [16 * 20 - 60, 0, 50]
+    assert [int(planes[c].sum()) for c in (0, 1, 2)] == [64 * 80 - 1440, 0, 1280]
     assert dataset.classes_in(dataset.samples[1]) == {2}
 
 
@@ -61,7 +46,7 @@ def test_damaged_voc_is_refused(tmp_path: Path, damage: str) -> None:
         case "size":
             label_image(np.zeros((4, 4), np.uint8)).save(mask)
         case "label":
-            label_image(np.full((16, 20), 77, np.uint8)).save(mask)
+            label_image(np.full((64, 80), 77, np.uint8)).save(mask)
         case "truncated":
             mask.write_bytes(mask.read_bytes()[:60])
         case "rgb mask":

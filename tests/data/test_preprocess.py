@@ -32,9 +32,9 @@ def test_native_size_is_not_resampled() -> None:
     assert Preprocessing(Resize()).resized(image) is image
 
 
-@pytest.mark.parametrize("text", ["native", "short-side 520", "320x480"])
+@pytest.mark.parametrize("text", ["native", "short-side 520", "long-side 512", "within 2048x512", "320x480"])
 def test_json_round_trip(text: str) -> None:
-    rules = Preprocessing(Resize.parse(text), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    rules = Preprocessing(Resize.parse(text), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), "BGR", (512, 512))
     assert Preprocessing.from_json(rules.to_json()) == rules
     assert str(rules.resize) == text
 
@@ -47,4 +47,37 @@ def test_unreadable_resize_rules_are_refused(text: str) -> None:
 
 def test_other_channels_are_refused() -> None:
     with pytest.raises(ValueError, match="RGB"):
-        Preprocessing.from_json(Preprocessing().to_json() | {"channels": "BGR"})
+        Preprocessing.from_json(Preprocessing().to_json() | {"channels": "YUV"})
+
+
+def test_bgr_is_rgb_in_the_other_order_with_its_own_normalisation() -> None:
+    image = photograph(9, 7, 3)
+    rgb = Preprocessing(Resize(), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    bgr = Preprocessing(Resize(), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), "BGR")
+    assert (bgr(image) == rgb(image)[:, [2, 1, 0]]).all()
+
+
+def test_padding_is_zeros_to_the_right_and_below() -> None:
+    image = photograph(9, 7, 3)
+    padded, plain = Preprocessing(Resize(), pad=(10, 12))(image), Preprocessing(Resize())(image)
+    assert padded.shape == (1, 3, 10, 12)
+    assert (padded[:, :, :7, :9] == plain).all()
+    assert not padded[:, :, 7:].any()
+    assert not padded[:, :, :, 9:].any()
+
+
+@pytest.mark.parametrize(
+    ("rule", "size", "expected"),
+    [
+        ("within 2048x512", (500, 375), (683, 512)),  # mmcv rounds half up: 682.67
+        ("within 2048x512", (375, 500), (512, 683)),
+        ("within 2048x512", (5000, 500), (2048, 205)),  # the long side decides: 204.8
+        ("long-side 512", (500, 375), (512, 384)),
+        ("long-side 512", (375, 500), (384, 512)),
+        ("long-side 512", (333, 500), (340, 512)),  # truncated: 340.99
+        ("long-side 512", (500, 500), (512, 512)),
+        ("short-side 520", (500, 375), (693, 520)),
+    ],
+)
+def test_sizes_of_published_resizes(rule: str, size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert Resize.parse(rule).target(*size) == expected

@@ -26,6 +26,16 @@ INTERVAL_S = 5.0
 Arrays = Mapping[str, NDArray[Any]]
 
 
+def journal_path(output: Path) -> Path:
+    """Where the work towards `output` is kept until it is done."""
+    return nearest_folder(output) / f".{output.name}.journal"
+
+
+def nearest_folder(path: Path) -> Path:
+    """`path` itself if it is a folder, or the first of its parents that exists."""
+    return next(p for p in [path, *path.absolute().parents] if p.is_dir())
+
+
 @dataclass(frozen=True)
 class State:
     """What an earlier run had finished: items in the order in which they were done, and arrays of any kind."""

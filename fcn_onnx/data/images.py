@@ -6,6 +6,7 @@ the published protocols ignore EXIF orientation. A person who looks at a result 
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -20,8 +21,12 @@ CONVERTED_MODES = frozenset({"RGB", "L", "1", "P", "PA", "LA", "RGBA"})
 """Modes with 8 bits a channel or fewer, whose RGB form loses nothing (but opaque alpha)."""
 
 
-def read_rgb(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def read_rgb(path: Path | str, *, content: bytes | None = None, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode a photograph as stored, in mode RGB; greyscale becomes three equal channels.
+
+    Args:
+        path: the file; or, with `content`, what to call the image.
+        content: the file's bytes, where it is not on disk.
 
     Raises:
         ImageError: the file is missing, truncated, animated, too large, not an image, or in a mode whose
@@ -30,7 +35,7 @@ def read_rgb(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is stricter
-            with Image.open(path) as image:
+            with Image.open(path if content is None else io.BytesIO(content)) as image:
                 _check_header(image, path, max_pixels)
                 image.load()
                 return _to_rgb(image, path)
@@ -42,7 +47,7 @@ def read_rgb(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         ) from error
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{path} is not an image that Pillow knows ({path.stat().st_size} bytes)",
+            f"{path} is not an image that Pillow knows ({_size(path, content)} bytes)",
             fix="remove it from the data, or convert it to JPEG or PNG",
         ) from error
     except (OSError, ValueError, SyntaxError) as error:
@@ -63,7 +68,11 @@ def upright(path: Path, image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(turned)
 
 
-def _check_header(image: Image.Image, path: Path, max_pixels: int) -> None:
+def _size(path: Path | str, content: bytes | None) -> int:
+    return Path(path).stat().st_size if content is None else len(content)
+
+
+def _check_header(image: Image.Image, path: Path | str, max_pixels: int) -> None:
     width, height = image.size
     if width * height > max_pixels:
         raise ImageError(
@@ -82,7 +91,7 @@ def _check_header(image: Image.Image, path: Path, max_pixels: int) -> None:
         )
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+def _to_rgb(image: Image.Image, path: Path | str) -> Image.Image:
     if "A" in image.getbands() or "transparency" in image.info:
         lowest = image.convert("RGBA").getchannel("A").getextrema()[0]
         if lowest != 255:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 
 def voc_palette() -> NDArray[np.uint8]:
@@ -33,3 +35,25 @@ def overlay(image: Image.Image, labels: NDArray[np.uint8], opacity: float = 0.5)
     colours = voc_palette()[labels].astype(np.float32)
     alpha = np.where(labels == 0, 0.0, opacity).astype(np.float32)[..., None]
     return Image.fromarray(np.rint(pixels * (1 - alpha) + colours * alpha).astype(np.uint8))
+
+
+def draw_legend(image: Image.Image, names: Mapping[int, str]) -> Image.Image:
+    """The picture with a box in its upper left corner that names the labels' colours; as it was where none is given."""
+    if not names:
+        return image
+    size = max(11, min(image.size) // 24)
+    font = ImageFont.load_default(size)
+    gap = size // 3
+    widest = max(font.getlength(name) for name in names.values())
+    row = size + gap
+    box = Image.new("RGBA", (round(widest) + size + 3 * gap, len(names) * row + gap), (0, 0, 0, 170))
+    pen = ImageDraw.Draw(box)
+    palette = voc_palette()
+    for index, (label, name) in enumerate(names.items()):
+        top = gap + index * row
+        red, green, blue = palette[label].tolist()
+        pen.rectangle((gap, top, gap + size, top + size), fill=(red, green, blue, 255), outline=(255, 255, 255, 255))
+        pen.text((size + 2 * gap, top + size / 2), name, font=font, fill=(255, 255, 255, 255), anchor="lm")
+    drawn = image.convert("RGBA")
+    drawn.alpha_composite(box.crop((0, 0, min(box.width, image.width), min(box.height, image.height))))
+    return drawn.convert("RGB")

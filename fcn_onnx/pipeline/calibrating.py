@@ -17,7 +17,7 @@ from fcn_onnx.calibration import (
     squared_errors,
 )
 from fcn_onnx.data.choice import ImageChoice
-from fcn_onnx.pipeline.places import journal_path
+from fcn_onnx.journal import journal_path
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.report import TensorPlot, to_histogram_page
 from fcn_onnx.runtime import load_model

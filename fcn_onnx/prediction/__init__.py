@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,27 +12,52 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_onnx.artifact import atomic_folder
+from fcn_onnx.artifact import atomic_folder, digest_file, digest_json, require_writable, versions
+from fcn_onnx.data.folder import EXTENSIONS
 from fcn_onnx.data.images import read_rgb, upright
-from fcn_onnx.data.palette import label_image, overlay
+from fcn_onnx.data.palette import draw_legend, label_image, overlay
+from fcn_onnx.data.prefetch import prefetch
 from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.errors import UsageError
+from fcn_onnx.errors import OutputError, UsageError
+from fcn_onnx.journal import Journal, journal_path, nearest_folder
+from fcn_onnx.prediction.frames import read_frames
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.runtime import SessionConfig
 from fcn_onnx.segmenter import Interface, Segmenter, on_grid
 
+__all__ = ["Picture", "Prediction", "predict", "predict_frames", "read_frames"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What the model saw in one image, at the image's own size.
+
+    Attributes:
+        labels: palette image whose pixel values are the labels.
+        overlay: the photograph with the classes blended over it.
+        confidence: grey image, 255 · softmax probability of the label; None where the model returns labels only.
+        shares: share of the pixels by class name, largest first.
+    """
+
+    labels: Image.Image
+    overlay: Image.Image
+    confidence: Image.Image | None
+    shares: dict[str, float]
+
+    def save(self, image: Path, result: Path) -> Prediction:
+        """Write the pictures of `image`, all or none, to files whose names begin with `result`."""
+        where = _prediction(image, result, self.shares, rated=self.confidence is not None)
+        with atomic_folder(result.parent) as folder:
+            self.labels.save(folder / where.labels.name)
+            self.overlay.save(folder / where.overlay.name, quality=92)
+            if self.confidence is not None and where.confidence is not None:
+                self.confidence.save(folder / where.confidence.name)
+        return where
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model saw in one image.
-
-    Attributes:
-        image: the file that was read.
-        labels: palette PNG, pixel value = label, at the image's own size.
-        overlay: the photograph with the classes blended over it.
-        confidence: grey PNG, 255 · softmax probability of the label; None where the model returns labels only.
-        shares: share of the pixels by class name, largest first.
-    """
+    """Where the pictures of one image are; see `Picture`."""
 
     image: Path
     labels: Path
@@ -45,6 +71,7 @@ def predict(
     images: Sequence[Path],
     *,
     output: Path = Path("predictions"),
+    legend: bool = True,
     interface: Interface = Interface(),
     threads: int = 0,
     progress: Progress = SILENT,
@@ -52,61 +79,145 @@ def predict(
     """Segment photographs and write `<name>-labels.png`, `<name>-overlay.jpg` and `<name>-confidence.png`.
 
     An image is turned upright as its EXIF says, normalised at its own size (a fixed-size model gets it resized),
-    and labelled with the argmax of `out`, as the ONNX model zoo's FCN notebook does.
+    and labelled with the argmax of `out`, as the ONNX model zoo's FCN notebook does. An interrupted run continues.
 
     Args:
         model: an ONNX file that returns logits or labels.
-        images: image files; their names must differ, as results are named after them.
+        images: image files, and folders, whose images are taken with those of their subfolders; the results lie in the
+            same subfolders of `output`.
         output: a folder; created if need be.
+        legend: name the classes in the overlay.
         interface: of the model, where it does not say it itself.
 
     Raises:
-        UsageError: no image, or two of one name.
+        UsageError: no image, or two whose results would have the same name.
         ImageError, ModelError, OutputError: see the message.
     """
-    stems = Counter(path.stem for path in images)
-    if not images:
-        raise UsageError("no image to segment", fix="name at least one image file")
-    if max(stems.values()) > 1:
-        raise UsageError(
-            f"two images are called {stems.most_common(1)[0][0]}, and results are named after images",
-            fix="predict them into different --output folders",
-        )
-    segmenter = Segmenter(model, SessionConfig(threads=threads), interface)
-    preprocessing = replace(segmenter.preprocessing, resize=Resize(size=segmenter.fixed_size))
-    done = []
-    for path in progress.track(images, total=len(images), label="predicting"):
-        photograph = upright(path, read_rgb(path))
-        labels, confidence = _segment(segmenter, preprocessing, photograph, path)
-        stem = path.stem
-        result = Prediction(
-            image=path,
-            labels=output / f"{stem}-labels.png",
-            overlay=output / f"{stem}-overlay.jpg",
-            confidence=None if confidence is None else output / f"{stem}-confidence.png",
-            shares=_shares(labels, segmenter.classes),
-        )
-        with atomic_folder(output) as folder:
-            label_image(labels).save(folder / result.labels.name)
-            overlay(photograph, labels).save(folder / result.overlay.name, quality=92)
-            if confidence is not None and result.confidence is not None:
-                Image.fromarray(confidence).save(folder / result.confidence.name)
-        done.append(result)
+    files = _files(images, output)
+    eye = _Eye(model, interface, threads, legend=legend)
+    job = digest_json(
+        {
+            "stage": "predict",
+            "model": digest_file(model),
+            "images": [(str(path), path.stat().st_size if path.exists() else None) for path in files],
+            "how": [eye.preprocessing.to_json(), eye.segmenter.output, list(eye.segmenter.classes), legend],
+            "versions": versions(),
+        }
+    )
+    done: list[Prediction] = []
+    with _made(output), Journal(journal_path(output), job, progress=progress) as journal:
+        state = journal.load()
+        shares = [row.tolist() for row in state.arrays["shares"]] if state else []
+        for (path, name), row in zip(files.items(), shares, strict=False):
+            known = dict(zip(eye.segmenter.classes, row, strict=True))
+            done.append(_prediction(path, output / name, known, rated=_confidence(output / name).exists()))
+        remaining = list(files)[len(done) :]
+        loaded = prefetch(lambda path: upright(path, read_rgb(path)), remaining)
+        for path, photograph in progress.track(loaded, total=len(files), label="predicting", done=len(done)):
+            picture = eye.look(photograph, str(path))
+            done.append(picture.save(path, output / files[path]))
+            shares.append([picture.shares.get(name, 0.0) for name in eye.segmenter.classes])
+            journal.save(lambda: {"shares": np.array(shares)}, [str(p.image) for p in done])
     return tuple(done)
 
 
-def _segment(
-    segmenter: Segmenter, preprocessing: Preprocessing, photograph: Image.Image, path: Path
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Labels and, of logits, confidence, both (H, W) uint8 at the photograph's size."""
-    value = segmenter.run(preprocessing(photograph))
-    grid = photograph.height, photograph.width
-    labels = on_grid(segmenter.labels(value, str(path)), grid)
-    logits = segmenter.scores(value, str(path))
-    if logits is None:
-        return labels, None
-    probability = 1 / np.exp(logits - logits.max(0)).sum(0)
-    return labels, on_grid(np.rint(255 * probability).astype(np.uint8), grid)
+def predict_frames(
+    model: Path,
+    frames: Iterable[tuple[str, Image.Image]],
+    *,
+    legend: bool = True,
+    interface: Interface = Interface(),
+    threads: int = 0,
+) -> Iterator[tuple[str, Picture]]:
+    """Segment frames as they come, such as those of `read_frames`; nothing is kept.
+
+    Args:
+        frames: names, and RGB images of any size.
+
+    Raises:
+        ImageError, ModelError: see the message.
+    """
+    eye = _Eye(model, interface, threads, legend=legend)
+    for name, photograph in frames:
+        yield name, eye.look(photograph, name)
+
+
+class _Eye:
+    """A model that photographs are shown at their own size, or at its one size."""
+
+    def __init__(self, model: Path, interface: Interface, threads: int, *, legend: bool) -> None:
+        self.segmenter = Segmenter(model, SessionConfig(threads=threads), interface)
+        self.preprocessing: Preprocessing = replace(
+            self.segmenter.preprocessing, resize=Resize(size=self.segmenter.fixed_size)
+        )
+        self._legend = legend
+
+    def look(self, photograph: Image.Image, name: str) -> Picture:
+        """Everything that is drawn of one photograph."""
+        value = self.segmenter.run(self.preprocessing(photograph))
+        grid = photograph.height, photograph.width
+        labels = on_grid(self.segmenter.labels(value, name), grid)
+        logits = self.segmenter.scores(value, name)
+        confidence = None
+        if logits is not None:
+            probability = 1 / np.exp(logits - logits.max(0)).sum(0)
+            confidence = Image.fromarray(on_grid(np.rint(255 * probability).astype(np.uint8), grid))
+        blended = overlay(photograph, labels)
+        shares = _shares(labels, self.segmenter.classes)
+        if self._legend:
+            numbers = {name: number for number, name in enumerate(self.segmenter.classes)}
+            blended = draw_legend(blended, {numbers[name]: name for name in shares if numbers[name]})
+        return Picture(label_image(labels), blended, confidence, shares)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder is there from now on; if nothing came into it, it goes again."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder", fix="name a folder to write into")
+    require_writable(nearest_folder(folder) / "x")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _files(images: Sequence[Path], output: Path) -> dict[Path, Path]:
+    """Image files, and what their results are called, relative to the output folder and without a suffix."""
+    files: dict[Path, Path] = {}
+    for path in images:
+        if not path.is_dir():
+            files[path] = Path(path.stem)
+            continue
+        found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in EXTENSIONS and p.is_file()]
+        ours = output.resolve()
+        files |= {p: p.relative_to(path).with_suffix("") for p in found if not p.resolve().is_relative_to(ours)}
+    if not files:
+        raise UsageError("no image to segment", fix="name at least one image file, or a folder that holds some")
+    name, number = Counter(files.values()).most_common(1)[0]
+    if number > 1:
+        same = " and ".join(str(path) for path, other in files.items() if other == name)
+        raise UsageError(
+            f"the results of {same} would both be called {name}", fix="predict them into different --output folders"
+        )
+    return files
+
+
+def _prediction(image: Path, result: Path, shares: dict[str, float], *, rated: bool) -> Prediction:
+    """Where the pictures of `image` are; `result` is what their names begin with."""
+    return Prediction(
+        image=image,
+        labels=result.with_name(f"{result.name}-labels.png"),
+        overlay=result.with_name(f"{result.name}-overlay.jpg"),
+        confidence=_confidence(result) if rated else None,
+        shares={name: share for name, share in sorted(shares.items(), key=lambda item: -item[1]) if share},
+    )
+
+
+def _confidence(result: Path) -> Path:
+    return result.with_name(f"{result.name}-confidence.png")
 
 
 def _shares(labels: NDArray[np.uint8], classes: Sequence[str]) -> dict[str, float]:

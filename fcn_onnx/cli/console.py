@@ -23,6 +23,7 @@ from rich.text import Text
 from fcn_onnx.artifact import dump_json, write_text
 
 T = TypeVar("T")
+WIDEST = 200
 
 
 class ConsoleProgress:
@@ -56,14 +57,14 @@ def print_line(text: str) -> None:
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on stdout, the first column left-aligned and the others right-aligned."""
+    """A table on stdout, the first column left-aligned and the others right-aligned; a narrow terminal cuts nothing."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(header):
         table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(table, width=max(console.width, 200), crop=False)
+    console = Console(highlight=False)
+    Console(highlight=False, width=max(console.width, WIDEST)).print(table)
 
 
 def wants_stdout(target: str | None) -> bool:

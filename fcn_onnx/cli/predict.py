@@ -19,9 +19,10 @@ KINDS = ("overlay", "labels", "confidence")
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  fcn-onnx predict fcn-resnet50-12-int8.onnx street.jpg holidays --output predictions
+    epilog="""Example: fcn-onnx predict fcn-resnet50-12-int8.onnx street.jpg holidays --output predictions
+
+\b
+As a filter:
   ffmpeg -i street.mp4 -f image2pipe -c:v mjpeg - | fcn-onnx predict MODEL - | ffmpeg -f image2pipe -i - seen.mp4
 """
 )

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fcn_onnx.coverage import read_coverage
 from fcn_onnx.cpu import Cpu
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.comparison import Interval, speedup_interval
 from fcn_onnx.evaluation.latency import Latency, alternate, timed
-from fcn_onnx.graph import read_facts
+from fcn_onnx.evaluation.roofline import Peak, measure_peak
+from fcn_onnx.graph import fixed_size, read_facts
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.runtime import Network, SessionConfig, load_model, measured_cpu
+
+DEFAULT_SIZE = (520, 520)
 
 
 @dataclass(frozen=True)
@@ -25,41 +30,46 @@ class Timing:
 
     Attributes:
         model: path.
+        size: (height, width) of the image.
         latency_ms: of single images.
-        gmacs: 10⁹ multiply-accumulates an image; None where the graph does not tell.
+        gmacs: 10⁹ multiply-accumulates of convolutions an image; None where the graph does not tell.
         gmacs_per_second: at the median latency.
-        speedup: the first model's median over this one's.
+        share_of_peak: the time that they take at this machine's peak, those that run in int8 at the int8 peak, over
+            the median latency: 1 would be a model that is one large matrix product.
+        speedup: the first model's median at this size over this one's.
         speedup_ci95: its 95 % interval.
     """
 
     model: str
+    size: tuple[int, int]
     latency_ms: Latency
     gmacs: float | None
     gmacs_per_second: float | None
+    share_of_peak: float | None
     speedup: float
     speedup_ci95: Interval
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The result of `benchmark`: a row a model, the first being the reference."""
+    """The result of `benchmark`: a row for each model at each size, the first model being the reference."""
 
-    size: tuple[int, int]
     runs: int
     threads: int
     cpu: Cpu
+    peak: Peak
     rows: tuple[Timing, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The object that `benchmark --json` writes."""
         return {
-            "size": list(self.size),
             "runs": self.runs,
             "machine": {
                 "cpu": self.cpu.model,
                 "cores": self.cpu.cores,
                 "threads": self.threads,
                 "int8_kernel": self.cpu.int8_kernel,
+                "peak_gmacs_per_second": asdict(self.peak),
             },
             "models": [asdict(row) for row in self.rows],
         }
@@ -68,17 +78,19 @@ class Benchmark:
 def benchmark(
     models: Sequence[Path],
     *,
-    size: tuple[int, int] = (520, 520),
+    sizes: Sequence[tuple[int, int]] = (),
     threads: int = 0,
     runs: int = 20,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Benchmark:
-    """Time models on one random image (1, 3, *size), in turns: A B … B A, after one warm-up turn.
+    """Time models on random images (1, 3, H, W), in turns: A B … B A, after one warm-up turn.
+
+    A model that is named twice is an A/A control: its speed-up says what the noise is.
 
     Args:
         models: one or more files; the first is what speed-ups refer to.
-        size: (height, width) in pixels.
+        sizes: each (height, width) in pixels; by default the one that a model takes, or 520×520.
         threads: of each session; 0 means all cores.
         runs: timed runs of each model.
 
@@ -86,35 +98,45 @@ def benchmark(
         UsageError: no model, no run, or a model of another fixed size.
         ModelError: a file is not a model that takes images.
     """
-    if not models or runs < 1 or min(size) < 1:
+    if not models or runs < 1 or any(min(size) < 1 for size in sizes):
         raise UsageError(
-            f"nothing to time: {len(models)} models, {runs} runs, size {size}",
+            f"nothing to time: {len(models)} models, {runs} runs, sizes {list(sizes)}",
             fix="name at least one model, one run and a positive size",
         )
     config = SessionConfig(threads=threads)
     networks = [Network(path, config) for path in models]
-    batch = np.random.default_rng(seed).standard_normal((1, 3, *size), np.float32)
-    for network in networks:
-        network.run(batch)
-    series: list[list[float]] = [[] for _ in networks]
-    for turn in progress.track(range(runs), total=runs, label="timing"):
-        for index in alternate(range(len(networks)), turn):
-            network = networks[index]
-            series[index].append(timed(lambda network=network: network.run(batch))[1])  # type: ignore[misc]
-    samples = np.asarray(series)
-    rows = tuple(_row(path, samples[0], samples[i], size) for i, path in enumerate(models))
-    return Benchmark(size, runs, config.thread_count, measured_cpu(), rows)
+    own = (fixed_size(load_model(path)) for path in models)
+    peak = measure_peak(config)
+    rows: list[Timing] = []
+    for size in sizes or [next(filter(None, own), DEFAULT_SIZE)]:
+        batch = np.random.default_rng(seed).standard_normal((1, 3, *size), np.float32)
+        for network in networks:
+            network.run(batch)
+        series: list[list[float]] = [[] for _ in networks]
+        for turn in progress.track(range(runs), total=runs, label=f"timing at {size[0]}×{size[1]}"):
+            for index in alternate(range(len(networks)), turn):
+                series[index].append(timed(partial(networks[index].run, batch))[1])
+        samples = np.asarray(series)
+        rows += [_row(path, samples[0], samples[i], size, peak) for i, path in enumerate(models)]
+    return Benchmark(runs, config.thread_count, measured_cpu(), peak, tuple(rows))
 
 
-def _row(path: Path, reference: NDArray[np.float64], series: NDArray[np.float64], size: tuple[int, int]) -> Timing:
+def _row(
+    path: Path, reference: NDArray[np.float64], series: NDArray[np.float64], size: tuple[int, int], peak: Peak
+) -> Timing:
     macs = read_facts(load_model(path), size).macs
+    int8_share = read_coverage(path, size).int8_macs_share
     latency = Latency.of(series)
     speedup, interval = speedup_interval(reference, series)
     return Timing(
         model=str(path),
+        size=size,
         latency_ms=latency,
         gmacs=None if macs is None else macs / 1e9,
         gmacs_per_second=None if macs is None else macs / 1e6 / latency.p50,
+        share_of_peak=None
+        if macs is None or int8_share is None
+        else peak.best_ms(macs / 1e9, int8_share) / latency.p50,
         speedup=speedup,
         speedup_ci95=interval,
     )

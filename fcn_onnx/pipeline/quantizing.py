@@ -256,9 +256,13 @@ def _within(max_drop: float, work: _Work, plan: Plan, table: RangeTable, judge: 
         result = work.write(keep_float(plan, fp32, found.float_convs), table, work.output)
         if not found.float_convs:
             return replace(result, trials=found.trials)
-        size = next(iter(work.batches())).shape[2:]
+        height, width = next(iter(work.batches())).shape[2:]
         timing = benchmark(
-            [whole, work.output], size=(size[0], size[1]), runs=SPEED_RUNS, threads=work.threads, progress=work.progress
+            [whole, work.output],
+            sizes=[(height, width)],
+            runs=SPEED_RUNS,
+            threads=work.threads,
+            progress=work.progress,
         )
         return replace(result, trials=found.trials, speed_kept=timing.rows[1].speedup)
 

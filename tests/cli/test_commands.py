@@ -18,6 +18,7 @@ from toys import photograph, pixel_classifier, residual_network, save, write_coc
 
 from fcn_onnx.artifact import digest_file
 from fcn_onnx.cli import main
+from fcn_onnx.cli.console import print_table
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.journal import Journal
 
@@ -241,3 +242,11 @@ def test_histograms_are_kept_inspected_and_drawn(folder: Path) -> None:
     assert f"kl {kl:.4g}" in page
     assert call("inspect", "fcn-toy-12.onnx", "--plot", "x.html").exit_code == 2
     assert call("calibrate", "--data", "coco/val2017", "--from", "h.npz").exit_code == 2
+
+
+def test_a_narrow_terminal_cuts_no_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    cells = ["a-model-with-a-long-name.onnx", "12345.6 ms", "0.12 (-0.57 … 1.20)", "98.99 %"]
+    print_table(("model", "p50", "drop", "agreement"), [cells])
+    line = capsys.readouterr().out.splitlines()[1]
+    assert all(cell in line for cell in cells)

@@ -303,7 +303,7 @@ def score_openvino(job: Job, python: Path, rows: list[Row], dataset: Dataset, op
 def show(rows: Sequence[Row], fp32: Row, protocol_name: str, title: str) -> None:
     metric = get_protocol(protocol_name).metric
     before = np.stack(fp32.counts)
-    base = metric.scores(before, np.ones((1, len(before)))).miou[0]
+    base = metric.scores(before).miou
     cpu = measured_cpu()
     print(
         f"\n{title}, {cpu.int8_kernel} kernels: fp32 mIoU {100 * base:.2f} % on {len(before)} images, {protocol_name}"

@@ -57,7 +57,7 @@ NAMES = {
     default=Path("report"),
     show_default=True,
     metavar="DIR",
-    help="Gets report.json, report.md and report.html.",
+    help="Gets report.json, report.md, report.html and images.npz.",
 )
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; 1 times best.")
 @interface_options

@@ -1,14 +1,14 @@
 """Counts from label maps, and scores from counts.
 
-A metric first reduces one image to a row of integers (`count`), and then any set of rows to scores
-(`scores`). Rows of different images only ever add up or average, so one pass over the data serves the
-point estimate, every bootstrap resample and a resumed run alike.
+A metric first reduces one image to a row of integers (`count`). Every score is then a ratio of sums over images, or a
+mean of such ratios, so one pass over the data serves the point estimate, every bootstrap resample and its spread, and a
+resumed run alike.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +19,32 @@ Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
+class Ratios(NamedTuple):
+    """K scores, each a ratio of sums over the images: Σ numerators[:, k] / Σ denominators[:, k]; (N, K) float64."""
+
+    numerators: Floats
+    denominators: Floats
+
+    def values(self) -> Floats:
+        """(K,) float64 over all images, NaN where a denominator is 0."""
+        return divide(self.numerators.sum(0), self.denominators.sum(0))
+
+
 @dataclass(frozen=True)
 class Scores:
-    """Scores of R weightings of the images at once; fractions, not percent.
+    """Scores of a set of images; fractions, not percent.
 
     Attributes:
-        miou: (R,) float64.
-        pixel_accuracy: (R,) float64.
-        per_class_iou: (R, C) float64, NaN where a class is in neither truth nor prediction; None where the
-            metric has no classes.
-        mean_accuracy: (R,) float64, mean over the classes in the truth of the share of their pixels that are found;
-            None likewise.
+        miou, pixel_accuracy: NaN where there is nothing to score.
+        per_class_iou: (C,) float64, NaN where a class is in neither truth nor prediction; None where the metric has no
+            classes.
+        mean_accuracy: mean over the classes in the truth of the share of their pixels that are found; None likewise.
     """
 
-    miou: Floats
-    pixel_accuracy: Floats
+    miou: float
+    pixel_accuracy: float
     per_class_iou: Floats | None = None
-    mean_accuracy: Floats | None = None
+    mean_accuracy: float | None = None
 
 
 class Metric(Protocol):
@@ -48,15 +57,23 @@ class Metric(Protocol):
 
     @property
     def leaves_absent_out(self) -> bool:
-        """Whether the mean is over classes, and one in neither truth nor prediction is no part of it."""
+        """Whether a class in neither truth nor prediction is no part of the mean, or counts as 0 in it."""
         ...
 
     def count(self, truth: NDArray[Any], prediction: NDArray[np.uint8]) -> Counts:
         """One image's row, (columns,) int64; `prediction` is (H, W) uint8 labels."""
         ...
 
-    def scores(self, counts: Counts, weights: Floats) -> Scores:
-        """Scores of images whose rows are `counts` (N, columns), each weighting of `weights` (R, N) by itself."""
+    def ious(self, counts: Counts) -> Ratios:
+        """The ratios whose mean is the mIoU: one a class, or one alone."""
+        ...
+
+    def accuracy(self, counts: Counts) -> Ratios:
+        """The pixel accuracy as one ratio."""
+        ...
+
+    def scores(self, counts: Counts) -> Scores:
+        """Scores of all the images whose rows are `counts` (N, columns)."""
         ...
 
 
@@ -87,19 +104,33 @@ class ConfusionMetric:
         pairs = truth[scored].astype(np.int64) * self.classes + prediction[scored]
         return np.bincount(pairs, minlength=self.columns)
 
-    def scores(self, counts: Counts, weights: Floats) -> Scores:
-        """See `Metric.scores`; a class is left out of a weighting in which its union is empty."""
+    def ious(self, counts: Counts) -> Ratios:
+        """tp / (tp + fp + fn) of each class."""
+        tp, truth, predicted = self._sums(counts)
+        return Ratios(tp, truth + predicted - tp)
+
+    def accuracy(self, counts: Counts) -> Ratios:
+        """trace / sum."""
+        tp, truth, _ = self._sums(counts)
+        return Ratios(tp.sum(1, keepdims=True), truth.sum(1, keepdims=True))
+
+    def scores(self, counts: Counts) -> Scores:
+        """See `Metric.scores`."""
+        iou = self.ious(counts).values()
+        tp, truth, _ = self._sums(counts)
+        return Scores(
+            miou=_nanmean(iou) if self.leaves_absent_out else float(np.nan_to_num(iou).mean()),
+            pixel_accuracy=float(self.accuracy(counts).values()[0]),
+            per_class_iou=iou,
+            mean_accuracy=_nanmean(Ratios(tp, truth).values()),
+        )
+
+    def _sums(self, counts: Counts) -> tuple[Floats, Floats, Floats]:
+        """Pixels of each class that are right, in the truth, and predicted, each (N, C) float64."""
         matrices = counts.reshape(-1, self.classes, self.classes)
-        diagonal = np.einsum("ncc->nc", matrices)
-        statistics = np.concatenate([diagonal, matrices.sum(2), matrices.sum(1)], axis=1)
-        tp, truth, predicted = np.split(weights @ statistics.astype(np.float64), 3, axis=1)
-        union = truth + predicted - tp
-        iou = np.divide(tp, union, out=np.full_like(tp, np.nan), where=union > 0)
-        total = truth.sum(1)
-        accuracy = np.divide(tp.sum(1), total, out=np.full_like(total, np.nan), where=total > 0)
-        found = np.divide(tp, truth, out=np.full_like(tp, np.nan), where=truth > 0)
-        mean = _nanmean(iou) if self.leaves_absent_out else np.nan_to_num(iou).mean(1)
-        return Scores(mean, accuracy, iou, _nanmean(found))
+        parts = np.einsum("ncc->nc", matrices), matrices.sum(2), matrices.sum(1)
+        tp, truth, predicted = (part.astype(np.float64) for part in parts)
+        return tp, truth, predicted
 
 
 @dataclass(frozen=True)
@@ -116,7 +147,7 @@ class ImageMetric:
 
     extra_images: int = 0
     columns: int = 4
-    leaves_absent_out: bool = False
+    leaves_absent_out: bool = True
 
     def count(self, truth: NDArray[Any], prediction: NDArray[np.uint8]) -> Counts:
         """(Σ∧, Σ∨, Σ equal, 20·H·W); `truth` is (C, H, W) bool and its channel 0 is not looked at."""
@@ -127,18 +158,31 @@ class ImageMetric:
         cells = foreground.size
         return np.array([intersection, union, cells - (union - intersection), cells], np.int64)
 
-    def scores(self, counts: Counts, weights: Floats) -> Scores:
-        """See `Metric.scores`."""
-        intersection, union, equal, cells = counts.T.astype(np.float64)
+    def ious(self, counts: Counts) -> Ratios:
+        """Each image's IoU over 1, or over its part of N + `extra_images`."""
+        intersection, union, _, _ = counts.T.astype(np.float64)
         iou = np.divide(intersection, union, out=np.ones_like(union), where=union > 0)
-        images = weights.sum(1)
-        return Scores(weights @ iou / (images + self.extra_images), weights @ (equal / cells) / images)
+        return Ratios(iou[:, None], np.full((len(iou), 1), 1 + self.extra_images / len(iou)))
+
+    def accuracy(self, counts: Counts) -> Ratios:
+        """Each image's accuracy over 1."""
+        _, _, equal, cells = counts.T.astype(np.float64)
+        return Ratios((equal / cells)[:, None], np.ones((len(cells), 1)))
+
+    def scores(self, counts: Counts) -> Scores:
+        """See `Metric.scores`."""
+        return Scores(float(self.ious(counts).values()[0]), float(self.accuracy(counts).values()[0]))
 
 
-def _nanmean(values: Floats) -> Floats:
-    """Mean over the last axis of what is not NaN; NaN where nothing is left (without numpy's warning)."""
-    present = ~np.isnan(values)
-    totals = np.where(present, values, 0).sum(-1)
-    number = present.sum(-1)
-    means: Floats = np.divide(totals, number, out=np.full_like(totals, np.nan), where=number > 0)
-    return means
+def divide(numerators: Floats, denominators: Floats) -> Floats:
+    """Elementwise quotient, NaN where the denominator is 0."""
+    quotient: Floats = np.divide(
+        numerators, denominators, out=np.full(np.shape(numerators), np.nan), where=denominators != 0
+    )
+    return quotient
+
+
+def _nanmean(values: Floats) -> float:
+    """Mean of what is not NaN; NaN where nothing is left (without numpy's warning)."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")

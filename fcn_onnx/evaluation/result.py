@@ -24,7 +24,7 @@ class ModelResult:
         path: the file, as it was named.
         digest: of the file.
         size_bytes: of the file.
-        scores: of all images, each weighing one.
+        scores: of all images.
         counts: (N, columns) int64, the protocol's row of counts for each image.
         latency_ms: (N,) float64, the session's time for each image.
         quantization: the plan recorded in the model's card, if there is one.
@@ -42,9 +42,9 @@ class ModelResult:
         """The `fp32` or `int8` object of the report."""
         return {
             "path": self.path,
-            "miou": number(self.scores.miou[0]),
-            "pixel_accuracy": number(self.scores.pixel_accuracy[0]),
-            "mean_accuracy": None if self.scores.mean_accuracy is None else number(self.scores.mean_accuracy[0]),
+            "miou": number(self.scores.miou),
+            "pixel_accuracy": number(self.scores.pixel_accuracy),
+            "mean_accuracy": None if self.scores.mean_accuracy is None else number(self.scores.mean_accuracy),
             "per_class_iou": per_class(self.scores.per_class_iou, classes),
             "latency_ms": asdict(Latency.of(self.latency_ms)),
             "latency_samples_ms": [round(float(x), 3) for x in self.latency_ms],
@@ -79,6 +79,9 @@ class Validation:
         speedup_ci95: its interval.
         gate: whether the loss is within `--max-drop`.
         report: the JSON of `report.json`, holding all of the above and where it came from.
+        per_image: what was counted of each image, row by row: `names`, `counts_fp32` and `counts_int8` (N, columns),
+            `agreement` (N, 2) pixels with the same label and pixels compared, `latency_fp32` and `latency_int8` in ms,
+            `seconds` (N, 3) of loading, both sessions and scoring.
     """
 
     fp32: ModelResult
@@ -88,6 +91,7 @@ class Validation:
     speedup_ci95: Interval
     gate: Gate
     report: Mapping[str, Any]
+    per_image: Mapping[str, NDArray[Any]]
 
     @property
     def passed(self) -> bool:
@@ -107,7 +111,7 @@ def delta_json(
     before, after = fp32.scores.per_class_iou, int8.scores.per_class_iou
     return {
         "miou": number(difference.miou),
-        "miou_relative_percent": relative_percent(difference.miou, float(fp32.scores.miou[0])),
+        "miou_relative_percent": relative_percent(difference.miou, fp32.scores.miou),
         "miou_ci95": [number(x) for x in difference.miou_ci95],
         "pixel_accuracy": number(difference.pixel_accuracy),
         "pixel_accuracy_ci95": [number(x) for x in difference.pixel_accuracy_ci95],
@@ -132,10 +136,10 @@ def relative_percent(delta: float, reference: float) -> float | None:
 
 
 def per_class(values: NDArray[np.float64] | None, classes: Sequence[str]) -> dict[str, float | None] | None:
-    """Class name → value of the first row of (1, C); null for NaN."""
+    """Class name → value of (C,); null for NaN."""
     if values is None:
         return None
-    return {name: number(value) for name, value in zip(classes, values[0], strict=True)}
+    return {name: number(value) for name, value in zip(classes, values, strict=True)}
 
 
 def number(value: float) -> float | None:

@@ -187,7 +187,7 @@ def _result(model: Contestant, rules: Protocol, tally: Tally, name: str) -> Mode
         path=str(model.path),
         digest=model.digest,
         size_bytes=model.path.stat().st_size,
-        scores=rules.metric.scores(counts, np.ones((1, len(counts)))),
+        scores=rules.metric.scores(counts),
         counts=counts,
         latency_ms=np.asarray(tally.latency_ms[name]),
         quantization=model.card.quantization,
@@ -205,7 +205,7 @@ def _summarise(
     fp32, int8 = results[FP32], results[INT8]
     difference = compare(rules.metric, fp32.counts, int8.counts, np.asarray(tally.agreement))
     speedup, interval = speedup_interval(fp32.latency_ms, int8.latency_ms)
-    relative = relative_percent(difference.miou, float(fp32.scores.miou[0]))
+    relative = relative_percent(difference.miou, fp32.scores.miou)
     gate = Gate(max_drop, None if relative is None else -relative)
     fp32_json, int8_json = fp32.to_json(classes), int8.to_json(classes)
     ious = fp32_json["per_class_iou"]
@@ -235,7 +235,9 @@ def _summarise(
         "one_sided_classes": _one_sided_classes(rules, fp32, int8, classes),
         **context,
     }
-    return Validation(fp32, int8, difference, speedup, interval, gate, report)
+    return Validation(
+        fp32, int8, difference, speedup, interval, gate, report, {"names": np.array(tally.names), **tally.arrays()}
+    )
 
 
 def _one_sided_classes(
@@ -249,14 +251,14 @@ def _one_sided_classes(
     before, after = fp32.scores.per_class_iou, int8.scores.per_class_iou
     if before is None or after is None or not rules.metric.leaves_absent_out:
         return None
-    alone = np.isnan(before[0]) != np.isnan(after[0])
+    alone = np.isnan(before) != np.isnan(after)
     if not alone.any():
         return None
-    both = ~np.isnan(before[0]) & ~np.isnan(after[0])
+    both = ~np.isnan(before) & ~np.isnan(after)
     return {
-        "predicted_by": {classes[c]: FP32 if np.isnan(after[0][c]) else INT8 for c in np.flatnonzero(alone)},
+        "predicted_by": {classes[c]: FP32 if np.isnan(after[c]) else INT8 for c in np.flatnonzero(alone)},
         "common_classes": int(both.sum()),
-        "miou_common_classes": float((after[0][both] - before[0][both]).mean()),
+        "miou_common_classes": float((after[both] - before[both]).mean()),
     }
 
 

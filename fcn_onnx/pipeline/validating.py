@@ -58,7 +58,7 @@ def validate_and_report(
         command=command,
         progress=progress,
     )
-    write_report(result.report, report)
+    write_report(result.report, report, result.per_image)
     return result
 
 
@@ -124,7 +124,7 @@ def validate_candidates(
             command=command,
             progress=progress,
         )
-        write_report(results[path.stem].report, report / path.stem)
+        write_report(results[path.stem].report, report / path.stem, results[path.stem].per_image)
     write_candidates({name: result.report for name, result in results.items()}, report)
     return results
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fcn_onnx.artifact import atomic_folder, dump_json
 from fcn_onnx.report.candidates import (
     HEADER,
@@ -34,6 +37,9 @@ __all__ = [
 ]
 
 
+PER_IMAGE = "images.npz"
+
+
 def write_candidates(reports: Mapping[str, Mapping[str, Any]], folder: Path) -> tuple[Path, ...]:
     """Write `candidates.json`, `.md` and `.html` into `folder`, where each report is in the folder of its name.
 
@@ -48,8 +54,13 @@ def write_candidates(reports: Mapping[str, Mapping[str, Any]], folder: Path) -> 
     return _write(files, folder)
 
 
-def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, ...]:
+def write_report(
+    report: Mapping[str, Any], folder: Path, per_image: Mapping[str, NDArray[Any]] | None = None
+) -> tuple[Path, ...]:
     """Write `report.json`, `report.md` and `report.html` into `folder`, all or none.
+
+    Args:
+        per_image: arrays of what was counted of each image; `images.npz` gets them.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -60,11 +71,15 @@ def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, ...]:
         "report.md": to_markdown(report),
         "report.html": to_html(report),
     }
-    return _write(files, folder)
+    return _write(files, folder, per_image)
 
 
-def _write(files: Mapping[str, str], folder: Path) -> tuple[Path, ...]:
+def _write(
+    files: Mapping[str, str], folder: Path, per_image: Mapping[str, NDArray[Any]] | None = None
+) -> tuple[Path, ...]:
     with atomic_folder(folder) as temporary:
         for name, text in files.items():
             (temporary / name).write_text(text, encoding="utf-8")
-    return tuple(folder / name for name in files)
+        if per_image:
+            np.savez_compressed(temporary / PER_IMAGE, **per_image)
+    return tuple(folder / name for name in [*files, *([PER_IMAGE] if per_image else [])])

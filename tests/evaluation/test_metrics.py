@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 
 from fcn_onnx.evaluation.metrics import ConfusionMetric, ImageMetric
 
-ONE = np.ones((1, 1))
-
 
 def loop_confusion(truth: np.ndarray, prediction: np.ndarray) -> list[list[int]]:
     matrix = [[0] * 21 for _ in range(21)]
@@ -48,12 +46,12 @@ def test_confusion_metric_equals_a_loop_over_pixels(seed: int, images: int, clas
         rows.append(metric.count(truth, prediction))
         matrix = loop_confusion(truth, prediction)
         total = [[a + b for a, b in zip(x, y, strict=True)] for x, y in zip(total, matrix, strict=True)]
-    scores = metric.scores(np.stack(rows), np.ones((1, images)))
+    scores = metric.scores(np.stack(rows))
     miou, accuracy, ious = loop_scores(total)
-    assert scores.miou[0] == pytest.approx(miou, rel=1e-14)
-    assert scores.pixel_accuracy[0] == accuracy
+    assert scores.miou == pytest.approx(miou, rel=1e-14)
+    assert scores.pixel_accuracy == accuracy
     assert scores.per_class_iou is not None
-    assert [None if math.isnan(x) else x for x in scores.per_class_iou[0]] == ious
+    assert [None if math.isnan(x) else x for x in scores.per_class_iou] == ious
 
 
 def test_confusion_metric_equals_torchvision_reference_arithmetic() -> None:
@@ -62,12 +60,12 @@ def test_confusion_metric_equals_torchvision_reference_arithmetic() -> None:
     truth = rng.integers(0, 21, (40, 50)).astype(np.uint8)
     prediction = np.where(rng.random(truth.shape) < 0.7, truth, 0).astype(np.uint8)
     metric = ConfusionMetric()
-    scores = metric.scores(metric.count(truth, prediction)[None], ONE)
+    scores = metric.scores(metric.count(truth, prediction)[None])
     a, b = torch.from_numpy(truth).flatten().long(), torch.from_numpy(prediction).flatten().long()
     h = torch.bincount(21 * a + b, minlength=441).reshape(21, 21).double()
-    assert scores.pixel_accuracy[0] == pytest.approx(float(h.diag().sum() / h.sum()), rel=1e-12)
+    assert scores.pixel_accuracy == pytest.approx(float(h.diag().sum() / h.sum()), rel=1e-12)
     iu = h.diag() / (h.sum(1) + h.sum(0) - h.diag())
-    assert scores.miou[0] == pytest.approx(float(iu.mean()), rel=1e-12)
+    assert scores.miou == pytest.approx(float(iu.mean()), rel=1e-12)
 
 
 def loop_image(truth: np.ndarray, prediction: np.ndarray) -> tuple[float, float]:
@@ -95,16 +93,16 @@ def test_image_metric_equals_a_loop_over_cells(seed: int, density: float) -> Non
         prediction = rng.integers(0, 21, (5, 6)).astype(np.uint8)
         rows.append(metric.count(truth, prediction))
         expected.append(loop_image(truth, prediction))
-    scores = metric.scores(np.stack(rows), np.ones((1, 3)))
-    assert scores.miou[0] == pytest.approx(np.mean([iou for iou, _ in expected]), rel=1e-14)
-    assert scores.pixel_accuracy[0] == pytest.approx(np.mean([acc for _, acc in expected]), rel=1e-14)
+    scores = metric.scores(np.stack(rows))
+    assert scores.miou == pytest.approx(np.mean([iou for iou, _ in expected]), rel=1e-14)
+    assert scores.pixel_accuracy == pytest.approx(np.mean([acc for _, acc in expected]), rel=1e-14)
 
 
 def test_image_with_an_empty_union_scores_one() -> None:
     metric = ImageMetric()
     row = metric.count(np.zeros((21, 4, 4), bool), np.zeros((4, 4), np.uint8))
-    scores = metric.scores(row[None], ONE)
-    assert (scores.miou[0], scores.pixel_accuracy[0]) == (1.0, 1.0)
+    scores = metric.scores(row[None])
+    assert (scores.miou, scores.pixel_accuracy) == (1.0, 1.0)
 
 
 def test_extra_image_divides_by_n_plus_one() -> None:
@@ -112,19 +110,17 @@ def test_extra_image_divides_by_n_plus_one() -> None:
     truth[5] = True
     metric = ImageMetric(extra_images=1)
     row = metric.count(truth, np.full((2, 2), 5, np.uint8))
-    assert metric.scores(np.stack([row, row, row]), np.ones((1, 3))).miou[0] == pytest.approx(3 / 4)
+    assert metric.scores(np.stack([row, row, row])).miou == pytest.approx(3 / 4)
 
 
-def test_weights_are_repetitions() -> None:
-    """A weighting scores like the data set in which each image stands that often."""
+@pytest.mark.parametrize("metric", [ConfusionMetric(), ConfusionMetric(leaves_absent_out=False), ImageMetric(1)])
+def test_scores_are_made_of_the_ratios(metric: ConfusionMetric | ImageMetric) -> None:
     rng = np.random.default_rng(0)
-    for metric, truths in (
-        (ConfusionMetric(), rng.integers(0, 6, (4, 5, 5)).astype(np.uint8)),
-        (ImageMetric(), rng.random((4, 21, 5, 5)) < 0.1),
-    ):
-        rows = np.stack([metric.count(t, rng.integers(0, 6, (5, 5)).astype(np.uint8)) for t in truths])
-        weights = np.array([2, 0, 1, 3])
-        weighted = metric.scores(rows, weights[None].astype(float))
-        repeated = metric.scores(np.repeat(rows, weights, axis=0), np.ones((1, 6)))
-        assert weighted.miou[0] == pytest.approx(repeated.miou[0], rel=1e-14)
-        assert weighted.pixel_accuracy[0] == pytest.approx(repeated.pixel_accuracy[0], rel=1e-14)
+    multilabel = isinstance(metric, ImageMetric)
+    truths = rng.random((4, 21, 5, 5)) < 0.1 if multilabel else rng.integers(0, 6, (4, 5, 5)).astype(np.uint8)
+    rows = np.stack([metric.count(t, rng.integers(0, 6, (5, 5)).astype(np.uint8)) for t in truths])
+    scores, ious, accuracy = metric.scores(rows), metric.ious(rows), metric.accuracy(rows)
+    values = [float(n) / float(d) for n, d in zip(ious.numerators.sum(0), ious.denominators.sum(0), strict=True) if d]
+    divisor = 21 if metric.leaves_absent_out is False else len(values)
+    assert scores.miou == pytest.approx(sum(values) / divisor, rel=1e-14)
+    assert scores.pixel_accuracy == pytest.approx(accuracy.numerators.sum() / accuracy.denominators.sum(), rel=1e-14)

@@ -200,8 +200,8 @@ def measured(work: Callable[..., None], arguments: Sequence[Any]) -> tuple[float
     return time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def make_all(job: Job, folder: Path, peer_images: int, only: Sequence[str]) -> list[Row]:
-    """Make every model; one that fails is reported and left out."""
+def make_all(job: Job, folder: Path, peer_images: int, only: Sequence[str], skip: Sequence[str]) -> list[Row]:
+    """Make every model that is not in the folder yet; one that fails is reported and left out."""
     samples = job.choice().choose()
     few = of_one_size(samples)[:peer_images]
     jobs: list[tuple[str, Callable[..., None], Sequence[Sample], str]] = [
@@ -220,9 +220,13 @@ def make_all(job: Job, folder: Path, peer_images: int, only: Sequence[str]) -> l
     rows = []
     for label, make, chosen, method in jobs:
         name = f"{label}, {len(chosen)} images"
-        if only and not any(part in name for part in only):
+        if (only and not any(part in name for part in only)) or any(part in name for part in skip):
             continue
-        path = folder / ("histograms.npz" if make is make_histograms else f"{len(rows):02d}.onnx")
+        path = folder / ("histograms.npz" if make is make_histograms else f"{label.replace(' ', '-')}.onnx")
+        cost = path.with_suffix(".cost.json")
+        if cost.exists():
+            rows += [Row(name, path, *json.loads(cost.read_text()))] if make is not make_histograms else []
+            continue
         try:
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 seconds, peak = pool.apply(measured, (make, (job, chosen, path, method)))
@@ -230,6 +234,7 @@ def make_all(job: Job, folder: Path, peer_images: int, only: Sequence[str]) -> l
             print(f"{name}: failed: {type(error).__name__}: {str(error)[:200]}", flush=True)
             continue
         print(f"{name}: {seconds:.0f} s, {peak:.0f} MiB", flush=True)
+        cost.write_text(json.dumps([seconds, peak]))
         if make is not make_histograms:
             rows.append(Row(name, path, seconds, peak))
     return rows
@@ -342,6 +347,8 @@ def main() -> None:
     parser.add_argument("--mean", type=triple)
     parser.add_argument("--std", type=triple)
     parser.add_argument("--only", nargs="*", default=[], help="rows whose names hold one of these")
+    parser.add_argument("--skip", nargs="*", default=[], help="rows whose names hold one of these are left out")
+    parser.add_argument("--models", type=Path, help="keep the models here, and do not make again those that are there")
     parser.add_argument("--openvino-python", type=Path, help="of an environment with openvino, nncf and onnxruntime")
     parser.add_argument("--exact", action="store_true", help="score once more on the exact kernel")
     options = parser.parse_args()
@@ -349,7 +356,9 @@ def main() -> None:
     dataset = open_dataset(options.validate)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        rows = make_all(job, folder, options.peer_images, options.only)
+        models = options.models or folder
+        models.mkdir(parents=True, exist_ok=True)
+        rows = make_all(job, models, options.peer_images, options.only, options.skip)
         fp32 = score(job, rows, dataset, options.protocol, options.limit, exact=False)
         if options.openvino_python:
             score_openvino(job, options.openvino_python, rows, dataset, options, folder)

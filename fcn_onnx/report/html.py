@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from fcn_onnx.report.page import page
-from fcn_onnx.report.svg import class_bars, confusion_difference, interval_figure, latency_strips
+from fcn_onnx.report.svg import class_bars, class_changes, confusion_difference, interval_figure, latency_strips
 from fcn_onnx.report.table import Report, Row, coverage_line, per_class_rows, summary_rows, verdict
 
 KEYS = '<p class="soft"><span class="key fp32"></span>fp32<span class="key int8"></span>int8</p>'
@@ -58,7 +58,7 @@ def _accuracy(report: Report) -> str:
     return (
         "<h2>Change of mIoU</h2>\n<figure>"
         + interval_figure(100 * delta["miou"], interval, " points")
-        + "<figcaption>int8 − fp32 in percentage points with its 95 % interval: a paired bootstrap over the "
+        + "<figcaption>int8 − fp32 in percentage points with its 95 % interval: a paired bootstrap-t over the "
         f"{report['images']} images. It covers the choice of images, not of calibration images.</figcaption></figure>"
     )
 
@@ -81,8 +81,13 @@ def _classes(report: Report) -> str:
     if not rows:
         return ""
     bars = class_bars(report["classes"], report["fp32"]["per_class_iou"], report["int8"]["per_class_iou"])
+    delta = report["delta"]
+    changes = class_changes(report["classes"], delta["per_class_iou"], delta["per_class_iou_ci95"])
     return (
-        f"<h2>IoU by class</h2>\n{KEYS}\n<figure>{bars}</figure>\n<details><summary>As a table</summary>\n"
+        f"<h2>IoU by class</h2>\n{KEYS}\n<figure>{bars}</figure>\n"
+        f"<h2>Change by class</h2>\n<figure>{changes}<figcaption>int8 − fp32 of each class's IoU in percentage points, "
+        "with its 95 % interval. Of so many intervals, one in twenty misses by chance.</figcaption></figure>\n"
+        "<details><summary>As a table</summary>\n"
         + _table(
             ("class", "fp32", "int8", "change (95 % interval)"), rows, "IoU; change in percentage points, int8 − fp32."
         )
@@ -148,6 +153,6 @@ def _table(header: Sequence[str], rows: Iterable[Row], caption: str) -> str:
     head = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in header)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return (
-        f"<div class='scroll'><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
+        f"<div class='scroll'><table class='rows'><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{body}</tbody></table></div>"
     )

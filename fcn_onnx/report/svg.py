@@ -45,7 +45,7 @@ def interval_figure(value: float, interval: Sequence[float], unit: str) -> str:
 
     parts = [
         f'<line class="axis" x1="20" x2="{WIDTH - 20}" y1="40" y2="40"/>',
-        f'<line class="zero" x1="{middle}" x2="{middle}" y1="14" y2="56"/>',
+        f'<line class="zero" x1="{middle}" x2="{middle}" y1="28" y2="56"/>',
         f'<text class="soft" x="{middle}" y="72" text-anchor="middle">0</text>',
         f'<line class="bar" x1="{x(low):.1f}" x2="{x(high):.1f}" y1="40" y2="40"/>',
         *(f'<line class="bar" x1="{x(v):.1f}" x2="{x(v):.1f}" y1="33" y2="47"/>' for v in (low, high)),
@@ -55,6 +55,40 @@ def interval_figure(value: float, interval: Sequence[float], unit: str) -> str:
         f'<text class="soft" x="{WIDTH - 20}" y="72" text-anchor="end">{reach:+.2f}</text>',
     ]
     return svg(80, f"change {value:+.2f}{unit}, interval {low:+.2f} to {high:+.2f}", parts)
+
+
+def class_changes(
+    classes: Sequence[str],
+    changes: Mapping[str, float | None],
+    intervals: Mapping[str, Sequence[float] | None],
+) -> str:
+    """Each class's change of IoU in percentage points with its interval, on one scale around 0."""
+    shown = {name: bounds for name, bounds in intervals.items() if bounds is not None and changes[name] is not None}
+    widest = sorted(max(map(abs, bounds)) for bounds in shown.values())
+    # two thirds of the intervals fit; the others run off the edge, and the table has their numbers
+    fits = [*widest[2 * len(widest) // 3 :][:1], *(abs(changes[name] or 0) for name in shown)]
+    reach = 110 * max(fits, default=0.0) or 1.0
+    row, top = 26, 22
+    middle = (LABEL + WIDTH) / 2
+    scale = (WIDTH - LABEL) / 2 / reach
+    bottom = top + len(classes) * row
+    parts = [f'<line class="zero" x1="{middle}" x2="{middle}" y1="{top}" y2="{bottom}"/>']
+    for x, anchor, text in (
+        (LABEL, "start", f"{-reach:+.1f}"),
+        (middle, "middle", "0"),
+        (WIDTH, "end", f"{reach:+.1f}"),
+    ):
+        parts.append(f'<text class="soft" x="{x}" y="14" text-anchor="{anchor}">{text}</text>')
+    for index, name in enumerate(classes):
+        y = top + index * row + 13
+        parts.append(f'<text x="{LABEL - 8}" y="{y + 5}" text-anchor="end">{escape(name)}</text>')
+        if name not in shown:
+            continue
+        spots = (shown[name][0], changes[name] or 0, shown[name][1])
+        low, value, high = (min(max(middle + 100 * v * scale, LABEL), WIDTH) for v in spots)
+        parts.append(f'<line class="bar" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<circle class="int8" cx="{value:.1f}" cy="{y}" r="5"/>')
+    return svg(bottom, "change of IoU by class in percentage points, with 95 percent intervals", parts)
 
 
 def latency_strips(series: Mapping[str, Sequence[float]]) -> str:

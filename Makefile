@@ -1,5 +1,6 @@
 # make            set up .venv, the environment in which everything works, Neural Compressor included
 # make demo       the whole flow on data that comes with the package
+# make docs       the pages of docs/, in build/docs
 # make test       lint, types, import layers, and the suite in both environments
 # make validate   export, quantize and validate a real network on DATA (default coco/val2017)
 
@@ -13,7 +14,7 @@ INT8     = fcn-$(ARCH)-$(OPSET)-int8.onnx
 BIN      = .venv/bin
 PYTEST   = -m pytest -n 2
 
-.PHONY: all demo test check suite suite-newest validate tiny-weights clean
+.PHONY: all demo docs test check suite suite-newest validate tiny-weights clean
 all: .venv/ready
 
 # pip's resolver is given the constraints, so a bare machine gets the versions that are known to work together.
@@ -37,6 +38,10 @@ check: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/mkdocs --quiet build --strict
+
+docs: .venv/ready
+	$(BIN)/mkdocs build --strict
 
 suite: .venv/ready
 	$(BIN)/python $(PYTEST)
@@ -64,4 +69,4 @@ tiny-weights: .venv/ready
 	$(BIN)/python tools/train_tiny.py
 
 clean:
-	rm -rf .venv .venv-newest demo report
+	rm -rf .venv .venv-newest build demo report

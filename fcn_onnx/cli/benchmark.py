@@ -17,6 +17,7 @@ from fcn_onnx.cli.options import PATH, Size, json_option, threads_option
     "sizes",
     type=Size(),
     multiple=True,
+    metavar="HxW",
     help="Of the random input; may be repeated. Default: the one that a model takes, or 520x520.",
 )
 @click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True, help="Of each model.")

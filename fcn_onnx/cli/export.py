@@ -24,7 +24,7 @@ ARCHS = {name: arch.description for name, arch in ARCHITECTURES.items()}
     help="The published weights, random ones (seeded, recorded as random), or a .pth file.",
 )
 @click.option("--no-aux", is_flag=True, help="Leave out the auxiliary head and its output.")
-@click.option("--size", type=Size(), help="Fix the input's size; dynamic otherwise.")
+@click.option("--size", type=Size(), metavar="HxW", help="Fix the input's size; dynamic otherwise.")
 @click.option("--output-labels", is_flag=True, help="Outputs are uint8 labels (N, H, W), the argmax, not logits.")
 @click.option("--fp16", is_flag=True, help="Compute in float16, for GPUs; input and outputs stay float32.")
 @click.option("--output", type=PATH, metavar="FILE", help="Default: fcn-<arch>-<opset>.onnx here.")

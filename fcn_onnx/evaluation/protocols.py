@@ -197,8 +197,12 @@ PROTOCOLS: Mapping[str, Protocol] = {
             resizes_logits=True,
             read_truth=resized_label_map,
             metric=ConfusionMetric(),
-            targets={"fcn_r50-d8 20k": (0.6708, None), "40k": (0.6697, None), "fcn_r101-d8 20k": (0.7116, None)}
-            | {"fcn_r101-d8 40k": (0.6991, None)},
+            targets={
+                "fcn_r50-d8 20k": (0.6708, None),
+                "fcn_r50-d8 40k": (0.6697, None),
+                "fcn_r101-d8 20k": (0.7116, None),
+                "fcn_r101-d8 40k": (0.6991, None),
+            },
             published_on="VOC 2012 val",
         ),
         Protocol(

@@ -46,6 +46,7 @@ TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target
     metavar="PERCENT",
     help="Keep as few convolutions in fp32 as this loss of the mIoU on calibration images allows, relative.",
 )
+@click.option("--refine", is_flag=True, help="Move thresholds to where the output errs least; takes minutes.")
 @click.option("--output", type=PATH, metavar="FILE", help="Default: fcn-<arch>-<opset>-int8.onnx here.")
 @normalisation_options
 @threads_option
@@ -63,6 +64,7 @@ def quantize(
     per_channel: bool | None,
     bias_correction: bool,
     max_drop: float | None,
+    refine: bool,
     output: Path | None,
     interface: Interface,
     threads: int,
@@ -85,6 +87,7 @@ def quantize(
         per_channel=per_channel,
         bias_correction=bias_correction,
         max_drop=max_drop,
+        refine_ranges=refine,
         output=output,
         interface=interface,
         threads=threads,
@@ -102,6 +105,10 @@ def quantize(
     print_line(f"wrote {result.path} ({megabytes(result.size_bytes)}, {ratio:.2f}× smaller)")
     if share is not None:
         print_line(f"int8 share of the multiply-accumulates: {100 * share:.2f} %")
+    if found := result.refinement:
+        print_line(
+            f"refined: the output's error fell from {found.before:.3g} to {found.after:.3g} in {found.trials} trials"
+        )
     if proof := result.saturation:
         print_line(
             f"fast and exact kernel: {proof.labels_changed} labels differ on {proof.inputs} inputs; "

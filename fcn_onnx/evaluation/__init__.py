@@ -6,6 +6,7 @@
 from fcn_onnx.evaluation.benchmark import Benchmark, benchmark
 from fcn_onnx.evaluation.judge import Judge
 from fcn_onnx.evaluation.kernels import changed_labels
+from fcn_onnx.evaluation.output_error import OutputError
 from fcn_onnx.evaluation.protocols import PROTOCOLS, Protocol, get_protocol
 from fcn_onnx.evaluation.result import Validation
 from fcn_onnx.evaluation.selection import select_images
@@ -15,6 +16,7 @@ __all__ = [
     "PROTOCOLS",
     "Benchmark",
     "Judge",
+    "OutputError",
     "Protocol",
     "Validation",
     "benchmark",

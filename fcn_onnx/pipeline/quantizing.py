@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.artifact import digest_file, digest_json, require_writable, versions
-from fcn_onnx.calibration import DEFAULT_METHOD, calibrate, get_method
+from fcn_onnx.calibration import DEFAULT_METHOD, calibrate, get_method, observed_tensors
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import QuantizationError, UsageError
-from fcn_onnx.evaluation import Judge, benchmark, changed_labels
+from fcn_onnx.evaluation import Judge, OutputError, benchmark, changed_labels
 from fcn_onnx.graph import channels_last
 from fcn_onnx.journal import Journal, journal_path
 from fcn_onnx.naming import int8_path
@@ -30,10 +30,12 @@ from fcn_onnx.quantization import (
     Images,
     Plan,
     Quantized,
+    Refinement,
     Saturation,
     get_backend,
     keep_float,
     make_plan,
+    refine,
     search,
     up_to_date,
     write_int8,
@@ -44,6 +46,8 @@ from fcn_onnx.segmenter import Interface, classes_of, preprocessing_of
 
 PROOF_IMAGES = 4
 RANKING_IMAGES = 8
+REFINING_IMAGES = 6
+REFINED_GROUPS = 16
 SPEED_RUNS = 5
 
 
@@ -95,6 +99,7 @@ def quantize(
     per_channel: bool | None = None,
     bias_correction: bool = True,
     max_drop: float | None = None,
+    refine_ranges: bool = False,
     output: Path | None = None,
     interface: Interface = Interface(),
     threads: int = 0,
@@ -114,6 +119,7 @@ def quantize(
         bias_correction: take what rounding the weights adds to the means off the biases.
         max_drop: the relative mIoU, in percent, that may be lost on the calibration images; as few convolutions as
             possible stay fp32 for it.
+        refine_ranges: move the thresholds, group by group, to where the output errs least on some calibration images.
         output: default `<model>-int8.onnx` in the working folder.
         interface: of the model, where it does not say it itself.
         threads: of each session; 0 means all cores.
@@ -126,7 +132,7 @@ def quantize(
     output = output or int8_path(model)
     require_writable(output)
     own_methods = get_backend(backend).methods
-    _require_consistent(choice, ranges, backend, own_methods, method, max_drop)
+    _require_consistent(choice, ranges, backend, own_methods, method, max_drop, refine_ranges)
     rule = None if own_methods else get_method(method or DEFAULT_METHOD, percentile)
     proto = load_model(model)
     plan = make_plan(
@@ -160,6 +166,7 @@ def quantize(
             "backend": backend,
             "preprocessing": preprocessing.to_json(),
             "max_drop": max_drop,
+            "refine": refine_ranges,
             "classes": list(interface.classes or ()),
             "versions": versions(),
             **how,
@@ -187,13 +194,17 @@ def quantize(
             threads=threads,
             progress=progress,
         ).table
+    refinement = None
+    if refine_ranges:
+        table, refinement = _refined(work, plan, table)
+        work = replace(work, method=table.method)
     if judge is None or max_drop is None:
         result = work.write(plan, table, output)
     else:
         result = _within(max_drop, work, plan, table, judge)
     if plan.pair_safe and not measured_cpu().exact_u8s8:
         result = replace(result, saturation=_prove_exact(work, plan, table))
-    return result
+    return replace(result, refinement=refinement)
 
 
 def _require_consistent(
@@ -203,6 +214,7 @@ def _require_consistent(
     own_methods: tuple[str, ...] | None,
     method: str | None,
     max_drop: float | None,
+    refine_ranges: bool,
 ) -> None:
     if (choice is None) == (ranges is None):
         raise UsageError(
@@ -215,6 +227,10 @@ def _require_consistent(
         raise UsageError(f"{backend} observes images itself and takes no table", fix="give it --data, not --ranges")
     if own_methods and method is not None and method not in own_methods:
         raise UsageError(f"{backend} has no method {method!r}", fix=f"choose one of: {', '.join(own_methods)}")
+    if refine_ranges and own_methods:
+        raise UsageError(f"{backend} chooses its own ranges, which --refine cannot move", fix="leave --refine out")
+    if refine_ranges and choice is None:
+        raise UsageError("--refine is measured on calibration images", fix="give --data, not --ranges")
     if max_drop is not None and choice is None:
         raise UsageError("--max-drop is judged on calibration images", fix="give --data, not --ranges")
 
@@ -229,6 +245,29 @@ def _images(work: _Work) -> Images:
         return (np.ascontiguousarray(batch.transpose(axes)) for batch in work.batches())
 
     return Images(len(shapes), fed, (height, width))
+
+
+def _refined(work: _Work, plan: Plan, table: RangeTable) -> tuple[RangeTable, Refinement]:
+    """The table with its thresholds moved, in groups of neighbours, to where the output errs least."""
+    carried = observed_tensors(load_model(work.model)).carried
+    roots = [root for root in dict.fromkeys(carried.values()) if root in table.ranges]
+    blocks = [set(block) for block in np.array_split(roots, min(REFINED_GROUPS, len(roots)))]
+    groups = [[name for name in table.ranges if carried.get(name, name) in block] for block in blocks]
+    with (
+        tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder,
+        Journal(journal_path(work.output), work.job + table.digest() + "refine", progress=work.progress) as journal,
+    ):
+        trial = Path(folder, "trial.onnx")
+        error = OutputError(
+            work.model,
+            work.samples[:REFINING_IMAGES],
+            work.preprocessing,
+            interface=work.interface,
+            threads=work.threads,
+        )
+        return refine(
+            table, groups, lambda candidate: error(work.write(plan, candidate, trial).path), journal, work.progress
+        )
 
 
 def _within(max_drop: float, work: _Work, plan: Plan, table: RangeTable, judge: Judge) -> Quantized:

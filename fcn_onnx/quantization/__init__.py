@@ -2,6 +2,7 @@
 
 from fcn_onnx.quantization.backends import BACKENDS, Goal, Images, get_backend
 from fcn_onnx.quantization.plan import FORMATS, TARGETS, Plan, Target, keep_float, make_plan
+from fcn_onnx.quantization.refining import Refinement, refine
 from fcn_onnx.quantization.search import Found, search
 from fcn_onnx.quantization.writing import Quantized, Saturation, up_to_date, write_int8
 
@@ -14,11 +15,13 @@ __all__ = [
     "Images",
     "Plan",
     "Quantized",
+    "Refinement",
     "Saturation",
     "Target",
     "get_backend",
     "keep_float",
     "make_plan",
+    "refine",
     "search",
     "up_to_date",
     "write_int8",

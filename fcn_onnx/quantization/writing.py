@@ -18,6 +18,7 @@ from fcn_onnx.graph import CONVS, GraphFacts, read_facts
 from fcn_onnx.quantization.backends import Draft, Goal, Images, get_backend
 from fcn_onnx.quantization.corrections import correct_biases
 from fcn_onnx.quantization.plan import Plan
+from fcn_onnx.quantization.refining import Refinement
 from fcn_onnx.quantization.search import Trial
 from fcn_onnx.quantization.weights import place, quantize_weights, unsafe_pairs
 from fcn_onnx.ranges import RangeTable
@@ -53,6 +54,7 @@ class Quantized:
         skipped: the file was there already, made from the same inputs.
         saturation: where this CPU's fast kernel can saturate.
         trials: of the search for `max_drop`.
+        refinement: of the ranges, where it was asked for.
         speed_kept: of the model with every convolution in int8, where some had to stay fp32.
     """
 
@@ -65,6 +67,7 @@ class Quantized:
     saturation: Saturation | None = None
     trials: tuple[Trial, ...] = ()
     speed_kept: float | None = None
+    refinement: Refinement | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object that `quantize --json` writes."""
@@ -80,6 +83,7 @@ class Quantized:
             "saturation": self.saturation and asdict(self.saturation),
             "trials": [asdict(trial) for trial in self.trials],
             "speed_kept": self.speed_kept,
+            "refinement": self.refinement and asdict(self.refinement),
         }
 
 

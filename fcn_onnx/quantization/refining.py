@@ -1,0 +1,77 @@
+"""Thresholds moved to where the network's own output errs least, rather than each activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fcn_onnx.journal import Journal
+from fcn_onnx.progress import Progress
+from fcn_onnx.ranges import Range, RangeTable
+
+STEPS = (1.12, 1 / 1.12)
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """What `refine` came to.
+
+    Attributes:
+        before, after: error of the output.
+        trials: int8 models that were measured.
+    """
+
+    before: float
+    after: float
+    trials: int
+
+
+def refine(
+    table: RangeTable,
+    groups: Sequence[Sequence[str]],
+    output_error: Callable[[RangeTable], float],
+    journal: Journal,
+    progress: Progress,
+) -> tuple[RangeTable, Refinement]:
+    """One round of coordinate descent: each group of ranges is widened or narrowed together, if that lowers the error.
+
+    The groups follow one another, so that each is judged with the errors of those before it as they now are. Every
+    number is kept in the journal, so nothing is measured twice.
+
+    Args:
+        table: where to begin.
+        groups: tensors of the table that move together.
+        output_error: of the int8 model with these ranges.
+    """
+    state = journal.load()
+    known = state.arrays["errors"].tolist() if state else []
+    trials = 0
+
+    def measure(candidate: RangeTable) -> float:
+        nonlocal trials
+        if trials == len(known):
+            known.append(output_error(candidate))
+            journal.save(lambda: {"errors": np.array(known)}, [str(i) for i in range(len(known))])
+        trials += 1
+        return float(known[trials - 1])
+
+    before = least = measure(table)
+    for group in progress.track(groups, total=len(groups), label="refining"):
+        for step in STEPS:
+            candidate = _scaled(table, group, step)
+            error = measure(candidate)
+            if error < least:
+                table, least = candidate, error
+                break
+    return replace(table, method=f"{table.method}, refined"), Refinement(before, least, trials)
+
+
+def _scaled(table: RangeTable, names: Sequence[str], factor: float) -> RangeTable:
+    """The table with these ranges so much wider, as exact float32 values."""
+    moved = {
+        name: Range(*(float(np.float32(factor * bound)) for bound in (r.lowest, r.highest)))
+        for name, r in ((name, table.ranges[name]) for name in names)
+    }
+    return replace(table, ranges={**table.ranges, **moved})

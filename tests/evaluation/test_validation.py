@@ -13,8 +13,10 @@ from toys import pixel_classifier, save, write_coco
 from fcn_onnx.artifact import digest_file
 from fcn_onnx.card import ModelCard
 from fcn_onnx.data.discover import open_dataset
+from fcn_onnx.data.scenes import write_scenes
 from fcn_onnx.errors import ImageError, ModelError, UsageError
 from fcn_onnx.evaluation import Validation, validate
+from fcn_onnx.exporter import export
 from fcn_onnx.journal import Journal
 from fcn_onnx.report import verdict
 
@@ -220,3 +222,22 @@ def test_an_error_in_a_worker_is_the_error(tmp_path: Path, coco: Path) -> None:
     (coco / "000000000003.jpg").write_bytes(b"not a photograph")
     with pytest.raises(ImageError, match=r"000000000003\.jpg"):
         validate(*models, dataset, workers=2, threads=2)
+
+
+def test_a_damaged_model_is_flagged(tmp_path: Path) -> None:
+    """One layer's output channels in another order: the file is sound, and every shape and range is as it was."""
+    write_scenes(tmp_path / "scenes", images=12, size=(120, 160))
+    fp32 = export("tiny", output=tmp_path / "tiny.onnx").path
+    damaged = onnx.load(fp32)
+    weights = {t.name: t for t in damaged.graph.initializer}
+    conv = [node for node in damaged.graph.node if node.op_type == "Conv"][3]
+    for name in conv.input[1:]:
+        turned = np.roll(onnx.numpy_helper.to_array(weights[name]), 1, axis=0)
+        weights[name].CopyFrom(onnx.numpy_helper.from_array(turned, name))
+    result = validate(
+        fp32, save(damaged, tmp_path / "damaged.onnx"), open_dataset(tmp_path / "scenes" / "val2017"), max_drop=1.0
+    )
+    assert not result.passed
+    assert verdict(result.report).startswith("FAILED (1 % relative allowed). Int8 loses accuracy")
+    assert result.difference.miou_ci95[1] < 0
+    assert result.difference.label_agreement_ci95[1] < 1

@@ -53,6 +53,7 @@ class QuantizeSection:
     target: str = "auto"
     per_channel: bool | None = None
     bias_correction: bool = True
+    refine: bool = False
     max_drop: float | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from fcn_onnx.evaluation.protocols import Protocol
 from fcn_onnx.journal import Journal
 from fcn_onnx.progress import Progress
 from fcn_onnx.runtime import SessionConfig
-from fcn_onnx.segmenter import Interface, Segmenter
+from fcn_onnx.segmenter import Interface, Labels, Segmenter
 
 FP32, INT8 = "fp32", "int8"
 
@@ -107,10 +107,14 @@ class Contest:
     threads: int
 
     def scorer(self) -> Callable[[Sample, int], Row]:
-        """Open the sessions, and return what scores the n-th image; the models take turns, AB, BA, …."""
+        """Open the sessions, and return what scores the n-th image; the models take turns, AB, BA, ….
+
+        Both models' outputs are scored at once, and while no session runs, so that latencies are undisturbed.
+        """
         config = SessionConfig(threads=self.threads)
         segmenters = {name: Segmenter(path, config, self.interface) for name, path in self.models.items()}
         warm: set[str] = set()
+        both = ThreadPoolExecutor(2, thread_name_prefix="scoring")
 
         def score(sample: Sample, index: int) -> Row:
             started = time.perf_counter()
@@ -118,22 +122,27 @@ class Contest:
             batch = self.preprocessing(photograph)
             truth = self.protocol.read_truth(self.dataset, sample, self.protocol.grid(photograph))
             loaded = time.perf_counter()
-            labels, latency_ms = {}, {}
+            values, latency_ms = {}, {}
             for name in alternate((FP32, INT8), index):
                 run = partial(segmenters[name].run, batch)
                 if name not in warm:  # the first run of a session allocates and packs
                     run()
                     warm.add(name)
-                value, latency_ms[name] = timed(run)
-                labels[name] = self.protocol.labels(
-                    segmenters[name], value, photograph, self.preprocessing, sample.name
+                values[name], latency_ms[name] = timed(run)
+
+            def counted(name: str) -> tuple[Labels, NDArray[np.int64]]:
+                labels = self.protocol.labels(
+                    segmenters[name], values[name], photograph, self.preprocessing, sample.name
                 )
+                return labels, self.protocol.metric.count(truth, labels)
+
+            (a, counts_fp32), (b, counts_int8) = both.map(counted, (FP32, INT8))
             sessions = sum(latency_ms.values()) / 1e3
             return Row(
                 name=sample.name,
-                counts={name: self.protocol.metric.count(truth, labels[name]) for name in labels},
+                counts={FP32: counts_fp32, INT8: counts_int8},
                 latency_ms=latency_ms,
-                agreement=(int((labels[FP32] == labels[INT8]).sum()), labels[FP32].size),
+                agreement=(int((a == b).sum()), a.size),
                 seconds=(loaded - started, sessions, time.perf_counter() - loaded - sessions),
             )
 

@@ -17,6 +17,7 @@ from PIL import Image
 from toys import photograph, pixel_classifier, residual_network, save, write_coco
 
 from fcn_onnx.artifact import digest_file
+from fcn_onnx.calibration import METHODS
 from fcn_onnx.cli import main
 from fcn_onnx.cli.console import print_table
 from fcn_onnx.data.preprocess import Preprocessing, Resize
@@ -64,7 +65,12 @@ def test_quantize_and_validate_follow_one_another_with_nothing_else_typed(folder
     validated = succeed("validate", "--data", "coco/val2017")
     assert "2 calibration images left out" in validated.stdout
     assert "mIoU" in validated.stdout
-    assert sorted(p.name for p in (folder / "report").iterdir()) == ["report.html", "report.json", "report.md"]
+    assert sorted(p.name for p in (folder / "report").iterdir()) == [
+        "images.npz",
+        "report.html",
+        "report.json",
+        "report.md",
+    ]
     report = json.loads((folder / "report" / "report.json").read_text())
     assert report["images"] == 3
     again = succeed("quantize", "--data", "coco/val2017", "--limit", "2")
@@ -235,7 +241,7 @@ def test_histograms_are_kept_inspected_and_drawn(folder: Path) -> None:
     shown = succeed("inspect", "h.npz", "--plot", "h.html").stdout
     kl = json.loads(Path("h-kl.json").read_text())["data"]["body"]["highest"]["data"][0]
     row = next(line.split() for line in shown.splitlines() if line.startswith("body "))
-    assert row[4] == f"{kl:.4g}"
+    assert row[1 + 2 * list(METHODS).index("kl")] == f"{kl:.4g}"  # each threshold is followed by its (error)
     page = Path("h.html").read_text()
     for tensor in ("stem_relu", "body", "logits"):
         assert f"<p class='name'>{tensor}</p>" in page

@@ -26,9 +26,9 @@ INTERVAL_S = 5.0
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def journal_path(output: Path) -> Path:
-    """Where the work towards `output` is kept until it is done."""
-    return nearest_folder(output) / f".{output.name}.journal"
+def journal_path(output: Path, step: str = "") -> Path:
+    """Where the work towards `output` is kept until it is done; steps that follow one another have one each."""
+    return nearest_folder(output) / f".{output.name}{step and '.'}{step}.journal"
 
 
 def nearest_folder(path: Path) -> Path:

@@ -255,7 +255,7 @@ def _refined(work: _Work, plan: Plan, table: RangeTable) -> tuple[RangeTable, Re
     groups = [[name for name in table.ranges if carried.get(name, name) in block] for block in blocks]
     with (
         tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder,
-        Journal(journal_path(work.output), work.job + table.digest() + "refine", progress=work.progress) as journal,
+        Journal(journal_path(work.output, "refine"), work.job + table.digest(), progress=work.progress) as journal,
     ):
         trial = Path(folder, "trial.onnx")
         error = OutputError(
@@ -283,7 +283,7 @@ def _within(max_drop: float, work: _Work, plan: Plan, table: RangeTable, judge: 
             work.write(keep_float(plan, fp32, kept), table, trial)
             return trial
 
-        with Journal(journal_path(work.output), work.job + table.digest(), progress=work.progress) as journal:
+        with Journal(journal_path(work.output, "search"), work.job + table.digest(), progress=work.progress) as journal:
             found: Found = search(
                 names,
                 lambda name: judge.flipped_share(made([name]), RANKING_IMAGES),

@@ -17,7 +17,10 @@ from toys import foreign, residual_network, save, write_coco
 
 from fcn_onnx.card import ModelCard
 from fcn_onnx.cli import main
+from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.evaluation import OutputError
 from fcn_onnx.journal import Journal
+from fcn_onnx.pipeline import quantize
 from fcn_onnx.progress import SILENT
 from fcn_onnx.quantization import refine
 from fcn_onnx.quantization.refining import STEPS
@@ -91,6 +94,31 @@ def test_quantize_refines_and_says_what_it_brought(tmp_path: Path, monkeypatch: 
     assert found["after"] == pytest.approx(np.mean(errors), rel=1e-4)
     assert found["after"] < found["before"]
     assert "up to date" in CliRunner().invoke(main, arguments).output
+
+
+def test_a_refinement_survives_the_calibration_of_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both steps keep a journal towards one file; the calibration, which comes first, must not write over the other."""
+    monkeypatch.setitem(Journal.__init__.__kwdefaults__, "interval_s", 0.0)
+    data = ImageChoice(write_coco(tmp_path / "coco"), limit=3)
+    model = save(residual_network(), tmp_path / "m.onnx")
+    measure, measured = OutputError.__call__, 0
+
+    def stopping(self: OutputError, trial: Path) -> float:
+        nonlocal measured
+        if measured == 4:
+            raise KeyboardInterrupt
+        measured += 1
+        return measure(self, trial)
+
+    whole = quantize(model, data, refine_ranges=True, output=tmp_path / "whole.onnx").refinement
+    assert whole is not None
+    monkeypatch.setattr(OutputError, "__call__", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        quantize(model, data, refine_ranges=True, output=tmp_path / "int8.onnx")
+    measured = -1000
+    assert quantize(model, data, refine_ranges=True, output=tmp_path / "int8.onnx").refinement == whole
+    assert measured + 1000 == whole.trials - 4
+    assert not list(tmp_path.glob(".*.journal"))
 
 
 def resized(image: Image.Image) -> Image.Image:

@@ -9,13 +9,12 @@ cannot saturate, except in the rows that say so. (Label agreement with fp32 is t
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import onnx
-from peers import Job, Row, score, show, triple
+from peers import Job, Row, parser_of, score, show
 
 from fcn_onnx.calibration import METHODS, calibrate, derive
 from fcn_onnx.data.discover import open_dataset
@@ -61,16 +60,7 @@ def plain(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> onnx.ModelPr
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--calibrate", type=Path, required=True)
-    parser.add_argument("--validate", type=Path, required=True)
-    parser.add_argument("--protocol", default="torchvision")
-    parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--limit", type=int)
-    parser.add_argument("--mean", type=triple)
-    parser.add_argument("--std", type=triple)
-    options = parser.parse_args()
+    options = parser_of(__doc__).parse_args()
     interface = Interface(options.mean, options.std)
     job = Job(options.model, options.calibrate, options.images, interface, "vnni")
     fp32 = load_model(options.model)

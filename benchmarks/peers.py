@@ -334,18 +334,24 @@ def triple(text: str) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """The options that say which network is calibrated and scored on what."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--calibrate", type=Path, required=True)
     parser.add_argument("--validate", type=Path, required=True)
     parser.add_argument("--protocol", default="torchvision")
     parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--peer-images", type=int, default=8)
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--target", default="auto")
     parser.add_argument("--mean", type=triple)
     parser.add_argument("--std", type=triple)
+    return parser
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument("--peer-images", type=int, default=8)
+    parser.add_argument("--target", default="auto")
     parser.add_argument("--only", nargs="*", default=[], help="rows whose names hold one of these")
     parser.add_argument("--skip", nargs="*", default=[], help="rows whose names hold one of these are left out")
     parser.add_argument("--models", type=Path, help="keep the models here, and do not make again those that are there")

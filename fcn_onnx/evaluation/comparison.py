@@ -73,7 +73,7 @@ def compare(
     agreed = _Change(Ratios(nothing, nothing + 1), Ratios(same[:, None], compared[:, None]))
     changes = (ious, accuracy, agreed)
     whole = np.ones((1, images))
-    found = [(change.mean(whole)[1], change.mean(whole)[2]) for change in changes]
+    found = [change.mean(whole)[1:] for change in changes]
     each, each_spread = ious.each(whole)
     deviations: list[list[Floats]] = [[], [], [], []]
     for start in range(0, resamples, CHUNK):

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,13 +19,20 @@ from typing import Any
 
 from fcn_onnx.errors import OutputError
 
-PACKAGES = ("fcn-onnx", "onnx", "onnxruntime", "numpy", "torch", "torchvision", "neural-compressor")
+FORM_VERSION = 2
+"""Of what we write: models, tables, pictures. Raised by every change after which the same inputs give another file, so
+that what an older version wrote is made again."""
+
+CORE = ("fcn-onnx", "onnx", "onnxruntime", "numpy")
+"""Packages that every stage's result depends on."""
+
+PACKAGES = (*CORE, "pillow", "pycocotools", "torch", "torchvision", "onnxscript", "neural-compressor")
 
 
-def versions() -> dict[str, str]:
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Versions of the packages that decide a result, those that are installed."""
     found = {}
-    for name in PACKAGES:
+    for name in packages:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
@@ -45,6 +52,18 @@ def digest_file(path: Path) -> str:
 def digest_json(value: Any) -> str:
     """Digest of a JSON value, whatever the order of its keys."""
     return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def job_digest(stage: str, *packages: str, **inputs: Any) -> str:
+    """The digest of one run of a stage: of its inputs, JSON values, and of what turns them into the result.
+
+    Args:
+        stage: its name.
+        packages: those that this run's result depends on, beside `CORE`.
+        inputs: everything that it depends on; what it does not depend on (threads, places to write to) stays out.
+    """
+    made_by = {"form": FORM_VERSION, "versions": versions((*CORE, *packages))}
+    return digest_json({"stage": stage, "made_by": made_by, "inputs": inputs})
 
 
 def dump_json(value: Mapping[str, Any]) -> str:

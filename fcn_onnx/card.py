@@ -30,6 +30,7 @@ class ModelCard:
         classes: class names in label order.
         preprocessing: `Preprocessing.to_json()`.
         versions: packages that made it.
+        form: `FORM_VERSION` of the fcn-onnx that wrote it.
         source: digest of the fp32 model that an int8 model was made from.
         quantization: the plan as recorded JSON (format, per_channel, target, method, …).
         calibration_images: what the ranges were observed on: digest of the file by name, relative to the
@@ -43,6 +44,7 @@ class ModelCard:
     classes: tuple[str, ...] = ()
     preprocessing: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    form: int | None = None
     source: str | None = None
     quantization: Mapping[str, Any] | None = None
     calibration_images: Mapping[str, str] = field(default_factory=dict)

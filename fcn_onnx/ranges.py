@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fcn_onnx.artifact import digest_json, dump_json, write_text
+from fcn_onnx.artifact import FORM_VERSION, digest_json, dump_json, write_text
 from fcn_onnx.errors import TableError
 
 PROVENANCE = "fcn_onnx"
@@ -43,6 +43,7 @@ class RangeTable:
         images: digest by name of the images that were observed.
         versions: packages that made it.
         means: of each channel of the tensors that convolutions read, float32 values; empty where not known.
+        form: `FORM_VERSION` of the fcn-onnx that made it; 1 where the file does not say.
     """
 
     ranges: Mapping[str, Range]
@@ -52,6 +53,7 @@ class RangeTable:
     images: Mapping[str, str]
     versions: Mapping[str, str] = field(default_factory=dict)
     means: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    form: int = FORM_VERSION
 
     def save(self, path: Path) -> None:
         """Write the table, atomically. The same table gives the same bytes."""
@@ -70,6 +72,7 @@ class RangeTable:
                 "preprocessing": dict(sorted(self.preprocessing.items())),
                 "images": dict(sorted(self.images.items())),
                 "versions": dict(sorted(self.versions.items())),
+                "form": self.form,
                 # little-endian float32 in base64: tens of thousands of numbers, which nobody reads
                 "means": {name: _encoded(m) for name, m in sorted(self.means.items())},
             },
@@ -100,6 +103,7 @@ class RangeTable:
                 ranges,
                 **{key: head[key] for key in ("method", "model", "preprocessing", "images", "versions")},
                 means={name: _decoded(text) for name, text in head["means"].items()},
+                form=int(head.get("form", 1)),
             )
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise TableError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,23 @@ def test_an_unwritable_place_is_refused_before_work(tmp_path: Path, name: str) -
 def test_nan_is_not_json() -> None:
     with pytest.raises(ValueError, match="JSON"):
         artifact.dump_json({"miou": float("nan")})
+
+
+def test_a_job_is_its_inputs_the_form_of_our_files_and_the_packages_that_matter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = artifact.job_digest("export", "torch", opset=12)
+    assert artifact.job_digest("export", "torch", opset=12) == job
+    assert artifact.job_digest("export", "torch", opset=13) != job
+    assert artifact.job_digest("quantize", "torch", opset=12) != job
+
+    def with_version(package: str) -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr(artifact, "version", lambda name: "0.0" if name == package else version(name))
+            return artifact.job_digest("export", "torch", opset=12)
+
+    assert with_version("torch") != job
+    assert with_version("onnx") != job
+    assert with_version("pillow") == job
+    monkeypatch.setattr(artifact, "FORM_VERSION", artifact.FORM_VERSION + 1)
+    assert artifact.job_digest("export", "torch", opset=12) != job

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fcn_onnx.artifact import digest_file, digest_json, require_writable, versions
+from fcn_onnx.artifact import digest_file, job_digest, require_writable, versions
 from fcn_onnx.calibration.collector import Pass, observe
 from fcn_onnx.calibration.observed import observed_tensors
 from fcn_onnx.calibration.store import Observation
@@ -108,15 +108,7 @@ def calibrate(
     observed = observed_tensors(proto)
     source = digest_file(model)
     images = {sample.name: digest_file(sample.path) for sample in samples}
-    job = digest_json(
-        {
-            "stage": "calibrate",
-            "model": source,
-            "preprocessing": preprocessing.to_json(),
-            "images": images,
-            "versions": versions(),
-        }
-    )
+    job = job_digest("calibrate", "pillow", model=source, preprocessing=preprocessing.to_json(), images=images)
     with Journal(journal, job, progress=progress) as record:
         collected = observe(
             Pass(model, observed.tensors, observed.conv_inputs, preprocessing, threads),

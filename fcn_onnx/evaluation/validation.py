@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fcn_onnx.artifact import digest_file, digest_json, versions
+from fcn_onnx.artifact import digest_file, digest_json, job_digest, versions
 from fcn_onnx.card import ModelCard
 from fcn_onnx.coverage import read_coverage
 from fcn_onnx.data.preprocess import Preprocessing
@@ -119,17 +119,16 @@ def validate(
     segmenters = {name: Segmenter(model.path, config, interface) for name, model in models.items()}
     preprocessing = _shown(models, segmenters, rules)
     images_digest = digest_json([(s.name, s.path.stat().st_size) for s in selection.samples])
-    job = digest_json(
-        {
-            "stage": "validate",
-            "versions": versions(),
-            "models": [models[FP32].digest, models[INT8].digest],
-            "protocol": rules.name,
-            "preprocessing": preprocessing.to_json(),
-            "outputs": [segmenters[FP32].output, segmenters[INT8].output],
-            "data": [images_digest, dataset.fingerprint(), *dataset.classes],
-            "threads": [threads, workers],
-        }
+    job = job_digest(
+        "validate",
+        "pillow",
+        "pycocotools",
+        models=[models[FP32].digest, models[INT8].digest],
+        protocol=rules.name,
+        preprocessing=preprocessing.to_json(),
+        outputs=[segmenters[FP32].output, segmenters[INT8].output],
+        data=[images_digest, dataset.fingerprint(), *dataset.classes],
+        threads=[threads, workers],
     )
     with Journal(journal, job, progress=progress) as record:
         paths = {name: model.path for name, model in models.items()}

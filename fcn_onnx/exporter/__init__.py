@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from fcn_onnx.artifact import atomic_path, digest_file, digest_json, require_writable, versions
+from fcn_onnx.artifact import FORM_VERSION, atomic_path, digest_file, job_digest, require_writable, versions
 from fcn_onnx.card import ModelCard
 from fcn_onnx.errors import ModelError
 from fcn_onnx.exporter.cleaning import clean
@@ -111,17 +111,22 @@ def export(
         classes=architecture.classes,
         preprocessing=architecture.preprocessing.to_json(),
         versions=versions(),
+        form=FORM_VERSION,
     )
-    request = {
-        "stage": "export",
-        "arch": arch,
-        "opset": opset,
-        "aux": aux,
-        "size": size,
-        "labels": labels,
-        "half": half,
-    }
-    card = card.for_job(digest_json(request | {"weights": info.to_json(), "versions": versions()}))
+    job = job_digest(
+        "export",
+        "torch",
+        "torchvision",
+        "onnxscript",
+        arch=arch,
+        opset=opset,
+        aux=aux,
+        size=size,
+        labels=labels,
+        half=half,
+        weights=info.to_json(),
+    )
+    card = card.for_job(job)
     skipped = not force and _job_of(path) == card.job
     parity = None
     if not skipped:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.artifact import digest_file, digest_json, require_writable, versions
+from fcn_onnx.artifact import digest_file, job_digest, require_writable
 from fcn_onnx.calibration import DEFAULT_METHOD, calibrate, get_method, observed_tensors
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.discover import open_dataset
@@ -158,19 +158,19 @@ def quantize(
         images = {sample.name: digest_file(sample.path) for sample in samples}
         name = rule.name if rule else (method or (own_methods or ("",))[0])
         how = {"method": name, "images": dict(images)}
-    job = digest_json(
-        {
-            "stage": "quantize",
-            "source": source,
-            "plan": plan.to_json(),
-            "backend": backend,
-            "preprocessing": preprocessing.to_json(),
-            "max_drop": max_drop,
-            "refine": refine_ranges,
-            "classes": list(interface.classes or ()),
-            "versions": versions(),
-            **how,
-        }
+    job = job_digest(
+        "quantize",
+        "pillow",
+        "pycocotools",
+        "neural-compressor",
+        source=source,
+        plan=plan.to_json(),
+        backend=backend,
+        preprocessing=preprocessing.to_json(),
+        max_drop=max_drop,
+        refine=refine_ranges,
+        classes=list(interface.classes or ()),
+        **how,
     )
     if not force and (existing := up_to_date(output, job, model, plan)):
         return existing

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_onnx.artifact import atomic_folder, digest_file, digest_json, require_writable, versions
+from fcn_onnx.artifact import atomic_folder, digest_file, job_digest, require_writable
 from fcn_onnx.data.folder import EXTENSIONS
 from fcn_onnx.data.images import read_rgb, upright
 from fcn_onnx.data.palette import draw_legend, label_image, overlay
@@ -95,14 +95,12 @@ def predict(
     """
     files = _files(images, output)
     eye = _Eye(model, interface, threads, legend=legend)
-    job = digest_json(
-        {
-            "stage": "predict",
-            "model": digest_file(model),
-            "images": [(str(path), path.stat().st_size if path.exists() else None) for path in files],
-            "how": [eye.preprocessing.to_json(), eye.segmenter.output, list(eye.segmenter.classes), legend],
-            "versions": versions(),
-        }
+    job = job_digest(
+        "predict",
+        "pillow",
+        model=digest_file(model),
+        images=[(str(path), path.stat().st_size if path.exists() else None) for path in files],
+        how=[eye.preprocessing.to_json(), eye.segmenter.output, list(eye.segmenter.classes), legend],
     )
     done: list[Prediction] = []
     with _made(output), Journal(journal_path(output), job, progress=progress) as journal:

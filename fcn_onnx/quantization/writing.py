@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from fcn_onnx.artifact import atomic_path, digest_file, versions
+from fcn_onnx.artifact import FORM_VERSION, atomic_path, digest_file, versions
 from fcn_onnx.card import ModelCard
 from fcn_onnx.errors import FcnOnnxError, QuantizationError
 from fcn_onnx.graph import CONVS, GraphFacts, read_facts
@@ -137,6 +137,7 @@ def write_int8(
         preprocessing=preprocessing,
         classes=classes or card.classes,
         versions=versions(),
+        form=FORM_VERSION,
     ).write_to(quantized)
     with atomic_path(output) as temporary:
         onnx.save(quantized, temporary)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fcn_onnx.card import ModelCard
-from fcn_onnx.graph import QUANTIZED_CONVS, read_facts
+from fcn_onnx.model.graph import QUANTIZED_CONVS, read_facts
 from fcn_onnx.runtime import executed_graph, load_model
 
 

@@ -19,7 +19,7 @@ from fcn_onnx.card import ModelCard
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.errors import ModelError
-from fcn_onnx.graph import fixed_size
+from fcn_onnx.model.graph import fixed_size
 from fcn_onnx.runtime import Network, SessionConfig, load_model
 
 Labels = NDArray[np.uint8]

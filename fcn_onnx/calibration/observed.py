@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from fcn_onnx.graph import float_tensors
+from fcn_onnx.model.graph import float_tensors
 
 QUANTIZABLE = frozenset({"Conv", "Relu", "Clip", "Add", "Mul", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat"})
 RECTIFIERS = frozenset({"Relu", "Clip"})

@@ -17,8 +17,8 @@ from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, Method, get_method, 
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import ImageError, ModelError, UsageError
-from fcn_onnx.graph import is_quantized
 from fcn_onnx.journal import Journal
+from fcn_onnx.model.graph import is_quantized
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.ranges import RangeTable
 from fcn_onnx.runtime import load_model

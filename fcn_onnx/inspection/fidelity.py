@@ -15,7 +15,7 @@ from onnx import TensorProto, numpy_helper
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import ModelError, UsageError
-from fcn_onnx.graph import float_tensors
+from fcn_onnx.model.graph import float_tensors
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.runtime import Network, SessionConfig, load_model, with_taps
 from fcn_onnx.segmenter import Interface, Segmenter, on_grid

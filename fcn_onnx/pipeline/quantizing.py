@@ -20,8 +20,8 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import QuantizationError, UsageError
 from fcn_onnx.evaluation import Judge, OutputError, benchmark, changed_labels
-from fcn_onnx.graph import channels_last
 from fcn_onnx.journal import Journal, journal_path
+from fcn_onnx.model.graph import channels_last
 from fcn_onnx.naming import int8_path
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.quantization import (

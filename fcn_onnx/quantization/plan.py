@@ -10,7 +10,7 @@ import onnx
 
 from fcn_onnx.cpu import Cpu
 from fcn_onnx.errors import ModelError, UsageError
-from fcn_onnx.graph import float_tensors, is_quantized
+from fcn_onnx.model.graph import float_tensors, is_quantized
 
 MIN_OPSET = 11
 QDQ_PER_CHANNEL_OPSET = 13

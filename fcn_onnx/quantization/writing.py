@@ -14,7 +14,7 @@ from onnx import numpy_helper
 from fcn_onnx.artifact import FORM_VERSION, atomic_path, digest_file, versions
 from fcn_onnx.card import ModelCard
 from fcn_onnx.errors import FcnOnnxError, QuantizationError
-from fcn_onnx.graph import CONVS, GraphFacts, read_facts
+from fcn_onnx.model.graph import CONVS, GraphFacts, read_facts
 from fcn_onnx.quantization.backends import Draft, Goal, Images, get_backend
 from fcn_onnx.quantization.corrections import correct_biases
 from fcn_onnx.quantization.plan import Plan

@@ -16,7 +16,7 @@ from fcn_onnx.cpu import Cpu
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import QuantizationError, TableError, UsageError
-from fcn_onnx.graph import read_facts
+from fcn_onnx.model.graph import read_facts
 from fcn_onnx.pipeline import calibrate_data, quantize
 from fcn_onnx.quantization import make_plan, write_int8
 from fcn_onnx.ranges import Range, RangeTable

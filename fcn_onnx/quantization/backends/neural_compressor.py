@@ -19,7 +19,7 @@ import onnx
 from numpy.typing import NDArray
 
 from fcn_onnx.errors import MissingDependencyError, QuantizationError, UsageError
-from fcn_onnx.graph import activation_bytes
+from fcn_onnx.model.graph import activation_bytes
 from fcn_onnx.quantization.backends import Draft, Images
 from fcn_onnx.quantization.plan import Plan
 

@@ -14,7 +14,7 @@ import onnx
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from fcn_onnx.errors import QuantizationError
-from fcn_onnx.graph import float_tensors
+from fcn_onnx.model.graph import float_tensors
 from fcn_onnx.quantization.backends import Draft
 from fcn_onnx.quantization.plan import Plan
 

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from toys import pixel_classifier, residual_network
 
-from fcn_onnx.graph import is_quantized, read_facts
+from fcn_onnx.model.graph import is_quantized, read_facts
 
 
 def test_costs_of_a_residual_network_at_two_sizes() -> None:

@@ -65,7 +65,7 @@ def foreign(seed: int = 0, *, size: tuple[int, int] = (20, 24), labels: bool = F
     return _model(helper.make_graph(nodes, "foreign", [image], [result], own.graph.initializer), 13)
 
 
-def residual_network(seed: int = 0, *, opset: int = 12, width: int = 8) -> onnx.ModelProto:
+def residual_network(seed: int = 0, *, opset: int = 12, width: int = 8, classes: int = 21) -> onnx.ModelProto:
     """A small FCN with all that a real one has: stem, max pooling, residual Add, dilation, upsampled logits."""
     rng = np.random.default_rng(seed)
     initializers: list[onnx.TensorProto] = []
@@ -91,7 +91,7 @@ def residual_network(seed: int = 0, *, opset: int = 12, width: int = 8) -> onnx.
     inner = op("Relu", [conv(pooled, "inner", width, width, 3, pads=[2] * 4, dilations=[2, 2])], "inner_relu")
     branch = conv(inner, "branch", width, width, 1)
     body = op("Relu", [op("Add", [branch, pooled], "sum")], "body")
-    logits = conv(body, "logits", width, 21, 1)
+    logits = conv(body, "logits", width, classes, 1)
     shape = op("Shape", ["input"], "shape")
     initializers.append(numpy_helper.from_array(np.array([2], np.int64), "two"))
     initializers.append(numpy_helper.from_array(np.array([4], np.int64), "four"))
@@ -111,7 +111,7 @@ def residual_network(seed: int = 0, *, opset: int = 12, width: int = 8) -> onnx.
         nodes,
         "toy",
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, "h", "w"])],
-        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 21, "h", "w"])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", classes, "h", "w"])],
         initializers,
     )
     return _model(graph, opset)

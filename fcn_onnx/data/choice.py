@@ -36,15 +36,18 @@ class ImageChoice:
     spread: bool = False
 
     def choose(self, progress: Progress = SILENT, classes: tuple[str, ...] = VOC_CLASSES) -> tuple[Sample, ...]:
-        """Open the data and choose, in the order of ids; `classes` are what `spread` covers.
+        """Open the data and choose, in the order of ids.
+
+        Args:
+            classes: what `spread` covers; nothing else looks at labels, and annotations need not know them.
 
         Raises:
-            DatasetError: the data, or what the list names, is not there.
+            DatasetError: the data, or what the list names, is not there; or `spread` finds no labels of `classes`.
             UsageError: a list and a draw at once.
         """
         if self.images is not None and (self.limit is not None or self.spread):
             raise UsageError("--images contradicts --limit and --spread", fix="give one of them")
-        dataset = open_dataset(self.data, annotations=self.annotations, classes=classes)
+        dataset = open_dataset(self.data, annotations=self.annotations, classes=classes if self.spread else VOC_CLASSES)
         progress.note(dataset.description)
         if self.images is not None:
             return read_list(self.images, dataset)

@@ -148,10 +148,17 @@ def _labels_by_name(content: Mapping[str, Any], classes: tuple[str, ...], source
     unknown = [name for name in classes[1:] if name not in numbers]
     if unknown:
         raise DatasetError(
-            f"{source} has no category called {', '.join(map(repr, unknown))}; it has {', '.join(map(str, numbers))}",
+            f"{source} has no category called {_shortened(map(repr, unknown))}; it has {_shortened(map(str, numbers))}",
             fix="write the categories' own names into the --classes file",
         )
     return {numbers[name]: label for label, name in enumerate(classes) if label}
+
+
+def _shortened(names: Iterable[str], most: int = 12) -> str:
+    """The first names, and how many there are more."""
+    known = list(names)
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return ", ".join(known[:most]) + more
 
 
 def decode_mask(annotation: Mapping[str, Any], height: int, width: int, source: Path) -> NDArray[np.bool_]:

@@ -45,7 +45,7 @@ def open_dataset(
     instances = data.absolute().parent / "annotations" / f"instances_{data.absolute().name}.json"
     if instances.is_file():
         return CocoDataset.open(data, data.parent / "annotations" / instances.name, classes)
-    return FolderDataset.open(data, f" (no annotations at {instances})")
+    return FolderDataset.open(data, f" (no annotations at {instances})", classes)
 
 
 def require_labels(dataset: Dataset) -> None:

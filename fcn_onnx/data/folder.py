@@ -27,7 +27,7 @@ class FolderDataset:
     classes: tuple[str, ...] = VOC_CLASSES
 
     @classmethod
-    def open(cls, root: Path, why_unlabelled: str = "") -> FolderDataset:
+    def open(cls, root: Path, why_unlabelled: str = "", classes: tuple[str, ...] = VOC_CLASSES) -> FolderDataset:
         """List the images below `root`, links that leave it excluded.
 
         Raises:
@@ -41,7 +41,7 @@ class FolderDataset:
                 fix="name a folder with images, a COCO image folder, or a VOCdevkit",
             )
         samples = tuple(Sample(name, name, p) for p in inside for name in [p.relative_to(root).as_posix()])
-        return cls(root, samples, f"{root}: {len(samples)} images without labels{why_unlabelled}")
+        return cls(root, samples, f"{root}: {len(samples)} images without labels{why_unlabelled}", classes=classes)
 
     def fingerprint(self) -> str:
         self._refuse()

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.data.sample import VOC_CLASSES, VOID
+from fcn_onnx.errors import DatasetError, ModelError
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -61,7 +62,12 @@ class Metric(Protocol):
         ...
 
     def count(self, truth: NDArray[Any], prediction: NDArray[np.uint8]) -> Counts:
-        """One image's row, (columns,) int64; `prediction` is (H, W) uint8 labels."""
+        """One image's row, (columns,) int64; `prediction` is (H, W) uint8 labels.
+
+        Raises:
+            ModelError: a label of the prediction is no class of this metric.
+            DatasetError: likewise of the truth, and it is not `VOID`.
+        """
         ...
 
     def ious(self, counts: Counts) -> Ratios:
@@ -81,7 +87,7 @@ class Metric(Protocol):
 class ConfusionMetric:
     """mIoU and pixel accuracy of one confusion matrix over the data set.
 
-    IoU_c = tp / (tp + fp + fn), mIoU their mean, pixel accuracy = trace / sum; truth outside [0, classes) is not
+    IoU_c = tp / (tp + fp + fn), mIoU their mean, pixel accuracy = trace / sum; pixels whose truth is `VOID` are not
     counted. A class in neither truth nor prediction is left out of the mean. (pytorch/vision
     `references/segmentation/utils.py`, `ConfusionMatrix`, where such a class gives NaN.)
 
@@ -100,7 +106,14 @@ class ConfusionMetric:
 
     def count(self, truth: NDArray[Any], prediction: NDArray[np.uint8]) -> Counts:
         """The flattened confusion matrix, row = truth, column = prediction; `truth` is (H, W) uint8."""
+        _require_classes(prediction, self.classes)
         scored = truth < self.classes
+        others = truth[~scored]
+        if (others != VOID).any():
+            raise DatasetError(
+                f"the truth holds the label {others[others != VOID].min()}, which is none of {self.classes} classes",
+                fix="correct the masks, or name all their classes with --classes",
+            )
         pairs = truth[scored].astype(np.int64) * self.classes + prediction[scored]
         return np.bincount(pairs, minlength=self.columns)
 
@@ -151,6 +164,7 @@ class ImageMetric:
 
     def count(self, truth: NDArray[Any], prediction: NDArray[np.uint8]) -> Counts:
         """(Σ∧, Σ∨, Σ equal, 20·H·W); `truth` is (C, H, W) bool and its channel 0 is not looked at."""
+        _require_classes(prediction, len(truth))
         foreground = truth[1:]
         rows, columns = np.nonzero(prediction)
         intersection = int(foreground[prediction[rows, columns] - 1, rows, columns].sum())
@@ -180,6 +194,15 @@ def divide(numerators: Floats, denominators: Floats) -> Floats:
         numerators, denominators, out=np.full(np.shape(numerators), np.nan), where=denominators != 0
     )
     return quotient
+
+
+def _require_classes(prediction: NDArray[np.uint8], classes: int) -> None:
+    """A label that is no class would be counted as another pair of classes, or past the end."""
+    if prediction.size and prediction.max() >= classes:
+        raise ModelError(
+            f"the label {prediction.max()} was predicted, which is none of {classes} classes",
+            fix="name the classes of the model with --classes",
+        )
 
 
 def _nanmean(values: Floats) -> float:

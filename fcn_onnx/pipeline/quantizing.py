@@ -180,6 +180,7 @@ def quantize(
         assert choice is not None
         dataset = open_dataset(choice.data, annotations=choice.annotations, classes=classes)
         judge = Judge(model, dataset, samples, preprocessing, interface=interface, threads=threads, progress=progress)
+        plan = replace(plan, reasons=(*plan.reasons, f"--max-drop {max_drop:g}: {judge.truth}"))
     if own_methods:
         goal = Goal(judge.drop_percent, max_drop) if judge and max_drop is not None else None
         return work.write(plan, _images(work), output, goal)

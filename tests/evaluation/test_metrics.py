@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fcn_onnx.errors import DatasetError, ModelError
 from fcn_onnx.evaluation.metrics import ConfusionMetric, ImageMetric
 
 
@@ -124,3 +125,36 @@ def test_scores_are_made_of_the_ratios(metric: ConfusionMetric | ImageMetric) ->
     divisor = 21 if metric.leaves_absent_out is False else len(values)
     assert scores.miou == pytest.approx(sum(values) / divisor, rel=1e-14)
     assert scores.pixel_accuracy == pytest.approx(accuracy.numerators.sum() / accuracy.denominators.sum(), rel=1e-14)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 30), st.integers(2, 30))
+def test_labels_that_are_no_class_are_refused_and_never_fall_into_another_row(
+    seed: int, drawn: int, known: int
+) -> None:
+    """`drawn` labels against a metric of `known` classes: either a loop's own matrix, or an error; nothing between."""
+    rng = np.random.default_rng(seed)
+    truth, prediction = rng.integers(0, drawn, (2, 5, 6)).astype(np.uint8)
+    truth[0, 0] = 255
+    metric = ConfusionMetric(known)
+    matrix = np.zeros((known, known), int)
+    wrong = None
+    for t, p in zip(truth.ravel().tolist(), prediction.ravel().tolist(), strict=True):
+        if p >= known:
+            wrong = ModelError
+        elif t == 255:
+            continue
+        elif t >= known:
+            wrong = wrong or DatasetError
+        else:
+            matrix[t, p] += 1
+    if wrong is None:
+        assert metric.count(truth, prediction).reshape(known, known).tolist() == matrix.tolist()
+    else:
+        with pytest.raises(wrong, match=f"{known} classes"):
+            metric.count(truth, prediction)
+
+
+def test_the_per_image_metric_refuses_labels_that_are_no_class() -> None:
+    with pytest.raises(ModelError, match="21 classes"):
+        ImageMetric().count(np.zeros((21, 2, 2), bool), np.full((2, 2), 21, np.uint8))

@@ -6,17 +6,21 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from PIL import Image
-from toys import coarse_classifier, save, write_coco, write_voc
+from toys import coarse_classifier, residual_network, save, write_coco, write_voc
 
+from fcn_onnx.card import ModelCard
 from fcn_onnx.cli import main
+from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.data.sample import read_classes
 from fcn_onnx.errors import DatasetError, UsageError
 from fcn_onnx.evaluation import validate
+from fcn_onnx.pipeline import quantize
 from fcn_onnx.segmenter import Interface
 
 NAMES = ("nothing", "category 62", "category 1")
@@ -96,6 +100,42 @@ def test_an_int8_model_says_the_classes_that_it_was_made_with(
     assert wrong.exit_code == 2
     assert "shape (1, 3, " in wrong.output
     assert "--classes" in wrong.output
+
+
+@pytest.mark.parametrize("command", ["calibrate", "quantize"])
+def test_calibrating_needs_no_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    """COCO annotations that know none of 150 classes: images are all that is wanted of them."""
+    data = write_coco(tmp_path / "coco")
+    save(residual_network(classes=150), tmp_path / "many.onnx")
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(f"thing {c}" for c in range(150)))
+    monkeypatch.chdir(tmp_path)
+    arguments = [command, "--model", "many.onnx", "--data", data, "--limit", 2, "--output", "made", "--classes", names]
+
+    def run(*more: str) -> Result:
+        return CliRunner().invoke(main, [str(a) for a in [*arguments, *more]])
+
+    done = run()
+    assert done.exit_code == 0, done.output
+    for wanted in ["--spread"] + ["--max-drop=1"] * (command == "quantize"):
+        refused = run(wanted)
+        assert refused.exit_code == 2
+        assert "has no category called 'thing 1'" in refused.output
+
+
+def test_max_drop_without_truth_goes_by_fp32s_labels_and_the_model_says_so(tmp_path: Path) -> None:
+    data = write_coco(tmp_path / "coco")
+    (tmp_path / "coco" / "annotations" / "instances_val2017.json").unlink()
+    model = save(residual_network(classes=40), tmp_path / "many.onnx")
+    interface = Interface(classes=tuple(f"thing {c}" for c in range(40)))
+    choice = ImageChoice(data, limit=2)
+    made = quantize(model, choice, max_drop=100.0, interface=interface, output=tmp_path / "int8.onnx")
+    assert [trial.drop_percent >= 0 for trial in made.trials] == [True]  # nothing agrees with fp32 better than fp32
+    card = ModelCard.read_from(onnx.load(made.path), "int8")
+    assert card.quantization is not None
+    said = [reason for reason in card.quantization["reasons"] if "no labels" in reason]
+    assert len(said) == 1
+    assert "40 classes, against fp32's own labels" in said[0]
 
 
 @pytest.mark.parametrize("text", ["", "one\n", "a\nb\na\n", "\n".join(map(str, range(256)))])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -16,12 +17,16 @@ from toys import pixel_classifier, save, write_coco
 
 from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.errors import QuantizationError, UsageError
+from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.errors import DatasetError, QuantizationError, UsageError
 from fcn_onnx.evaluation import Judge
 from fcn_onnx.evaluation.kernels import changed_labels
 from fcn_onnx.journal import Journal
 from fcn_onnx.progress import SILENT
 from fcn_onnx.quantization import search
+from fcn_onnx.segmenter import Interface
+
+T = TypeVar("T")
 
 
 @given(st.lists(st.floats(0.01, 1.0), min_size=1, max_size=20), st.floats(0.0, 5.0))
@@ -87,11 +92,11 @@ def labels_of(path: Path, images: list[Path]) -> list[np.ndarray]:
     return found
 
 
-def literal_miou(truth: list[np.ndarray], labels: list[np.ndarray]) -> float:
+def literal_miou(truth: list[np.ndarray], labels: list[np.ndarray], classes: int = 21) -> float:
     flat_truth, flat = (np.concatenate([x.ravel() for x in arrays]) for arrays in (truth, labels))
-    scored = flat_truth < 21
+    scored = flat_truth < classes
     ious = []
-    for c in range(21):
+    for c in range(classes):
         a, b = flat_truth[scored] == c, flat[scored] == c
         if (a | b).any():
             ious.append((a & b).sum() / (a | b).sum())
@@ -121,6 +126,65 @@ def test_the_judge_says_what_the_literal_miou_says(tmp_path: Path, labelled: boo
     flipped = np.mean(np.concatenate([(a != b).ravel() for a, b in zip(before[:2], after[:2], strict=True)]))
     assert judge.flipped_share(second, 2) == pytest.approx(flipped)
     assert flipped > 0
+
+
+NAMES = tuple(f"thing {c}" for c in range(30))
+
+
+def test_images_without_truth_are_judged_by_fp32s_labels_over_all_of_the_models_classes(tmp_path: Path) -> None:
+    """Thirty classes: with a matrix of 21, labels from 21 on would be counted in other classes' rows."""
+    images = write_coco(tmp_path / "coco")
+    (tmp_path / "coco" / "annotations" / "instances_val2017.json").unlink()
+    dataset = open_dataset(images)
+    first = save(pixel_classifier(0, classes=30), tmp_path / "a.onnx")
+    second = save(pixel_classifier(0, classes=30, shift=0.05), tmp_path / "b.onnx")
+    paths = [sample.path for sample in dataset.samples]
+    before, after = labels_of(first, paths), labels_of(second, paths)
+    assert max(labels.max() for labels in before) >= 21
+    said = Said()
+    judge = Judge(
+        first,
+        dataset,
+        dataset.samples,
+        Preprocessing(Resize(size=(32, 40))),
+        interface=Interface(classes=NAMES),
+        progress=said,
+    )
+    assert judge.drop_percent(first) == 0
+    assert judge.drop_percent(second) == pytest.approx(100 * (1 - literal_miou(before, after, 30)))
+    assert any("no labels" in note and "fp32's own" in note for note in said.notes)
+
+
+def test_a_data_set_of_other_classes_than_the_models_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    dataset = open_dataset(write_coco(tmp_path / "coco"))
+    model = save(pixel_classifier(0, classes=30), tmp_path / "a.onnx")
+    said = Said()
+    for names in (NAMES, ("sky", *VOC_CLASSES[1:])):
+        with pytest.raises(DatasetError, match=r"has 21 classes .*, and .*a\.onnx has"):
+            Judge(
+                model,
+                dataset,
+                dataset.samples,
+                Preprocessing(Resize(size=(32, 40))),
+                interface=Interface(classes=names),
+                progress=said,
+            )
+    assert said.tracked == []
+
+
+class Said:
+    """Progress that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.tracked: list[str] = []
+
+    def track(self, items: Iterable[T], *, total: int, label: str, done: int = 0) -> Iterator[T]:
+        self.tracked.append(label)
+        yield from items
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
 
 def test_an_fp32_model_that_sees_nothing_has_nothing_to_lose(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
@@ -36,8 +37,20 @@ class ExportSection:
     size: tuple[int, int] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelSection:
+    """What the model may not say itself; `classes` is a file."""
+
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    channels: str | None = None
+    output_name: str | None = None
+    classes: Path | None = None
+    multiple_of: int | None = None
+
+
 @dataclass(frozen=True)
-class QuantizeSection:
+class QuantizeSection(ModelSection):
     """Options of `quantize`, calibration included."""
 
     data: Path
@@ -58,7 +71,7 @@ class QuantizeSection:
 
 
 @dataclass(frozen=True)
-class ValidateSection:
+class ValidateSection(ModelSection):
     """Options of `validate`."""
 
     data: Path
@@ -169,6 +182,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if option is Path and isinstance(value, str):
             return Path(value)
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
+            if not isfinite(value):
+                raise RecipeError(f"{where} is {value}, not a finite number", fix="correct the value")
             return float(value)
         if isinstance(option, type) and type(value) is option:
             return value

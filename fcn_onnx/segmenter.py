@@ -6,81 +6,20 @@ that is settled here, once, so that the stages see arrays of labels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_onnx.card import ModelCard
-from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.errors import ModelError
-from fcn_onnx.model.graph import fixed_size
+from fcn_onnx.interface import Interface, classes_of, preprocessing_of
 from fcn_onnx.runtime import Network, SessionConfig, load_model
 
+__all__ = ["Interface", "Labels", "Segmenter", "classes_of", "on_grid", "preprocessing_of"]
+
 Labels = NDArray[np.uint8]
-Triple = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Interface:
-    """What a user says of a model that does not say it itself; None leaves it to the model.
-
-    Attributes:
-        mean, std: of the input's normalisation, (x / 255 − mean) / std, for R, G, B.
-        output: the output that holds logits or labels; by default `out`, or the only one.
-        channels: `RGB` or `BGR`, the order in which the model takes them.
-        classes: names in label order, background first; by default what its card says, else VOC's 21.
-    """
-
-    mean: Triple | None = None
-    std: Triple | None = None
-    output: str | None = None
-    channels: str | None = None
-    classes: tuple[str, ...] | None = None
-
-
-def preprocessing_of(model: onnx.ModelProto, name: str, interface: Interface = Interface()) -> Preprocessing:
-    """How photographs are prepared for `model`: as the user says, else its card, else ImageNet's normalisation.
-
-    A model of one size gets images of that size; others what their card says, else short side 520.
-
-    Raises:
-        ModelError: the card of the model, called `name`, says something that cannot be read.
-    """
-    recorded = ModelCard.read_from(model, name).preprocessing
-    try:
-        own = Preprocessing() if recorded is None else Preprocessing.from_json(dict(recorded))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"the preprocessing recorded in {name} cannot be read: {error}", fix="export the model again"
-        ) from error
-    size = fixed_size(model)
-    return replace(
-        own,
-        resize=Resize(size=size) if size else own.resize,
-        mean=interface.mean or own.mean,
-        std=interface.std or own.std,
-        channels=interface.channels or own.channels,
-    )
-
-
-def classes_of(
-    model: onnx.ModelProto,
-    name: str,
-    interface: Interface = Interface(),
-    default: tuple[str, ...] = VOC_CLASSES,
-) -> tuple[str, ...]:
-    """Class names of `model` in label order: as the user says, else its card, else `default`.
-
-    Raises:
-        ModelError: the card of the model, called `name`, cannot be read.
-    """
-    return interface.classes or ModelCard.read_from(model, name).classes or default
 
 
 class Segmenter:

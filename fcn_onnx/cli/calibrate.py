@@ -11,9 +11,9 @@ from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, writ
 from fcn_onnx.cli.options import (
     PATH,
     image_choice,
+    interface_options,
     json_option,
     listed,
-    normalisation_options,
     percentile_option,
     threads_option,
 )
@@ -39,7 +39,7 @@ NAMES = {name: method.description for name, method in METHODS.items()}
 @click.option("--histograms", type=PATH, metavar="FILE", help="Also write what was observed, for --from.")
 @click.option("--skip-bad-images", is_flag=True, help="List images that cannot be read instead of stopping.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
-@normalisation_options
+@interface_options
 @threads_option
 @json_option
 def calibrate(

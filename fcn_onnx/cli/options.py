@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import wraps
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,8 +14,7 @@ import click
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import CHANNELS
 from fcn_onnx.data.sample import read_classes
-from fcn_onnx.errors import UsageError
-from fcn_onnx.segmenter import Interface
+from fcn_onnx.interface import Interface
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -109,8 +109,18 @@ class Triple(click.ParamType[tuple[float, float, float]]):
         return red, green, blue
 
 
-def normalisation_options(function: Callable[..., None]) -> Callable[..., None]:
-    """`--mean`, `--std`, `--channels` and `--classes`; the command gets them as `interface`."""
+class Finite(click.FloatRange):
+    """A number in a range; NaN and infinity lie in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
+def interface_options(function: Callable[..., None]) -> Callable[..., None]:
+    """What a model may not say itself; the command gets it as `interface`."""
 
     @wraps(function)
     def command(
@@ -119,36 +129,42 @@ def normalisation_options(function: Callable[..., None]) -> Callable[..., None]:
         std: Any,
         channels: str | None,
         classes: Path | None,
-        output_name: str | None = None,
+        output_name: str | None,
+        multiple_of: int | None,
         **others: Any,
     ) -> None:
-        if std and min(std) <= 0:
-            raise UsageError(
-                f"--std {','.join(f'{s:g}' for s in std)} holds a number that is not positive", fix="correct it"
-            )
         names = read_classes(classes) if classes else None
-        function(interface=Interface(mean, std, output_name, channels, names), **others)
+        function(interface=Interface(mean, std, output_name, channels, names, multiple_of), **others)
 
-    command = click.option(
-        "--classes",
-        type=PATH,
-        metavar="FILE",
-        help="Class names, one a line, background first. Default: what the model says, else VOC's 21.",
-    )(command)
-    command = click.option(
-        "--channels", type=click.Choice(CHANNELS), help="In which order the model takes them. Default: RGB."
-    )(command)
-    command = click.option("--std", type=Triple(), help="Likewise, the divisor.")(command)
-    return click.option(
-        "--mean", type=Triple(), help="Of the input's normalisation, (x/255 - mean)/std. Default: what the model says."
-    )(command)
-
-
-def interface_options(function: Callable[..., None]) -> Callable[..., None]:
-    """`normalisation_options` and `--output-name`; the command gets them as `interface`."""
-    return click.option(
-        "--output-name", metavar="NAME", help="Output with logits or labels. Default: `out`, or the only one."
-    )(normalisation_options(function))
+    options = (
+        click.option(
+            "--output-name", metavar="NAME", help="Output with logits or labels. Default: `out`, or the only one."
+        ),
+        click.option(
+            "--mean",
+            type=Triple(),
+            help="Of the input's normalisation, (x/255 - mean)/std. Default: what the model says.",
+        ),
+        click.option("--std", type=Triple(), help="Likewise, the divisor."),
+        click.option(
+            "--channels", type=click.Choice(CHANNELS), help="In which order the model takes them. Default: RGB."
+        ),
+        click.option(
+            "--classes",
+            type=PATH,
+            metavar="FILE",
+            help="Class names, one a line, background first. Default: what the model says, else VOC's 21.",
+        ),
+        click.option(
+            "--multiple-of",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Pad images to sides that are multiples of N. Default: what the model says, or is found to need.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def threads_option(function: F) -> F:

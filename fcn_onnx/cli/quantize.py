@@ -10,11 +10,12 @@ from fcn_onnx.calibration import DEFAULT_METHOD, METHODS
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import (
     PATH,
+    Finite,
     force_option,
     image_choice,
+    interface_options,
     json_option,
     listed,
-    normalisation_options,
     percentile_option,
     threads_option,
 )
@@ -42,13 +43,13 @@ TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target
 @click.option("--bias-correction/--no-bias-correction", default=True, show_default=True, help="Keep channels' means.")
 @click.option(
     "--max-drop",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     metavar="PERCENT",
     help="Keep as few convolutions in fp32 as this loss of the mIoU on calibration images allows, relative.",
 )
 @click.option("--refine", is_flag=True, help="Move thresholds to where the output errs least; takes minutes.")
 @click.option("--output", type=PATH, metavar="FILE", help="Default: fcn-<arch>-<opset>-int8.onnx here.")
-@normalisation_options
+@interface_options
 @threads_option
 @force_option
 @json_option

@@ -13,6 +13,7 @@ import click
 from fcn_onnx.cli.console import ConsoleProgress, print_line, print_table, wants_stdout, write_json
 from fcn_onnx.cli.options import (
     PATH,
+    Finite,
     annotations_option,
     data_option,
     images_option,
@@ -47,7 +48,7 @@ NAMES = {
 @click.option("--include-calibration-images", is_flag=True, help="Also score what the int8 model was calibrated on.")
 @click.option(
     "--max-drop",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     metavar="PERCENT",
     help="Exit 1 if more of the mIoU is lost, relative, in percent.",
 )

@@ -89,6 +89,8 @@ class Preprocessing:
         mean, std: for R, G, B, whatever the order of the channels.
         channels: `RGB` or `BGR`, the order that the network takes.
         pad: (H, W) of the input where it is larger than the picture: zeros to the right and below.
+        multiple_of: what the network's sides must be multiples of. The session pads to it, likewise, and crops what
+            comes out (`fcn_onnx.runtime.Network`); it is here so that it is recorded beside the rest.
     """
 
     resize: Resize = Resize(short_side=520)
@@ -96,6 +98,7 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
     channels: str = "RGB"
     pad: tuple[int, int] | None = None
+    multiple_of: int | None = None
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """The network's input for one RGB image, (1, 3, H, W) float32."""
@@ -133,6 +136,7 @@ class Preprocessing:
             "channels": self.channels,
             "scale": "1/255",
             **({"pad": list(self.pad)} if self.pad else {}),
+            **({"multiple_of": self.multiple_of} if self.multiple_of else {}),
         }
 
     @classmethod
@@ -144,4 +148,7 @@ class Preprocessing:
         if len(mean) != 3 or len(std) != 3:
             raise ValueError(f"preprocessing {value} does not have three channels")
         pad = (int(value["pad"][0]), int(value["pad"][1])) if "pad" in value else None
-        return cls(Resize.parse(value["resize"]), mean, std, value["channels"], pad)
+        multiple_of = int(value["multiple_of"]) if "multiple_of" in value else None
+        if multiple_of is not None and multiple_of < 1:
+            raise ValueError(f"preprocessing {value} wants sides that are multiples of {multiple_of}")
+        return cls(Resize.parse(value["resize"]), mean, std, value["channels"], pad, multiple_of)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fcn_onnx.artifact import digest_file, digest_json, job_digest, versions
+from fcn_onnx.bounds import require_bound
 from fcn_onnx.card import ModelCard
 from fcn_onnx.coverage import read_coverage
 from fcn_onnx.data.preprocess import Preprocessing
@@ -92,6 +93,7 @@ def validate(
         ModelError: a model is not what it should be.
         DatasetError, ImageError: truth or an image cannot be read.
     """
+    require_bound("--max-drop", max_drop)
     rules = get_protocol(protocol, len(dataset.classes))
     interface = replace(interface, classes=dataset.classes)
     if workers < 1:

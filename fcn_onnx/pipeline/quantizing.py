@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.artifact import digest_file, job_digest, require_writable
+from fcn_onnx.bounds import require_bound
 from fcn_onnx.calibration import DEFAULT_METHOD, calibrate, get_method, observed_tensors
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.discover import open_dataset
@@ -129,6 +130,7 @@ def quantize(
         UsageError, ModelError, DatasetError, ImageError, TableError: see the message.
         QuantizationError: the int8 model cannot be written, loaded or run, or no set of convolutions meets `max_drop`.
     """
+    require_bound("--max-drop", max_drop)
     output = output or int8_path(model)
     require_writable(output)
     own_methods = get_backend(backend).methods

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from fcn_onnx.calibration import METHODS
 from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.data.sample import read_classes
 from fcn_onnx.errors import RecipeError
 from fcn_onnx.evaluation import PROTOCOLS, Validation
+from fcn_onnx.interface import Interface
 from fcn_onnx.naming import fp32_name, int8_path
 from fcn_onnx.pipeline.quantizing import quantize
 from fcn_onnx.pipeline.validating import validate_and_report
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS, Quantized
-from fcn_onnx.recipe import ExportSection, QuantizeSection, Recipe, ScenesSection, ValidateSection
+from fcn_onnx.recipe import ExportSection, ModelSection, QuantizeSection, Recipe, ScenesSection, ValidateSection
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
     from fcn_onnx.exporter import export  # needs torch only when called
 
     _require_known_names(recipe)
+    quantized_as, scored_as = _interface(recipe.quantize), _interface(recipe.validate)
     recipe.output.mkdir(parents=True, exist_ok=True)
     if recipe.scenes:
         from fcn_onnx.data.scenes import write_scenes
@@ -67,6 +70,7 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
         refine_ranges=chosen.refine,
         max_drop=chosen.max_drop,
         output=recipe.output / int8_path(exported.path).name,
+        interface=quantized_as,
         threads=recipe.threads,
         force=force,
         progress=progress,
@@ -84,6 +88,7 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
         limit=scored.limit,
         include_calibration_images=scored.include_calibration_images,
         max_drop=scored.max_drop,
+        interface=scored_as,
         threads=recipe.threads,
         command=command,
         progress=progress,
@@ -101,6 +106,12 @@ def demo_recipe(folder: Path) -> Recipe:
         output=folder,
         scenes=ScenesSection(folder=folder / "coco", images=60),
     )
+
+
+def _interface(section: ModelSection) -> Interface:
+    """What a section says of the model. Raises UsageError on what no model can have."""
+    names = read_classes(section.classes) if section.classes else None
+    return Interface(section.mean, section.std, section.output_name, section.channels, names, section.multiple_of)
 
 
 def _require_known_names(recipe: Recipe) -> None:

@@ -15,7 +15,8 @@ FcnOnnxError                     exit code
     ├── ExportError                 the exporter's model is not what was asked for
     ├── ParityError                 the exported model disagrees with torch
     ├── CalibrationError            an activation that has no range (NaN, infinity)
-    └── QuantizationError           the int8 model cannot be written, loaded or run
+    ├── QuantizationError           the int8 model cannot be written, loaded or run
+    └── WorkerError                 a worker process died
 
 A gate that is not met (`--max-drop`) is a result, not an error: the command prints it and exits 1.
 """
@@ -109,4 +110,8 @@ class CalibrationError(WorkError):
 
 
 class QuantizationError(WorkError):
+    pass
+
+
+class WorkerError(WorkError):
     pass

@@ -16,10 +16,10 @@ from fcn_onnx.calibration.histogram import Histogram
 from fcn_onnx.calibration.means import ChannelMeans
 from fcn_onnx.calibration.store import Histograms, Statistics
 from fcn_onnx.data.images import read_rgb
-from fcn_onnx.data.prefetch import prefetch
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import CalibrationError, ImageError
+from fcn_onnx.jobs.prefetch import prefetch
 from fcn_onnx.journal import Journal
 from fcn_onnx.progress import Progress
 from fcn_onnx.runtime import Network, SessionConfig, load_model, with_taps

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from fcn_onnx.data.images import read_rgb
-from fcn_onnx.data.prefetch import prefetch
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import DatasetError, UsageError
 from fcn_onnx.evaluation.metrics import ConfusionMetric, Counts
 from fcn_onnx.evaluation.protocols import resized_label_map
+from fcn_onnx.jobs.prefetch import prefetch
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.runtime import SessionConfig
 from fcn_onnx.segmenter import Interface, Labels, Segmenter

@@ -16,9 +16,9 @@ from fcn_onnx.artifact import atomic_folder, digest_file, job_digest, require_wr
 from fcn_onnx.data.folder import EXTENSIONS
 from fcn_onnx.data.images import read_rgb, upright
 from fcn_onnx.data.palette import draw_legend, label_image, overlay
-from fcn_onnx.data.prefetch import prefetch
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import OutputError, UsageError
+from fcn_onnx.jobs.prefetch import prefetch
 from fcn_onnx.journal import Journal, journal_path, nearest_folder
 from fcn_onnx.prediction.frames import read_frames
 from fcn_onnx.progress import SILENT, Progress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -12,7 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def prefetch(load: Callable[[T], R], items: Iterable[T], *, ahead: int = 2) -> Iterator[tuple[T, R]]:
+def prefetch(load: Callable[[T], R], items: Iterable[T], *, ahead: int = 2) -> Generator[tuple[T, R], None, None]:
     """Yield `(item, load(item))` in order, with up to `ahead` loads running or waiting in a thread.
 
     What `load` raises is raised where its item would have been yielded.

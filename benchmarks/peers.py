@@ -45,8 +45,9 @@ from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.evaluation.comparison import compare
 from fcn_onnx.evaluation.protocols import get_protocol
+from fcn_onnx.model.files import load_model
 from fcn_onnx.pipeline import quantize
-from fcn_onnx.runtime import SessionConfig, load_model, measured_cpu
+from fcn_onnx.runtime import SessionConfig, measured_cpu
 from fcn_onnx.segmenter import Interface, Segmenter, on_grid, preprocessing_of
 
 OPENVINO = Path(__file__).with_name("peer_openvino.py")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fcn_onnx.card import ModelCard
+from fcn_onnx.model.files import load_model
 from fcn_onnx.model.graph import QUANTIZED_CONVS, read_facts
-from fcn_onnx.runtime import executed_graph, load_model
+from fcn_onnx.runtime import executed_graph
 
 
 @dataclass(frozen=True)

@@ -60,26 +60,6 @@ class SessionConfig:
         return options
 
 
-def load_model(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file.
-
-    Raises:
-        ModelError: it is missing, or not a whole ONNX model.
-    """
-    if not path.is_file():
-        raise ModelError(f"no such model: {path}", fix="check the path, or run `fcn-onnx export` first")
-    try:
-        model = onnx.load(path)
-    except Exception as error:  # protobuf's DecodeError has moved between packages
-        raise ModelError(
-            f"{path} is not a whole ONNX model ({type(error).__name__}: {error})",
-            fix="make the file again; it may be truncated or of another format",
-        ) from error
-    if not model.graph.node or not model.opset_import:
-        raise ModelError(f"{path} holds no ONNX graph", fix="make the file again")
-    return model
-
-
 class Network:
     """A model in an onnxruntime session, with the input and outputs checked.
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from fcn_onnx.errors import ModelError
 from fcn_onnx.interface import Interface, classes_of, preprocessing_of
-from fcn_onnx.runtime import Network, SessionConfig, load_model
+from fcn_onnx.model.files import load_model
+from fcn_onnx.runtime import Network, SessionConfig
 
 __all__ = ["Interface", "Labels", "Segmenter", "classes_of", "on_grid", "preprocessing_of"]
 

@@ -21,8 +21,10 @@ from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import CalibrationError, ImageError
 from fcn_onnx.jobs.prefetch import prefetch
 from fcn_onnx.journal import Journal
+from fcn_onnx.model.files import load_model
+from fcn_onnx.model.intake import take_in
 from fcn_onnx.progress import Progress
-from fcn_onnx.runtime import Network, SessionConfig, load_model, with_taps
+from fcn_onnx.runtime import Network, SessionConfig, with_taps
 
 Batch = NDArray[np.float32]
 
@@ -133,7 +135,7 @@ def _count_one(work: Pass, sample: Sample) -> Statistics | ImageError:
 
 def counter(work: Pass) -> Callable[[Batch, str], Statistics]:
     """A function from a batch and its image's name to the statistics of all tensors."""
-    proto = load_model(work.model)
+    proto = take_in(load_model(work.model), str(work.model))
     inputs = {value.name for value in proto.graph.input}
     inner = [name for name in dict.fromkeys([*work.tensors, *work.conv_inputs]) if name not in inputs]
     config = SessionConfig(threads=work.threads, arena=False)

@@ -18,10 +18,11 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import ImageError, ModelError, UsageError
 from fcn_onnx.journal import Journal
+from fcn_onnx.model.files import digest_model, load_model
 from fcn_onnx.model.graph import is_quantized
+from fcn_onnx.model.intake import take_in
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.ranges import RangeTable
-from fcn_onnx.runtime import load_model
 from fcn_onnx.segmenter import preprocessing_of
 
 
@@ -105,8 +106,8 @@ def calibrate(
     if is_quantized(proto):
         raise ModelError(f"{model} is quantized already", fix="calibrate the fp32 model it was made from")
     preprocessing = preprocessing or preprocessing_of(proto, str(model))
-    observed = observed_tensors(proto)
-    source = digest_file(model)
+    observed = observed_tensors(take_in(proto, str(model)))
+    source = digest_model(model)
     images = {sample.name: digest_file(sample.path) for sample in samples}
     job = job_digest("calibrate", "pillow", model=source, preprocessing=preprocessing.to_json(), images=images)
     with Journal(journal, job, progress=progress) as record:

@@ -17,9 +17,10 @@ from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.comparison import Interval, speedup_interval
 from fcn_onnx.evaluation.latency import Latency, alternate, timed
 from fcn_onnx.evaluation.roofline import Peak, measure_peak
+from fcn_onnx.model.files import load_model
 from fcn_onnx.model.graph import fixed_size, read_facts
 from fcn_onnx.progress import SILENT, Progress
-from fcn_onnx.runtime import Network, SessionConfig, load_model, measured_cpu
+from fcn_onnx.runtime import Network, SessionConfig, measured_cpu
 
 DEFAULT_SIZE = (520, 520)
 

@@ -25,9 +25,10 @@ from fcn_onnx.evaluation.result import SCHEMA, Gate, ModelResult, Validation, de
 from fcn_onnx.evaluation.scoring import FP32, INT8, Contest, Tally, score_images
 from fcn_onnx.evaluation.selection import Selection, select_images
 from fcn_onnx.journal import Journal
+from fcn_onnx.model.files import load_model
 from fcn_onnx.model.graph import is_quantized
 from fcn_onnx.progress import SILENT, Progress
-from fcn_onnx.runtime import SessionConfig, load_model, measured_cpu
+from fcn_onnx.runtime import SessionConfig, measured_cpu
 from fcn_onnx.segmenter import Interface, Segmenter
 
 GALLERY_IMAGES = 4

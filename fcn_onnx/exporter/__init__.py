@@ -16,10 +16,10 @@ from fcn_onnx.exporter.forms import in_half_precision, with_labels
 from fcn_onnx.exporter.parity import Parity, check_parity
 from fcn_onnx.exporter.testdata import write_test_data
 from fcn_onnx.exporter.tracing import require_opset, supported_opsets, trace
+from fcn_onnx.model.files import load_model
 from fcn_onnx.models import build_network, get_architecture
 from fcn_onnx.naming import fp32_name
 from fcn_onnx.progress import SILENT, Progress
-from fcn_onnx.runtime import load_model
 
 __all__ = ["ExportResult", "Parity", "export", "supported_opsets"]
 

@@ -10,8 +10,8 @@ from fcn_onnx.artifact import digest_file
 from fcn_onnx.card import ModelCard
 from fcn_onnx.coverage import Coverage, read_coverage
 from fcn_onnx.inspection.fidelity import Fidelity, compare_layers
+from fcn_onnx.model.files import load_model
 from fcn_onnx.model.graph import GraphFacts, is_quantized, read_facts
-from fcn_onnx.runtime import load_model
 
 __all__ = ["Fidelity", "Inspection", "compare_layers", "inspect"]
 

@@ -15,9 +15,10 @@ from onnx import TensorProto, numpy_helper
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import ModelError, UsageError
+from fcn_onnx.model.files import load_model
 from fcn_onnx.model.graph import float_tensors
 from fcn_onnx.progress import SILENT, Progress
-from fcn_onnx.runtime import Network, SessionConfig, load_model, with_taps
+from fcn_onnx.runtime import Network, SessionConfig, with_taps
 from fcn_onnx.segmenter import Interface, Segmenter, on_grid
 
 RECTIFIERS = frozenset({"Relu", "Clip"})

@@ -18,9 +18,9 @@ from fcn_onnx.calibration import (
 )
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.journal import journal_path
+from fcn_onnx.model.files import load_model
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.report import TensorPlot, to_histogram_page
-from fcn_onnx.runtime import load_model
 from fcn_onnx.segmenter import Interface, classes_of, preprocessing_of
 
 

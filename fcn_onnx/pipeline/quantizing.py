@@ -22,7 +22,9 @@ from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import QuantizationError, UsageError
 from fcn_onnx.evaluation import Judge, OutputError, benchmark, changed_labels
 from fcn_onnx.journal import Journal, journal_path
+from fcn_onnx.model.files import digest_model, load_model
 from fcn_onnx.model.graph import channels_last
+from fcn_onnx.model.intake import take_in
 from fcn_onnx.naming import int8_path
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.quantization import (
@@ -42,7 +44,7 @@ from fcn_onnx.quantization import (
     write_int8,
 )
 from fcn_onnx.ranges import RangeTable
-from fcn_onnx.runtime import load_model, measured_cpu
+from fcn_onnx.runtime import measured_cpu
 from fcn_onnx.segmenter import Interface, classes_of, preprocessing_of
 
 PROOF_IMAGES = 4
@@ -138,7 +140,7 @@ def quantize(
     rule = None if own_methods else get_method(method or DEFAULT_METHOD, percentile)
     proto = load_model(model)
     plan = make_plan(
-        proto,
+        take_in(proto, str(model)),
         measured_cpu(),
         quant_format=quant_format,
         target=target,
@@ -148,7 +150,7 @@ def quantize(
     for line in [f"plan: {plan}", *plan.reasons]:
         progress.note(line)
     preprocessing = preprocessing_of(proto, str(model), interface)
-    source = digest_file(model)
+    source = digest_model(model)
     classes = classes_of(proto, str(model), interface)
     table, samples = None, choice.choose(progress, classes) if choice else ()
     if ranges is not None:
@@ -252,7 +254,7 @@ def _images(work: _Work) -> Images:
 
 def _refined(work: _Work, plan: Plan, table: RangeTable) -> tuple[RangeTable, Refinement]:
     """The table with its thresholds moved, in groups of neighbours, to where the output errs least."""
-    carried = observed_tensors(load_model(work.model)).carried
+    carried = observed_tensors(take_in(load_model(work.model), str(work.model))).carried
     roots = [root for root in dict.fromkeys(carried.values()) if root in table.ranges]
     blocks = [set(block) for block in np.array_split(roots, min(REFINED_GROUPS, len(roots)))]
     groups = [[name for name in table.ranges if carried.get(name, name) in block] for block in blocks]
@@ -278,7 +280,7 @@ def _within(max_drop: float, work: _Work, plan: Plan, table: RangeTable, judge: 
     with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
         trial, whole = Path(folder, "trial.onnx"), Path(folder, "int8.onnx")
         convs = [conv.name for conv in work.write(plan, table, whole).facts.convs if conv.int8]
-        fp32 = load_model(work.model)
+        fp32 = take_in(load_model(work.model), str(work.model))
         originals = {node.name for node in fp32.graph.node}
         names = [name if name in originals else name.removesuffix("_quant") for name in convs]
 

@@ -13,9 +13,9 @@ from fcn_onnx.data.selection import read_list
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation import Validation, get_protocol, select_images, validate
 from fcn_onnx.journal import journal_path, nearest_folder
+from fcn_onnx.model.files import load_model
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.report import write_candidates, write_report
-from fcn_onnx.runtime import load_model
 from fcn_onnx.segmenter import Interface, classes_of
 
 

@@ -11,10 +11,12 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from fcn_onnx.artifact import FORM_VERSION, atomic_path, digest_file, versions
+from fcn_onnx.artifact import FORM_VERSION, versions
 from fcn_onnx.card import ModelCard
 from fcn_onnx.errors import FcnOnnxError, QuantizationError
+from fcn_onnx.model.files import atomic_model, digest_model, load_model, model_bytes
 from fcn_onnx.model.graph import CONVS, GraphFacts, read_facts
+from fcn_onnx.model.intake import take_in
 from fcn_onnx.quantization.backends import Draft, Goal, Images, get_backend
 from fcn_onnx.quantization.corrections import correct_biases
 from fcn_onnx.quantization.plan import Plan
@@ -22,7 +24,7 @@ from fcn_onnx.quantization.refining import Refinement
 from fcn_onnx.quantization.search import Trial
 from fcn_onnx.quantization.weights import place, quantize_weights, unsafe_pairs
 from fcn_onnx.ranges import RangeTable
-from fcn_onnx.runtime import Network, load_model
+from fcn_onnx.runtime import Network
 
 PROBE_SIZE = (64, 80)
 
@@ -73,7 +75,7 @@ class Quantized:
         """The object that `quantize --json` writes."""
         return {
             "path": str(self.path),
-            "digest": digest_file(self.path),
+            "digest": digest_model(self.path),
             "plan": self.plan.to_json(),
             "op_counts": dict(self.facts.op_counts),
             "int8_macs_share": self.facts.int8_macs_share,
@@ -117,7 +119,7 @@ def write_int8(
     Raises:
         QuantizationError: the backend fails, or what it wrote is not a sound model.
     """
-    model = load_model(fp32)
+    model = take_in(load_model(fp32), str(fp32))
     card = ModelCard.read_from(model, str(fp32))
     if isinstance(source, RangeTable):
         draft = _draft(model, source, plan, output)
@@ -131,7 +133,7 @@ def write_int8(
     replace(
         card,
         job=job,
-        source=digest_file(fp32),
+        source=digest_model(fp32),
         quantization=plan.to_json() | {"backend": backend, "method": method},
         calibration_images=calibration_images,
         preprocessing=preprocessing,
@@ -139,11 +141,9 @@ def write_int8(
         versions=versions(),
         form=FORM_VERSION,
     ).write_to(quantized)
-    with atomic_path(output) as temporary:
-        onnx.save(quantized, temporary)
+    with atomic_model(quantized, output) as temporary:
         _prove(temporary, output)
-        size = temporary.stat().st_size
-    return Quantized(output, plan, read_facts(quantized), fp32.stat().st_size, size)
+    return Quantized(output, plan, read_facts(quantized), model_bytes(fp32), model_bytes(output))
 
 
 def _log(output: Path) -> Path:
@@ -192,7 +192,7 @@ def up_to_date(path: Path, job: str, fp32: Path, plan: Plan) -> Quantized | None
     model = load_model(path)
     if ModelCard.read_from(model, str(path)).job != job:
         return None
-    sizes = fp32.stat().st_size, path.stat().st_size
+    sizes = model_bytes(fp32), model_bytes(path)
     return Quantized(path, plan, read_facts(model), *sizes, skipped=True)
 
 

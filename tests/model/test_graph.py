@@ -71,7 +71,7 @@ def test_contributed_operators_do_not_hide_what_follows() -> None:
 @pytest.mark.parametrize("damage", ["nodes", "opset"])
 def test_what_is_no_model_is_refused(tmp_path, damage: str) -> None:  # type: ignore[no-untyped-def]
     from fcn_onnx.errors import ModelError
-    from fcn_onnx.runtime import load_model
+    from fcn_onnx.model.files import load_model
 
     model = pixel_classifier()
     if damage == "nodes":

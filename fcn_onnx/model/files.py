@@ -1,0 +1,183 @@
+"""ONNX files: read, written and told apart together with the data files that their weights may lie in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+from fcn_onnx.artifact import atomic_path, digest_file, digest_json
+from fcn_onnx.errors import ModelError
+
+PROTO_LIMIT = 2**31 - 2**20
+"""Bytes of weights that one protobuf file may hold: 2 GiB, and room for the graph."""
+
+PACKED_BITS = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
+"""Types of which several values share a byte."""
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file and its external data.
+
+    Raises:
+        ModelError: it is missing or not a whole ONNX model, or its external data is missing, cut off, or lies outside
+            the model's folder.
+    """
+    model = _parse(path)
+    if not model.graph.node or not model.opset_import:
+        raise ModelError(f"{path} holds no ONNX graph", fix="make the file again")
+    for tensor in _tensors(model.graph):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            _read_external(tensor, path)
+    return model
+
+
+def external_files(path: Path) -> tuple[Path, ...]:
+    """The data files that the model at `path` refers to, sorted, each once.
+
+    Raises:
+        ModelError: as for `load_model`.
+    """
+    external = [t for t in _tensors(_parse(path).graph) if t.data_location == TensorProto.EXTERNAL]
+    return tuple(sorted({_data_file(tensor, path) for tensor in external}))
+
+
+def digest_model(path: Path) -> str:
+    """`sha256:<hex>` of a model with its external data; that of the file alone where there is none.
+
+    Raises:
+        ModelError: as for `load_model`.
+    """
+    data = external_files(path)
+    if not data:
+        return digest_file(path)
+    return digest_json({"model": digest_file(path), "data": [[file.name, digest_file(file)] for file in data]})
+
+
+def model_bytes(path: Path) -> int:
+    """Size of a model with its external data.
+
+    Raises:
+        ModelError: as for `load_model`.
+    """
+    return path.stat().st_size + sum(file.stat().st_size for file in external_files(path))
+
+
+def is_large(model: onnx.ModelProto) -> bool:
+    """Whether the weights do not fit into one protobuf message."""
+    return sum(tensor_bytes(tensor) for tensor in _tensors(model.graph)) > PROTO_LIMIT
+
+
+def tensor_bytes(tensor: TensorProto) -> int:
+    """Bytes of the values of a numeric tensor, read off its shape and type; 0 for strings."""
+    if tensor.data_type in (TensorProto.UNDEFINED, TensorProto.STRING):
+        return 0
+    kind = TensorProto.DataType.Name(tensor.data_type)
+    bits = PACKED_BITS.get(kind) or 8 * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+    return int(prod(tensor.dims) * bits + 7) // 8
+
+
+def save_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write `model` to `path`; above `PROTO_LIMIT` its weights go to `<path>.data` beside it."""
+    if not is_large(model):
+        onnx.save(model, path)
+        return
+    split = onnx.ModelProto()
+    split.CopyFrom(model)  # onnx empties the tensors that it writes
+    data = path.with_name(f"{path.name}.data")
+    data.unlink(missing_ok=True)  # onnx appends
+    onnx.save(split, path, save_as_external_data=True, location=data.name, size_threshold=1024)
+
+
+@contextmanager
+def atomic_model(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
+    """Write `model` beside `path` and yield that file; on success it becomes `path`, else nothing is left.
+
+    External data gets a name that no other file of ours has, so that `path` changes in one step, whole.
+
+    Raises:
+        OutputError: `path` cannot be written.
+    """
+    before = external_files(path) if path.is_file() else ()
+    written: tuple[Path, ...] = ()
+    try:
+        with atomic_path(path) as temporary:
+            save_model(model, temporary)
+            written = external_files(temporary)
+            yield temporary
+    except BaseException:
+        for file in written:
+            file.unlink(missing_ok=True)
+        raise
+    for file in set(before) - set(written):
+        if file.name.startswith(f".{path.name}."):  # ours, of the file that was replaced
+            file.unlink(missing_ok=True)
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    if not path.is_file():
+        raise ModelError(f"no such model: {path}", fix="check the path, or run `fcn-onnx export` first")
+    try:
+        return onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's DecodeError has moved between packages
+        raise ModelError(
+            f"{path} is not a whole ONNX model ({type(error).__name__}: {error})",
+            fix="make the file again; it may be truncated or of another format",
+        ) from error
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    """Every tensor that holds values, those in nodes and in their subgraphs among them."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                yield from _tensors(inner)
+
+
+def _data_file(tensor: TensorProto, path: Path) -> Path:
+    """Where a tensor's external data is: an ordinary file that lies in the model's folder, links followed."""
+    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+    file, folder = path.parent / location, path.parent.resolve()
+    if not location or "\\" in location or not file.resolve().is_relative_to(folder):
+        raise ModelError(
+            f"{path} keeps {tensor.name!r} in {location!r}, which leads out of its folder",
+            fix="keep external data as an ordinary file beside the model",
+        )
+    if not file.is_file():
+        raise ModelError(
+            f"{path} keeps {tensor.name!r} in {location!r}, and there is no such file beside it",
+            fix="put the data file beside the model, under its own name",
+        )
+    return file
+
+
+def _read_external(tensor: TensorProto, path: Path) -> None:
+    """Move a tensor's external data into it."""
+    file = _data_file(tensor, path)
+    where = {entry.key: entry.value for entry in tensor.external_data}
+    expected = tensor_bytes(tensor)
+    try:
+        offset, length = int(where.get("offset", 0)), int(where.get("length", expected))
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            data = stream.read(length)
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{path}: external data of {tensor.name!r}: {error}", fix="make the model again") from error
+    if len(data) != expected:
+        raise ModelError(
+            f"{path}: {file.name} holds {len(data)} of the {expected} bytes of {tensor.name!r}",
+            fix="make the model again; its data file is cut off or another model's",
+        )
+    tensor.raw_data = data
+    tensor.data_location = TensorProto.DEFAULT
+    del tensor.external_data[:]

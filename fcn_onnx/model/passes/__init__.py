@@ -1,0 +1,1 @@
+"""One change to a graph a file; each works in place and says what it requires and ensures."""

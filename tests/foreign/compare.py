@@ -6,6 +6,7 @@ PYTHONPATH=tests python -m foreign.compare [--opset N] [NAME …]
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import tempfile
 import time
@@ -77,10 +78,11 @@ class Bench:
     def theirs(self, form: QuantFormat) -> Path:
         """By onnxruntime, as its documentation advises: preprocessed, per channel, MinMax."""
         prepared, output = self.folder / "prepared.onnx", self.folder / f"theirs-{form.name}.onnx"
-        try:
-            quant_pre_process(str(self.model), str(prepared))
-        except Exception:  # what its own error advises: "Incomplete symbolic shape inference"
-            quant_pre_process(str(self.model), str(prepared), skip_symbolic_shape=True)
+        with contextlib.chdir(self.folder):  # where its symbolic shape inference leaves a file
+            try:
+                quant_pre_process(str(self.model), str(prepared))
+            except Exception:  # what its own error advises: "Incomplete symbolic shape inference"
+                quant_pre_process(str(self.model), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
             str(output),

@@ -53,7 +53,7 @@ def benchmark(
                 "–" if row.gmacs_per_second is None else f"{row.gmacs_per_second:.0f}",
                 "–" if row.share_of_peak is None else f"{100 * row.share_of_peak:.0f} %",
                 f"{row.speedup:.2f}×",
-                f"{row.speedup_ci95[0]:.2f}–{row.speedup_ci95[1]:.2f}",
+                "–" if row.speedup_ci95 is None else f"{row.speedup_ci95[0]:.2f}–{row.speedup_ci95[1]:.2f}",
             )
             for row in result.rows
         ),

@@ -38,7 +38,7 @@ class Timing:
         share_of_peak: the time that they take at this machine's peak, those that run in int8 at the int8 peak, over
             the median latency: 1 would be a model that is one large matrix product.
         speedup: the first model's median at this size over this one's.
-        speedup_ci95: its 95 % interval.
+        speedup_ci95: its 95 % interval; None below `MIN_IMAGES` runs.
     """
 
     model: str
@@ -48,7 +48,7 @@ class Timing:
     gmacs_per_second: float | None
     share_of_peak: float | None
     speedup: float
-    speedup_ci95: Interval
+    speedup_ci95: Interval | None
 
 
 @dataclass(frozen=True)

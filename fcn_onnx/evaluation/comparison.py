@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -9,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.evaluation.metrics import Counts, Floats, Metric, Ratios, divide
+
+MIN_IMAGES = 5
+"""Fewer images, or runs, than these have no interval: they say too little of others."""
 
 RESAMPLES = 10_000
 CHUNK = 250
@@ -22,19 +26,19 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Difference:
-    """int8 − fp32 with 95 % intervals over the choice of images; fractions.
+    """int8 − fp32 with 95 % intervals over the choice of images, None below `MIN_IMAGES`; fractions.
 
     The interval does not cover the choice of calibration images: vary the calibration seed for that.
     """
 
     miou: float
-    miou_ci95: Interval
+    miou_ci95: Interval | None
     pixel_accuracy: float
-    pixel_accuracy_ci95: Interval
+    pixel_accuracy_ci95: Interval | None
     label_agreement: float
-    label_agreement_ci95: Interval
+    label_agreement_ci95: Interval | None
     per_class_iou_ci95: NDArray[np.float64] | None
-    """(C, 2) float64, of each class's IoU; NaN where a model does not score the class. None without classes."""
+    """(C, 2) float64, of each class's IoU; NaN where a model does not score the class. None without classes too."""
 
 
 def compare(
@@ -65,41 +69,48 @@ def compare(
         agreement: (N, 2) int64, pixels with the same label and pixels compared.
     """
     images = len(fp32)
-    rng = np.random.default_rng(seed)
     same, compared = agreement.astype(np.float64).T
     nothing = np.zeros((images, 1))
     ious = _Change(metric.ious(fp32), metric.ious(int8), metric.leaves_absent_out)
     accuracy = _Change(metric.accuracy(fp32), metric.accuracy(int8))
     agreed = _Change(Ratios(nothing, nothing + 1), Ratios(same[:, None], compared[:, None]))
     changes = (ious, accuracy, agreed)
+    miou, pixel_accuracy, label_agreement = (float(change.mean(np.ones((1, images)))[1][0]) for change in changes)
+    if images < MIN_IMAGES:
+        return Difference(miou, None, pixel_accuracy, None, label_agreement, None, None)
+    moved, accurate, agreeing, each = _intervals(changes, images, resamples, seed)
+    has_classes = metric.scores(fp32).per_class_iou is not None
+    return Difference(
+        miou=miou,
+        miou_ci95=_pair(moved[0]),
+        pixel_accuracy=pixel_accuracy,
+        pixel_accuracy_ci95=_pair(accurate[0]),
+        label_agreement=label_agreement,
+        label_agreement_ci95=_pair(np.clip(agreeing[0], 0, 1)),
+        per_class_iou_ci95=each if has_classes else None,
+    )
+
+
+def _intervals(changes: Sequence[_Change], images: int, resamples: int, seed: int) -> list[Floats]:
+    """(1, 2) float64 of the mean of each of `changes`, and last (K, 2) of each ratio of the first."""
+    rng = np.random.default_rng(seed)
     whole = np.ones((1, images))
     found = [change.mean(whole)[1:] for change in changes]
-    each, each_spread = ious.each(whole)
-    deviations: list[list[Floats]] = [[], [], [], []]
+    each, each_spread = changes[0].each(whole)
+    deviations: list[list[Floats]] = [[] for _ in range(len(changes) + 1)]
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)
         weights = rng.multinomial(images, np.full(images, 1 / images), size).astype(np.float64)
         for change, (_, spread), kept in zip(changes, found, deviations, strict=False):
             moved, _, spreads = change.mean(weights)
             kept.append(_studentised(moved, spreads, spread)[:, None])
-        values, spreads = ious.each(weights)
-        deviations[3].append(_studentised(values - each, spreads, each_spread))
-    intervals = [
-        _interval(value, spread, np.concatenate(kept), images)
-        for (value, spread), kept in zip(found, deviations, strict=False)
+        values, spreads = changes[0].each(weights)
+        deviations[-1].append(_studentised(values - each, spreads, each_spread))
+    centres = [*found, (each[0], each_spread[0])]
+    return [
+        _interval(value, spread, np.concatenate(kept))
+        for (value, spread), kept in zip(centres, deviations, strict=True)
     ]
-    has_classes = metric.scores(fp32).per_class_iou is not None
-    return Difference(
-        miou=float(found[0][0][0]),
-        miou_ci95=_pair(intervals[0][0]),
-        pixel_accuracy=float(found[1][0][0]),
-        pixel_accuracy_ci95=_pair(intervals[1][0]),
-        label_agreement=float(found[2][0][0]),
-        label_agreement_ci95=_pair(np.clip(intervals[2][0], 0, 1)),
-        per_class_iou_ci95=_interval(each[0], each_spread[0], np.concatenate(deviations[3]), images)
-        if has_classes
-        else None,
-    )
 
 
 class _Change:
@@ -166,8 +177,8 @@ def _studentised(deviations: Floats, spreads: Floats, spread: Floats) -> Floats:
     return np.where(np.abs(deviations) < ROUNDING, 0.0, deviations / np.maximum(least, ROUNDING))
 
 
-def _interval(value: Floats, spread: Floats, studentised: Floats, images: int) -> Floats:
-    """(K, 2) float64: the 95 % interval, within −1 … 1; all of that for one image, which tells nothing.
+def _interval(value: Floats, spread: Floats, studentised: Floats) -> Floats:
+    """(K, 2) float64: the 95 % interval, within −1 … 1.
 
     Args:
         value, spread: (K,) of the full sample; NaN gives NaN.
@@ -175,9 +186,6 @@ def _interval(value: Floats, spread: Floats, studentised: Floats, images: int) -
     """
     bounds = np.full((len(value), 2), np.nan)
     known = ~np.isnan(value)
-    if images < 2:
-        bounds[known] = -1, 1
-        return bounds
     reach = np.nanpercentile(np.abs(studentised[:, known]), 95, axis=0) * spread[known]
     bounds[known] = np.clip(np.stack([value[known] - reach, value[known] + reach], axis=1), -1, 1)
     return bounds
@@ -190,14 +198,18 @@ def _pair(bounds: Floats) -> Interval:
 
 def speedup_interval(
     slow: Floats, fast: Floats, *, resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, Interval]:
+) -> tuple[float, Interval | None]:
     """Ratio of the medians of two interleaved latency series (N,), with a 95 % moving-block bootstrap interval.
+
+    Below `MIN_IMAGES` there is none.
 
     Blocks of ⌈√N⌉ neighbouring images keep the drift of a shared machine inside a resample
     (Künsch 1989). Both series are resampled alike.
     """
     images = len(slow)
     ratio = float(np.median(slow) / np.median(fast))
+    if images < MIN_IMAGES:
+        return ratio, None
     block = max(1, round(sqrt(images)))
     rng = np.random.default_rng(seed)
     ratios: list[Floats] = []

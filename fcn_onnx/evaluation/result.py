@@ -55,10 +55,17 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class Gate:
-    """`--max-drop`: the relative mIoU loss that is allowed, in percent; the point estimate is tested."""
+    """`--max-drop`: the relative mIoU loss that is allowed, in percent; the point estimate is tested.
+
+    Attributes:
+        max_drop_percent: what is allowed; None without a gate.
+        drop_percent: the point estimate; None where fp32 scores nothing to lose.
+        drop_percent_ci95: its interval; None where there is none.
+    """
 
     max_drop_percent: float | None
     drop_percent: float | None
+    drop_percent_ci95: Interval | None = None
 
     @property
     def passed(self) -> bool | None:
@@ -66,6 +73,26 @@ class Gate:
         if self.max_drop_percent is None:
             return None
         return self.drop_percent is not None and self.drop_percent <= self.max_drop_percent
+
+    @property
+    def certain(self) -> bool | None:
+        """Whether the interval lies on one side of what is allowed; None without a gate."""
+        if self.max_drop_percent is None:
+            return None
+        if self.drop_percent_ci95 is None:
+            return False
+        low, high = self.drop_percent_ci95
+        return not low <= self.max_drop_percent < high
+
+    def to_json(self) -> dict[str, Any]:
+        """The `gate` object of the report."""
+        return {
+            "max_drop_percent": self.max_drop_percent,
+            "drop_percent": self.drop_percent,
+            "drop_percent_ci95": list(self.drop_percent_ci95) if self.drop_percent_ci95 else None,
+            "passed": self.passed,
+            "certain": self.certain,
+        }
 
 
 @dataclass(frozen=True)
@@ -76,7 +103,7 @@ class Validation:
         fp32, int8: the two models.
         difference: int8 − fp32 with intervals.
         speedup: median fp32 latency / median int8 latency.
-        speedup_ci95: its interval.
+        speedup_ci95: its interval; None below five images.
         gate: whether the loss is within `--max-drop`.
         report: the JSON of `report.json`, holding all of the above and where it came from.
         per_image: what was counted of each image, row by row: `names`, `counts_fp32` and `counts_int8` (N, columns),
@@ -88,7 +115,7 @@ class Validation:
     int8: ModelResult
     difference: Difference
     speedup: float
-    speedup_ci95: Interval
+    speedup_ci95: Interval | None
     gate: Gate
     report: Mapping[str, Any]
     per_image: Mapping[str, NDArray[Any]]
@@ -104,7 +131,7 @@ def delta_json(
     int8: ModelResult,
     difference: Difference,
     speedup: float,
-    speedup_ci95: Interval,
+    speedup_ci95: Interval | None,
     classes: Sequence[str],
 ) -> dict[str, Any]:
     """The `delta` object of the report."""
@@ -112,20 +139,20 @@ def delta_json(
     return {
         "miou": number(difference.miou),
         "miou_relative_percent": relative_percent(difference.miou, fp32.scores.miou),
-        "miou_ci95": [number(x) for x in difference.miou_ci95],
+        "miou_ci95": bounds(difference.miou_ci95),
         "pixel_accuracy": number(difference.pixel_accuracy),
-        "pixel_accuracy_ci95": [number(x) for x in difference.pixel_accuracy_ci95],
+        "pixel_accuracy_ci95": bounds(difference.pixel_accuracy_ci95),
         "label_agreement": number(difference.label_agreement),
-        "label_agreement_ci95": [number(x) for x in difference.label_agreement_ci95],
+        "label_agreement_ci95": bounds(difference.label_agreement_ci95),
         "per_class_iou": None if before is None or after is None else per_class(after - before, classes),
         "per_class_iou_ci95": None
         if difference.per_class_iou_ci95 is None
         else {
-            name: None if np.isnan(bounds).any() else bounds.tolist()
-            for name, bounds in zip(classes, difference.per_class_iou_ci95, strict=True)
+            name: None if np.isnan(ends).any() else ends.tolist()
+            for name, ends in zip(classes, difference.per_class_iou_ci95, strict=True)
         },
         "speedup": speedup,
-        "speedup_ci95": list(speedup_ci95),
+        "speedup_ci95": bounds(speedup_ci95),
         "size_ratio": fp32.size_bytes / int8.size_bytes,
     }
 
@@ -140,6 +167,11 @@ def per_class(values: NDArray[np.float64] | None, classes: Sequence[str]) -> dic
     if values is None:
         return None
     return {name: number(value) for name, value in zip(classes, values, strict=True)}
+
+
+def bounds(interval: Interval | None) -> list[float | None] | None:
+    """An interval as JSON: [low, high], or null."""
+    return None if interval is None else [number(x) for x in interval]
 
 
 def number(value: float) -> float | None:

@@ -17,7 +17,7 @@ from fcn_onnx.coverage import read_coverage
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import ModelError, UsageError
-from fcn_onnx.evaluation.comparison import compare, speedup_interval
+from fcn_onnx.evaluation.comparison import Difference, compare, speedup_interval
 from fcn_onnx.evaluation.gallery import draw_gallery, most_changed
 from fcn_onnx.evaluation.metrics import ConfusionMetric
 from fcn_onnx.evaluation.protocols import Protocol, get_protocol
@@ -207,8 +207,7 @@ def _summarise(
     fp32, int8 = results[FP32], results[INT8]
     difference = compare(rules.metric, fp32.counts, int8.counts, np.asarray(tally.agreement))
     speedup, interval = speedup_interval(fp32.latency_ms, int8.latency_ms)
-    relative = relative_percent(difference.miou, fp32.scores.miou)
-    gate = Gate(max_drop, None if relative is None else -relative)
+    gate = _gate(max_drop, difference, fp32.scores.miou)
     fp32_json, int8_json = fp32.to_json(classes), int8.to_json(classes)
     ious = fp32_json["per_class_iou"]
     loading, sessions, scoring = np.asarray(tally.seconds).sum(0)
@@ -220,11 +219,7 @@ def _summarise(
         FP32: fp32_json,
         INT8: int8_json,
         "delta": delta_json(fp32, int8, difference, speedup, interval, classes),
-        "gate": {
-            "max_drop_percent": max_drop,
-            "drop_percent": gate.drop_percent,
-            "passed": gate.passed,
-        },
+        "gate": gate.to_json(),
         "classes": list(classes),
         "absent_classes": [name for name, iou in ious.items() if iou is None] if ious else [],
         "confusion": _confusion(rules, results),
@@ -240,6 +235,15 @@ def _summarise(
     return Validation(
         fp32, int8, difference, speedup, interval, gate, report, {"names": np.array(tally.names), **tally.arrays()}
     )
+
+
+def _gate(max_drop: float | None, difference: Difference, miou: float) -> Gate:
+    """The loss relative to fp32's mIoU, and its interval, against what is allowed."""
+    lost = relative_percent(-difference.miou, miou)
+    if lost is None or difference.miou_ci95 is None:
+        return Gate(max_drop, lost)
+    low, high = difference.miou_ci95
+    return Gate(max_drop, lost, (-100 * high / miou, -100 * low / miou))
 
 
 def _one_sided_classes(

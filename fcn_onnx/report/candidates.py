@@ -8,9 +8,10 @@ from typing import Any
 
 from fcn_onnx.report.markdown import markdown_table
 from fcn_onnx.report.page import page
-from fcn_onnx.report.table import Report, interval, megabytes, percent, points
+from fcn_onnx.report.table import Report, change, interval, megabytes, percent
 
 HEADER = ("int8 model", "mIoU", "change (95 % interval)", "label agreement", "speed-up", "size")
+CANNOT_TELL = "which candidate is better, they cannot tell"
 TITLE = "int8 candidates against fp32"
 
 
@@ -20,14 +21,13 @@ def candidate_rows(reports: Mapping[str, Report]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("fp32", percent(first["miou"]), "", "", "", megabytes(first["size_bytes"]))]
     for name, report in reports.items():
         int8, delta = report["int8"], report["delta"]
-        agreement = interval(delta["label_agreement_ci95"], 100, " %", signed=False)
         rows.append(
             (
                 name,
                 percent(int8["miou"]),
-                f"{points(delta['miou'])} ({interval(delta['miou_ci95'], 100, '', signed=True)})",
-                f"{percent(delta['label_agreement'])} ({agreement})",
-                f"{delta['speedup']:.2f}× ({interval(delta['speedup_ci95'], 1, '×', signed=False)})",
+                change(delta["miou"], delta["miou_ci95"]),
+                percent(delta["label_agreement"]) + interval(delta["label_agreement_ci95"], 100, " %", signed=False),
+                f"{delta['speedup']:.2f}×{interval(delta['speedup_ci95'], 1, '×', signed=False)}",
                 megabytes(int8["size_bytes"]),
             )
         )
@@ -73,4 +73,5 @@ def _said(reports: Mapping[str, Report]) -> str:
     return (
         f"Protocol {first['protocol']}, the same {first['images']} images for all; those that any candidate was "
         "calibrated on are left out. Changes are in percentage points, int8 − fp32; speed-ups are of turns with fp32."
+        + ("" if first["delta"]["miou_ci95"] else f" These are too few images for intervals: {CANNOT_TELL}.")
     )

@@ -7,7 +7,7 @@ from html import escape
 
 from fcn_onnx.report.page import page
 from fcn_onnx.report.svg import class_bars, class_changes, confusion_difference, interval_figure, latency_strips
-from fcn_onnx.report.table import Report, Row, coverage_line, per_class_rows, summary_rows, verdict
+from fcn_onnx.report.table import Report, Row, cannot_tell, coverage_line, per_class_rows, summary_rows, verdict
 
 KEYS = '<p class="soft"><span class="key fp32"></span>fp32<span class="key int8"></span>int8</p>'
 PICTURES = (
@@ -34,7 +34,7 @@ def to_html(report: Report) -> str:
 
 
 def _head(report: Report) -> str:
-    passed = report["gate"]["passed"]
+    passed = None if cannot_tell(report) else report["gate"]["passed"]
     state = {True: "verdict passed", False: "verdict failed", None: "verdict"}[passed]
     lines = filter(None, [report["dataset"]["description"], coverage_line(report), *report["notes"]])
     notes = "".join(f"<li>{escape(note)}</li>" for note in lines)
@@ -52,7 +52,7 @@ def _head(report: Report) -> str:
 
 def _accuracy(report: Report) -> str:
     delta = report["delta"]
-    if delta["miou"] is None:
+    if delta["miou"] is None or delta["miou_ci95"] is None:
         return ""
     interval = [100 * x for x in delta["miou_ci95"]]
     return (
@@ -81,17 +81,24 @@ def _classes(report: Report) -> str:
     if not rows:
         return ""
     bars = class_bars(report["classes"], report["fp32"]["per_class_iou"], report["int8"]["per_class_iou"])
-    delta = report["delta"]
-    changes = class_changes(report["classes"], delta["per_class_iou"], delta["per_class_iou_ci95"])
     return (
-        f"<h2>IoU by class</h2>\n{KEYS}\n<figure>{bars}</figure>\n"
-        f"<h2>Change by class</h2>\n<figure>{changes}<figcaption>int8 − fp32 of each class's IoU in percentage points, "
-        "with its 95 % interval. Of so many intervals, one in twenty misses by chance.</figcaption></figure>\n"
+        f"<h2>IoU by class</h2>\n{KEYS}\n<figure>{bars}</figure>\n{_class_changes(report)}"
         "<details><summary>As a table</summary>\n"
         + _table(
             ("class", "fp32", "int8", "change (95 % interval)"), rows, "IoU; change in percentage points, int8 − fp32."
         )
         + "</details>"
+    )
+
+
+def _class_changes(report: Report) -> str:
+    delta = report["delta"]
+    if delta["per_class_iou_ci95"] is None:
+        return ""
+    changes = class_changes(report["classes"], delta["per_class_iou"], delta["per_class_iou_ci95"])
+    return (
+        f"<h2>Change by class</h2>\n<figure>{changes}<figcaption>int8 − fp32 of each class's IoU in percentage points, "
+        "with its 95 % interval. Of so many intervals, one in twenty misses by chance.</figcaption></figure>\n"
     )
 
 

@@ -13,21 +13,22 @@ ABSENT = "–"
 def summary_rows(report: Report) -> list[Row]:
     """(what, fp32, int8, change) for each measure; fractions are shown in percent, changes in percentage points."""
     a, b, delta = report["fp32"], report["int8"], report["delta"]
-    speedup = f"{delta['speedup']:.2f}× ({interval(delta['speedup_ci95'], 1, '×', signed=False)})"
+    speedup = f"{delta['speedup']:.2f}×{interval(delta['speedup_ci95'], 1, '×', signed=False)}"
+    agreement = interval(delta.get("label_agreement_ci95"), 100, " %", signed=False).strip()
     return [
-        ("mIoU", percent(a["miou"]), percent(b["miou"]), _change(delta["miou"], delta["miou_ci95"])),
+        ("mIoU", percent(a["miou"]), percent(b["miou"]), change(delta["miou"], delta["miou_ci95"])),
         (
             "pixel accuracy",
             percent(a["pixel_accuracy"]),
             percent(b["pixel_accuracy"]),
-            _change(delta["pixel_accuracy"], delta.get("pixel_accuracy_ci95")),
+            change(delta["pixel_accuracy"], delta.get("pixel_accuracy_ci95")),
         ),
         *(
             [("mean class accuracy", percent(a["mean_accuracy"]), percent(b["mean_accuracy"]), "")]
             if a["mean_accuracy"] is not None
             else []
         ),
-        ("label agreement", "", percent(delta["label_agreement"]), _agreement(delta)),
+        ("label agreement", "", percent(delta["label_agreement"]), agreement),
         *(
             (f"latency {key}", _ms(a["latency_ms"][key]), _ms(b["latency_ms"][key]), note)
             for key, note in (("p50", speedup), ("p90", ""), ("p99", ""), ("mean", ""))
@@ -48,7 +49,7 @@ def per_class_rows(report: Report) -> list[Row]:
         return []
     intervals = delta["per_class_iou_ci95"]
     return [
-        (name, percent(a[name]), percent(b[name]), _change(delta["per_class_iou"][name], intervals[name]))
+        (name, percent(a[name]), percent(b[name]), change(delta["per_class_iou"][name], (intervals or {}).get(name)))
         for name in report["classes"]
     ]
 
@@ -68,26 +69,44 @@ def coverage_line(report: Report) -> str | None:
 def verdict(report: Report) -> str:
     """One sentence or two: what int8 cost, how sure that is, and what it bought."""
     delta, gate = report["delta"], report["gate"]
-    relative = delta["miou_relative_percent"]
     bought = f"{delta['speedup']:.2f}× the speed, {delta['size_ratio']:.2f}× smaller"
-    if relative is None:
+    if delta["miou_relative_percent"] is None:
         return f"No verdict: the fp32 model scores no mIoU to lose. {bought}."
-    low, high = (100 * x for x in delta["miou_ci95"])
-    change = f"mIoU {100 * delta['miou']:+.2f} points ({relative:+.2f} % relative)"
-    evidence = f"95 % interval {low:+.2f} … {high:+.2f} points on {report['images']} images"
-    if high < 0:
-        finding = "int8 loses accuracy"
-    elif low > 0:
-        finding = "int8 scores higher"
-    else:
-        finding = "no significant loss"
-    text = f"{finding[0].upper()}{finding[1:]}: {change}, {evidence}. {bought}."
-    if one_sided := report["one_sided_classes"]:
-        text = f"{_one_sided(one_sided, 100 * delta['miou'])} {bought}."
+    text = f"{_finding(report)} {bought}."
     if gate["passed"] is None:
         return text
     allowed = f"{gate['max_drop_percent']:g} % relative allowed"
     return f"{'PASSED' if gate['passed'] else 'FAILED'} ({allowed}). {text}"
+
+
+def cannot_tell(report: Report) -> str | None:
+    """Why these images do not decide what int8 costs; None where they do.
+
+    There is no interval, or it reaches from what `--max-drop` allows to what it does not. The exit code follows the
+    point estimate all the same.
+    """
+    gate = report["gate"]
+    if report["delta"]["miou_ci95"] is None:
+        return f"{report['images']} images are too few for an interval"
+    if gate.get("certain") is False:
+        return f"the interval reaches to both sides of the {gate['max_drop_percent']:g} % that is allowed"
+    return None
+
+
+def _finding(report: Report) -> str:
+    """What the change of the mIoU is, and whether the images tell it from none."""
+    delta, unsure = report["delta"], cannot_tell(report)
+    said = f"mIoU {100 * delta['miou']:+.2f} points ({delta['miou_relative_percent']:+.2f} % relative)"
+    if bounds := delta["miou_ci95"]:
+        low, high = (100 * x for x in bounds)
+        said += f", 95 % interval {low:+.2f} … {high:+.2f} points on {report['images']} images"
+        finding = "Int8 loses accuracy" if high < 0 else "Int8 scores higher" if low > 0 else "No significant loss"
+    if unsure:
+        finding = f"Cannot tell, {unsure}"
+    if one_sided := report["one_sided_classes"]:
+        before = f"{finding}. " if unsure else ""
+        return before + _one_sided(one_sided, 100 * delta["miou"])
+    return f"{finding}: {said}."
 
 
 def _one_sided(found: Mapping[str, Any], miou: float) -> str:
@@ -119,18 +138,14 @@ def _ms(value: float) -> str:
     return f"{value:.1f} ms"
 
 
-def _change(fraction: float | None, bounds: Sequence[float] | None) -> str:
-    if fraction is None or bounds is None:
-        return points(fraction)
-    return f"{points(fraction)} ({interval(bounds, 100, '', signed=True)})"
+def change(fraction: float | None, bounds: Sequence[float] | None) -> str:
+    """A change in percentage points and, where there is one, its interval."""
+    return points(fraction) + ("" if fraction is None else interval(bounds, 100, "", signed=True))
 
 
-def _agreement(delta: Mapping[str, Any]) -> str:
-    bounds = delta.get("label_agreement_ci95")
-    return f"({interval(bounds, 100, ' %', signed=False)})" if bounds else ""
-
-
-def interval(bounds: Sequence[float], factor: float, unit: str, *, signed: bool) -> str:
-    """`low … high`, each times `factor`."""
+def interval(bounds: Sequence[float] | None, factor: float, unit: str, *, signed: bool) -> str:
+    """` (low … high)`, each times `factor`, to stand behind a value; nothing where there is no interval."""
+    if bounds is None:
+        return ""
     low, high = (factor * x for x in bounds)
-    return f"{low:+.2f} … {high:+.2f}{unit}" if signed else f"{low:.2f} … {high:.2f}{unit}"
+    return f" ({low:+.2f} … {high:+.2f}{unit})" if signed else f" ({low:.2f} … {high:.2f}{unit})"

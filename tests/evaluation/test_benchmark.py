@@ -23,6 +23,8 @@ def test_every_model_is_timed_at_every_size(tmp_path: Path) -> None:
         assert row.gmacs_per_second == pytest.approx(row.gmacs / row.latency_ms.p50 * 1e3)
         assert row.share_of_peak == pytest.approx(row.gmacs_per_second / result.peak.fp32)
     assert [row.speedup for row in result.rows[::2]] == [1, 1]
+    assert [row.speedup_ci95 for row in result.rows] == [None] * 4  # of four runs
+    assert [row.speedup_ci95 for row in benchmark(models[:1], sizes=[(32, 48)], runs=5).rows] == [(1, 1)]
     assert result.to_json()["machine"]["peak_gmacs_per_second"].keys() == {"fp32", "int8"}
 
 

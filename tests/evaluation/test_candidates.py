@@ -47,6 +47,9 @@ def test_all_are_scored_on_what_none_was_calibrated_on(tmp_path: Path) -> None:
         assert shown in page
         assert shown in markdown
     assert "href='second/report.html'" in page
+    for text in (page, markdown):  # three images
+        assert "too few images for intervals" in text
+        assert "None" not in text
     assert not list(tmp_path.rglob("*journal*"))
 
 

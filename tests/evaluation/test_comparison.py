@@ -86,11 +86,23 @@ def test_interval_equals_a_slow_bootstrap() -> None:
     assert fast.label_agreement_ci95 == pytest.approx((0.9, 0.9))
 
 
-def test_one_image_says_nothing_about_others() -> None:
+@pytest.mark.parametrize("images", [1, 4, 5])
+def test_fewer_than_five_images_say_nothing_about_others(images: int) -> None:
     rng = np.random.default_rng(3)
-    fp32, int8 = random_counts(rng, 1, 0.8), random_counts(rng, 1, 0.7)
-    result = compare(ConfusionMetric(), fp32, int8, AGREE)
-    assert (result.miou_ci95, result.pixel_accuracy_ci95, result.label_agreement_ci95) == ((-1, 1), (-1, 1), (0, 1))
+    fp32, int8 = random_counts(rng, images, 0.8), random_counts(rng, images, 0.7)
+    result = compare(ConfusionMetric(), fp32, int8, np.repeat(AGREE, images, axis=0))
+    intervals = (result.miou_ci95, result.pixel_accuracy_ci95, result.label_agreement_ci95, result.per_class_iou_ci95)
+    assert [interval is None for interval in intervals] == [images < 5] * 4
+    mious = [ConfusionMetric().scores(counts).miou for counts in (fp32, int8)]
+    assert result.miou == pytest.approx(mious[1] - mious[0])
+    assert result.label_agreement == pytest.approx(0.9)
+
+
+def test_a_speedup_of_fewer_than_five_runs_has_no_interval() -> None:
+    """Of one pair of runs, every resample is that pair: the interval was (2.0, 2.0)."""
+    assert speedup_interval(np.array([20.0]), np.array([10.0])) == (2.0, None)
+    assert speedup_interval(np.full(4, 20.0), np.full(4, 10.0)) == (2.0, None)
+    assert speedup_interval(np.full(5, 20.0), np.full(5, 10.0)) == (2.0, (2.0, 2.0))
 
 
 def test_a_model_against_itself_differs_by_nothing() -> None:

@@ -120,6 +120,33 @@ def test_the_gate_tests_the_point_estimate(tmp_path: Path, coco: Path) -> None:
     assert not validate(*worse, dataset, max_drop=abs(drop) / 2).passed
 
 
+def test_four_images_have_no_intervals_and_no_verdict(tmp_path: Path, coco: Path) -> None:
+    models = two_models(tmp_path)
+    result = validate(*models, open_dataset(coco), limit=4, max_drop=50.0)
+    assert (result.difference.miou_ci95, result.difference.per_class_iou_ci95, result.speedup_ci95) == (None,) * 3
+    delta = json.loads(json.dumps(result.report))["delta"]
+    assert {key: value for key, value in delta.items() if key.endswith("ci95")} == {
+        f"{key}_ci95": None for key in ("miou", "pixel_accuracy", "label_agreement", "per_class_iou", "speedup")
+    }
+    assert (result.passed, result.gate.certain) == (True, False)
+    assert "Cannot tell, 4 images are too few for an interval: mIoU" in verdict(result.report)
+    assert "significant" not in verdict(result.report)
+
+
+def test_an_interval_that_reaches_over_the_bound_does_not_decide(tmp_path: Path, coco: Path) -> None:
+    """The exit code follows the point estimate; the verdict says what the images say."""
+    models, dataset = two_models(tmp_path), open_dataset(coco)
+    free = validate(*models, dataset).report
+    low, high = (-100 * x / free["fp32"]["miou"] for x in free["delta"]["miou_ci95"][::-1])
+    for max_drop, certain in (((max(low, 0) + high) / 2, False), (high + 1, True)):
+        result = validate(*models, dataset, max_drop=max_drop)
+        assert result.report["gate"]["drop_percent_ci95"] == pytest.approx([low, high])
+        assert result.report["gate"]["certain"] is certain
+        assert result.passed == (result.report["gate"]["drop_percent"] <= max_drop)
+        told = f"Cannot tell, the interval reaches to both sides of the {max_drop:g} % that is allowed"
+        assert (told in verdict(result.report)) is not certain
+
+
 def test_an_interrupted_run_continues_to_the_same_scores(
     tmp_path: Path, coco: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

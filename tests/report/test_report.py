@@ -80,7 +80,8 @@ def test_both_pages_show_every_number_of_the_tables(report: dict[str, Any]) -> N
 def test_rows_show_what_the_json_says(report: dict[str, Any]) -> None:
     rows = {row[0]: row for row in summary_rows(report)}
     assert rows["mIoU"][1] == f"{100 * report['fp32']['miou']:.2f} %"
-    assert rows["mIoU"][3].startswith(f"{100 * report['delta']['miou']:+.2f} (")
+    interval = " (" if report["images"] >= 5 else ""
+    assert rows["mIoU"][3].startswith(f"{100 * report['delta']['miou']:+.2f}{interval}")
     assert rows["latency p90"][2] == f"{report['int8']['latency_ms']['p90']:.1f} ms"
     assert bool(per_class_rows(report)) == (report["protocol"] == "torchvision")
 
@@ -130,6 +131,20 @@ def test_the_verdict_says_what_the_interval_says(report: dict[str, Any], interva
     assert verdict(changed).startswith(words)
     changed["gate"] = {"max_drop_percent": 1.0, "drop_percent": 2.0, "passed": False}
     assert verdict(changed).startswith("FAILED (1 % relative allowed)")
+
+
+def test_without_intervals_nothing_is_drawn_or_shown_of_them(report: dict[str, Any]) -> None:
+    few = json.loads(json.dumps(report)) | {"images": 4}
+    few["delta"] |= {key: None for key in few["delta"] if key.endswith("ci95")}
+    few["gate"] = {"max_drop_percent": 1.0, "drop_percent": 0.5, "passed": True, "certain": False}
+    html, markdown = to_html(few), to_markdown(few)
+    assert "Cannot tell, 4 images are too few for an interval" in "".join(Page(html).text)
+    assert "Cannot tell, 4 images are too few for an interval" in markdown
+    assert "verdict passed" not in html  # no green box around it
+    assert "<h2>Change" not in html
+    assert " … " not in markdown
+    for row in [*summary_rows(few), *per_class_rows(few)]:
+        assert "(" not in row[3]
 
 
 def test_files_are_written_together_and_the_json_round_trips(tmp_path: Path, report: dict[str, Any]) -> None:

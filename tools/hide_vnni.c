@@ -6,7 +6,8 @@
  * onnxruntime and OpenVINO choose their int8 kernels by the CPUID instruction. Where Linux lets a thread make that
  * instruction fault (arch_prctl ARCH_SET_CPUID; `cpuid_fault` in /proc/cpuinfo), the fault is answered here with the
  * real values less those features. So the kernels that saturate can be tried, at full speed, on a machine whose own do
- * not. pytest needs `-p no:faulthandler`, as its handler of SIGSEGV would replace this one.
+ * not. pytest needs `-p no:faulthandler`, as its handler of SIGSEGV would replace this one. Where CPUID cannot fault
+ * (AMD), `qemu-x86_64 -cpu Haswell` emulates such a CPU, slowly; kernel_pairs.py uses it.
  */
 #define _GNU_SOURCE
 #include <cpuid.h>

@@ -7,14 +7,16 @@ when
     |q₀ + q₁| ≤ 128,    as 255 · 128 = 32640 ≤ 32767 < 255 · 129
 
 and any pair of opposite signs is. onnxruntime keeps the channels last, so neighbours are the input channels 2k and
-2k + 1 under the same kernel position; with an odd number of channels the pairs run on over the positions. (Depthwise
-convolutions have a kernel of their own, which widens first.) Large neighbours of one sign are rare, so a scale that is
-coarser for such channels alone keeps nearly all of the eighth bit, and the fast kernel exact.
+2k + 1 of a group under the same kernel position; with an odd number of channels, one among them, the pairs run on over
+the positions. Only a truly depthwise convolution (as many groups as input and as output channels) has a kernel of its
+own, which widens first. (`tools/kernel_pairs.py` reads all of this off the kernels themselves.) Large neighbours of one
+sign are rare, so a scale that is coarser for such channels alone keeps nearly all of the eighth bit, and the fast
+kernel exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +76,6 @@ def quantize_weights(
         if node.name not in nodes or node.input[1] not in initializers:
             continue
         weight = numpy_helper.to_array(initializers[node.input[1]])
-        depthwise = weight.shape[1] == 1 and weight.shape[0] > 1
         bias = initializers.get(node.input[2]) if len(node.input) > 2 else None
         given = table.ranges.get(node.input[0])
         step = (given.highest - given.lowest) / 255 if given else 0.0
@@ -82,9 +83,22 @@ def quantize_weights(
         if bias is not None and step > 0:
             least = np.abs(numpy_helper.to_array(bias).astype(np.float64)) / (step * BIAS_MAX)
         found[node.input[1]] = quantize_weight(
-            weight, per_channel=per_channel, pair_safe=pair_safe and not depthwise, least=least
+            weight,
+            per_channel=per_channel,
+            pair_safe=pair_safe and not is_depthwise(weight.shape, group_of(node)),
+            least=least,
         )
     return found
+
+
+def group_of(node: onnx.NodeProto) -> int:
+    """Groups of a convolution."""
+    return next((int(attribute.i) for attribute in node.attribute if attribute.name == "group"), 1)
+
+
+def is_depthwise(shape: Sequence[int], group: int) -> bool:
+    """Whether a weight (C, I / group, kH, kW) has one input and one output channel a group: its pairs are not added."""
+    return shape[1] == 1 and shape[0] == group
 
 
 def quantize_weight(
@@ -99,7 +113,7 @@ def quantize_weight(
     Args:
         least: no scale is below this, (C,) or one for all.
     """
-    rows = _kernel_order(weight.astype(np.float64))
+    rows = kernel_order(weight.astype(np.float64))
     largest = np.abs(rows).max(1)
     if not per_channel:
         largest = np.full_like(largest, largest.max())
@@ -132,7 +146,12 @@ def place(model: onnx.ModelProto, weights: Mapping[str, QuantizedWeight]) -> onn
 
 def unsafe_pairs(q: Int8) -> int:
     """How many pairs of neighbours in an int8 weight (C, I, kH, kW) can saturate."""
-    return int(_unsafe(_kernel_order(q)).sum())
+    return unsafe_in_rows(kernel_order(q))
+
+
+def unsafe_in_rows(rows: Rows) -> int:
+    """How many pairs can saturate in the int8 weights (C, K) of C sums of K products, in the kernel's order."""
+    return int(_unsafe(rows).sum())
 
 
 def _best(
@@ -182,7 +201,7 @@ def _pairs(q: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     return q[:, 0:-1:2], q[:, 1::2]
 
 
-def _kernel_order(weight: Rows) -> Rows:
+def kernel_order(weight: Rows) -> Rows:
     """(C, I, kH, kW) → (C, kH · kW · I), the order in which the kernel multiplies."""
     return np.moveaxis(weight, 1, -1).reshape(len(weight), -1)
 

@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from fcn_onnx.artifact import FORM_VERSION, versions
 from fcn_onnx.card import ModelCard
 from fcn_onnx.errors import FcnOnnxError, QuantizationError
 from fcn_onnx.model.files import atomic_model, digest_model, load_model, model_bytes
-from fcn_onnx.model.graph import CONVS, GraphFacts, read_facts
+from fcn_onnx.model.graph import GraphFacts, read_facts
 from fcn_onnx.model.intake import take_in
 from fcn_onnx.quantization.backends import Draft, Goal, Images, get_backend
 from fcn_onnx.quantization.corrections import correct_biases
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.quantization.refining import Refinement
+from fcn_onnx.quantization.saturation import read_pairs, require_pair_safe
 from fcn_onnx.quantization.search import Trial
-from fcn_onnx.quantization.weights import place, quantize_weights, unsafe_pairs
+from fcn_onnx.quantization.weights import place, quantize_weights
 from fcn_onnx.ranges import RangeTable
 from fcn_onnx.runtime import Network
 
@@ -127,7 +127,7 @@ def write_int8(
         draft = Draft(model, method, _log(output), images=source, goal=goal)
     quantized = get_backend(backend).load()(draft, plan)
     if plan.pair_safe:
-        _require_pair_safe(quantized)
+        require_pair_safe(read_pairs(quantized))
     _require_opsets(model, quantized, plan)
     quantized.producer_name = "fcn-onnx"
     replace(
@@ -165,24 +165,6 @@ def _draft(model: onnx.ModelProto, table: RangeTable, plan: Plan, output: Path) 
         placed = correct_biases(model, placed, weights, table.means)
     scales = {name: weight.scale for name, weight in weights.items()}
     return Draft(placed, table.method, _log(output), table, scales)
-
-
-def _require_pair_safe(int8: onnx.ModelProto) -> None:
-    """No weight that was written holds a pair of neighbours that can saturate."""
-    stored = {tensor.name: tensor for tensor in int8.graph.initializer}
-    dequantized = {node.output[0]: node.input[0] for node in int8.graph.node if node.op_type == "DequantizeLinear"}
-    for node in int8.graph.node:
-        if node.op_type not in CONVS:
-            continue
-        weight = node.input[3 if node.op_type == "QLinearConv" else 1]
-        tensor = stored.get(dequantized.get(weight, weight))
-        if tensor is None or tensor.data_type != onnx.TensorProto.INT8 or tensor.dims[1] == 1:
-            continue
-        if count := unsafe_pairs(numpy_helper.to_array(tensor)):
-            raise QuantizationError(
-                f"{count} pairs of weights of {node.name} can saturate, though they were chosen not to",
-                fix="report this with the model; --target vnni does without",
-            )
 
 
 def up_to_date(path: Path, job: str, fp32: Path, plan: Plan) -> Quantized | None:

@@ -109,6 +109,25 @@ def test_the_bias_of_a_dead_channel_fits_int32(largest: float) -> None:
     assert found.values()[1] == pytest.approx(weight[1], rel=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "group", "paired"),
+    [(1, 8, 1, True), (1, 1, 1, False), (4, 8, 4, True), (8, 8, 8, False), (8, 4, 4, True), (6, 9, 3, True)],
+)
+def test_only_truly_depthwise_weights_are_left_unpaired(inputs: int, outputs: int, group: int, paired: bool) -> None:
+    """One input channel a group is not depthwise: with a depth multiplier, or one input channel, pairs run over the
+    positions. (What each kernel does was read off it with `tools/kernel_pairs.py`.)"""
+    weight = np.abs(drawn((outputs, inputs // group, 3, 3), 5, heavy=False))
+    model = one_conv(weight, None)
+    model.graph.node[0].attribute.append(helper.make_attribute("group", group))
+    table = RangeTable({"x": Range(0.0, 2.55)}, "minmax", "", {}, {})
+    found = quantize_weights(model, table, frozenset({"conv"}), per_channel=True, pair_safe=True)["w"].q
+    assert any(abs(a + b) > 128 for a, b in pairs_of(quantize_weight(weight).q))
+    if paired:
+        assert all(abs(a + b) <= 128 for a, b in pairs_of(found))
+    else:
+        assert (found == quantize_weight(weight).q).all()
+
+
 @given(st.integers(0, 1000), st.sampled_from([1, 2, 4]), st.booleans())
 def test_bias_correction_keeps_the_mean_of_every_channel(seed: int, groups: int, with_bias: bool) -> None:
     """The convolution itself says so: on an input whose channels are constant, rounding changes nothing."""

@@ -148,7 +148,10 @@ def _quantized(result: Inspection) -> str:
 def _executed(coverage: Coverage) -> list[tuple[str, str]]:
     share = "" if coverage.int8_macs_share is None else f", {100 * coverage.int8_macs_share:.2f} % of the MACs"
     lines = [("executed", f"{coverage.int8_convs} of {coverage.convs} convolutions in int8{share}")]
-    return lines + [("  in fp32", f"{name}: {reason}") for name, reason in coverage.float_convs.items()]
+    for name, node in coverage.float_nodes.items():
+        cost = "" if node.macs_share is None else f", {100 * node.macs_share:.2f} % of the MACs"
+        lines.append(("  in fp32", f"{name} ({node.op_type}{cost}): {node.reason}"))
+    return lines
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

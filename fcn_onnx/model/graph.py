@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
 import onnx
 
-QUANTIZED_CONVS = frozenset({"QLinearConv", "ConvInteger"})
-CONVS = QUANTIZED_CONVS | {"Conv"}
-QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearMatMul", "MatMulInteger"}) | QUANTIZED_CONVS
+from fcn_onnx.model.macs import CONVS, INTEGER_OPS, OPERATORS, Multiplication, multiplications
+from fcn_onnx.model.shapes import Shape, TensorType, channels_last, declared_shape, fixed_size, tensor_types
 
+__all__ = [
+    "CONVS",
+    "GraphFacts",
+    "activation_bytes",
+    "channels_last",
+    "fixed_size",
+    "float_tensors",
+    "is_quantized",
+    "read_facts",
+]
 
-@dataclass(frozen=True)
-class ConvFacts:
-    """One convolution.
-
-    Attributes:
-        name: node name.
-        macs: multiply-accumulates of one image at the size asked for; None where onnx infers no output shape.
-        int8: whether its weights and input are 8-bit integers in the file.
-    """
-
-    name: str
-    macs: int | None
-    int8: bool
+QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"}) | INTEGER_OPS
 
 
 @dataclass(frozen=True)
@@ -37,34 +34,44 @@ class GraphFacts:
         opsets: version by domain (`""` is the default domain).
         inputs, outputs: shape by name; a dynamic dimension is its name.
         op_counts: nodes by operator.
-        parameters: elements of weights and biases (initializers of convolutions).
+        parameters: elements of the constant weights and biases of what multiplies.
         quant_format: `none`, `qoperator` or `qdq`.
         per_channel: whether any weight has a scale per output channel; None where nothing is quantized.
-        convs: every convolution, in graph order.
+        multiplications: every node that multiplies, in graph order.
         size: the (height, width) that `macs` are for.
     """
 
     opsets: Mapping[str, int]
-    inputs: Mapping[str, tuple[int | str, ...]]
-    outputs: Mapping[str, tuple[int | str, ...]]
+    inputs: Mapping[str, Shape]
+    outputs: Mapping[str, Shape]
     op_counts: Mapping[str, int]
     parameters: int
     quant_format: str
     per_channel: bool | None
-    convs: tuple[ConvFacts, ...]
+    multiplications: tuple[Multiplication, ...]
     size: tuple[int, int]
 
     @property
+    def convs(self) -> tuple[Multiplication, ...]:
+        """The convolutions, transposed ones not among them."""
+        return tuple(node for node in self.multiplications if node.op_type in CONVS)
+
+    @property
     def macs(self) -> int | None:
-        """Multiply-accumulates of all convolutions for one image; None unless every one is known."""
-        known = [conv.macs for conv in self.convs if conv.macs is not None]
-        return sum(known) if len(known) == len(self.convs) else None
+        """Multiply-accumulates of one image; None unless those of every node are known."""
+        known = [node.macs for node in self.multiplications if node.macs is not None]
+        return sum(known) if len(known) == len(self.multiplications) else None
 
     @property
     def int8_macs_share(self) -> float | None:
-        """Share of `macs` whose convolution is int8; None where `macs` is None or 0."""
+        """Share of `macs` that multiplies 8-bit integers; None where `macs` is None or 0."""
         total = self.macs
-        return sum(conv.macs or 0 for conv in self.convs if conv.int8) / total if total else None
+        return sum(node.macs or 0 for node in self.multiplications if node.int8) / total if total else None
+
+    def share_of(self, node: Multiplication) -> float | None:
+        """Share of `macs` that is this node's; None where `macs` is None or 0."""
+        total = self.macs
+        return (node.macs or 0) / total if total else None
 
 
 def is_quantized(model: onnx.ModelProto) -> bool:
@@ -75,35 +82,17 @@ def is_quantized(model: onnx.ModelProto) -> bool:
 def read_facts(model: onnx.ModelProto, size: tuple[int, int] = (520, 520)) -> GraphFacts:
     """Facts of `model`, its costs at one image of `size` (height, width); a fixed-size model keeps its own."""
     size = fixed_size(model) or size
-    initializers = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    dequantized = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    shapes = _shapes(model, size) | initializers
-    convs = []
-    parameters = 0
-    for node in model.graph.node:
-        if node.op_type not in CONVS:
-            continue
-        weight_input, bias_input = (3, 8) if node.op_type == "QLinearConv" else (1, 2)
-        weight = node.input[weight_input]
-        stored = dequantized.get(weight, weight)
-        weight_shape = initializers.get(stored, ())
-        output = shapes.get(node.output[0], ())
-        pixels = [d for d in output[2:] if isinstance(d, int)]
-        macs = prod(weight_shape) * prod(pixels) if len(pixels) == 2 and weight_shape else None
-        parameters += prod(weight_shape) if weight_shape else 0
-        if len(node.input) > bias_input and weight_shape:
-            parameters += weight_shape[0]
-        int8 = node.op_type in QUANTIZED_CONVS or (weight in dequantized and node.input[0] in dequantized)
-        convs.append(ConvFacts(node.name, macs, int8))
+    types = tensor_types(model, size)
+    found = list(multiplications(model, types))
     return GraphFacts(
         opsets={entry.domain: entry.version for entry in model.opset_import},
-        inputs={value.name: _shape(value) for value in model.graph.input},
-        outputs={value.name: _shape(value) for value in model.graph.output},
+        inputs={value.name: declared_shape(value) for value in model.graph.input},
+        outputs={value.name: declared_shape(value) for value in model.graph.output},
         op_counts=dict(Counter(node.op_type for node in model.graph.node).most_common()),
-        parameters=parameters,
+        parameters=_parameters(model, [node for node, _ in found], types),
         quant_format=_quant_format(model),
-        per_channel=_per_channel(model, initializers),
-        convs=tuple(convs),
+        per_channel=_per_channel(model, [node for node, _ in found], types),
+        multiplications=tuple(facts for _, facts in found),
         size=size,
     )
 
@@ -122,65 +111,44 @@ def float_tensors(model: onnx.ModelProto) -> frozenset[str]:
 
 def activation_bytes(model: onnx.ModelProto, size: tuple[int, int]) -> int:
     """Bytes of all float32 tensors that nodes write for one image of `size` (height, width)."""
-    shapes = _shapes(model, size)
-    written = (shapes.get(name, ()) for node in model.graph.node for name in node.output)
+    types = tensor_types(model, size)
+    written = (types[name].shape for node in model.graph.node for name in node.output if name in types)
     return sum(4 * prod(n for n in shape if isinstance(n, int)) for shape in written if len(shape) == 4)
+
+
+def _parameters(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], types: Mapping[str, TensorType]) -> int:
+    """Elements of the constants that these nodes multiply with and add, one that several read counted once."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if all(name in constants for name in node.input if name):
+            constants.update(node.output)
+    read: dict[str, int] = {}
+    for node in nodes:
+        operator = OPERATORS[node.op_type]
+        for index in (operator.weight, operator.bias):
+            name = node.input[index] if index is not None and index < len(node.input) else ""
+            if name in constants and name in types:
+                read[name] = prod(types[name].known or ())
+    return sum(read.values())
 
 
 def _quant_format(model: onnx.ModelProto) -> str:
     ops = {node.op_type for node in model.graph.node}
-    if ops & QUANTIZED_CONVS:
+    if ops & INTEGER_OPS:
         return "qoperator"
     return "qdq" if ops & QUANTIZERS else "none"
 
 
-def _per_channel(model: onnx.ModelProto, initializers: Mapping[str, tuple[int, ...]]) -> bool | None:
-    """Looks at the scales of convolution weights."""
-    scales = {node.output[0]: node.input[1] for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    found = [node.input[4] for node in model.graph.node if node.op_type == "QLinearConv"]
-    found += [scales[node.input[1]] for node in model.graph.node if node.op_type == "Conv" and node.input[1] in scales]
-    return any(prod(initializers.get(name, ())) > 1 for name in found) if found else None
-
-
-def fixed_size(model: onnx.ModelProto) -> tuple[int, int] | None:
-    """The one (height, width) that the model takes, whatever its layout; None if it takes any."""
-    shape = _shape(model.graph.input[0]) if model.graph.input else ()
-    height, width = (shape[1:3] if channels_last(model) else shape[2:]) if len(shape) == 4 else ("", "")
-    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
-
-
-def channels_last(model: onnx.ModelProto) -> bool:
-    """Whether the model takes (N, H, W, 3) rather than (N, 3, H, W)."""
-    shape = _shape(model.graph.input[0]) if model.graph.input else ()
-    return len(shape) == 4 and shape[3] == 3 != shape[1]
-
-
-def _shapes(model: onnx.ModelProto, size: tuple[int, int]) -> dict[str, tuple[int | str, ...]]:
-    """Shapes of inner tensors for one image of `size`, from onnx's own shape inference.
-
-    onnx does not know onnxruntime's contributed operators, so in this copy each of them is an Identity of
-    its first input: right for the elementwise ones (QLinearAdd, QLinearMul, QLinearLeakyRelu, …).
-    """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    for node in copy.graph.node:
-        if node.domain not in ("", "ai.onnx"):
-            first = node.input[0]
-            del node.input[:], node.attribute[:]
-            node.input.append(first)
-            node.op_type, node.domain = "Identity", ""
-    wanted = (1, *size, 3) if channels_last(model) else (1, 3, *size)
-    for value, dimension in zip(copy.graph.input[0].type.tensor_type.shape.dim, wanted, strict=False):
-        if not value.HasField("dim_value"):
-            value.dim_value = dimension
-    del copy.graph.value_info[:]
-    for output in copy.graph.output:
-        output.type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(copy, data_prop=True)
-    values = [*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input]
-    return {value.name: _shape(value) for value in values}
-
-
-def _shape(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
-    dims = value.type.tensor_type.shape.dim
-    return tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or "?") for d in dims)
+def _per_channel(
+    model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], types: Mapping[str, TensorType]
+) -> bool | None:
+    """Whether one of these nodes has a weight of several scales; None where none of them has a scale."""
+    dequantized = {node.output[0]: node.input[1] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    scales = []
+    for node in nodes:
+        operator = OPERATORS[node.op_type]
+        if operator.weight_scale is not None:
+            scales.append(node.input[operator.weight_scale])
+        elif (weight := node.input[operator.weight]) in dequantized:
+            scales.append(dequantized[weight])
+    return any(prod(types[name].known or ()) > 1 for name in scales if name in types) if scales else None

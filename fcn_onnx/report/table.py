@@ -8,6 +8,7 @@ from typing import Any
 Report = Mapping[str, Any]
 Row = tuple[str, str, str, str]
 ABSENT = "–"
+FLOAT_NODES_SHOWN = 6
 
 
 def summary_rows(report: Report) -> list[Row]:
@@ -60,10 +61,23 @@ def coverage_line(report: Report) -> str | None:
     if found is None:
         return None
     share = "" if found["int8_macs_share"] is None else f", {100 * found['int8_macs_share']:.2f} % of the MACs"
-    floats = "; ".join(f"{name}: {reason}" for name, reason in found["float_convs"].items())
+    floats = _in_fp32(found)
     return f"{found['int8_convs']} of {found['convs']} convolutions run in int8{share}" + (
         f" ({floats})" if floats else ""
     )
+
+
+def _in_fp32(coverage: Report) -> str:
+    """What multiplies in fp32, the costliest first."""
+    if "float_nodes" not in coverage:  # an older report names convolutions only
+        return "; ".join(f"{name}: {reason}" for name, reason in coverage["float_convs"].items())
+    nodes = sorted(coverage["float_nodes"].items(), key=lambda item: -(item[1]["macs_share"] or 0))
+    shown = [
+        f"{name}, {node['op_type']}, {percent(node['macs_share'])}: {node['reason']}"
+        for name, node in nodes[:FLOAT_NODES_SHOWN]
+    ]
+    rest = len(nodes) - len(shown)
+    return "; ".join([*shown, f"and {rest} more"] if rest else shown)
 
 
 def verdict(report: Report) -> str:

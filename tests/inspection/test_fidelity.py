@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from toys import photograph, pixel_classifier, residual_network, save
 
 from fcn_onnx.card import ModelCard
@@ -86,10 +88,10 @@ def test_coverage_is_of_the_graph_that_runs(tmp_path: Path, images: Path, opset:
 def test_a_pair_that_is_not_fused_is_said(tmp_path: Path) -> None:
     """Q/DQ on a convolution's input and weight but not on its output: onnxruntime leaves it in fp32."""
     model = pixel_classifier(opset=13)
-    initializers = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    initializers = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     q = np.clip(np.rint(initializers["w"] / 0.02), -127, 127).astype(np.int8)
     constants = {"q": q, "ws": np.float32(0.02), "wz": np.int8(0), "xs": np.float32(0.02), "xz": np.uint8(128)}
-    model.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items())
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items())
     conv = model.graph.node[0]
     conv.input[0], conv.input[1] = "x", "wd"
     nodes = [
@@ -109,3 +111,75 @@ def test_a_pair_that_is_not_fused_is_said(tmp_path: Path) -> None:
 
 def test_fp32_models_have_no_coverage(tmp_path: Path) -> None:
     assert inspect(save(pixel_classifier(), tmp_path / "m.onnx")).coverage is None
+
+
+MIXED = {"conv": 3 * 8 * 9, "transposed": 8 * 6 * 4, "product": 4 * 6 * 10, "last": 16 * 5 * 4}
+"""Multiply-accumulates of `mixed` by node, for each pixel of the input."""
+
+
+def mixed(named: bool = True) -> onnx.ModelProto:
+    """Conv → ConvTranspose (twice the size) → MatMul over the channels → Concat with what it read → Conv."""
+    rng = np.random.default_rng(0)
+    shapes = {"cw": (8, 3, 3, 3), "tw": (8, 6, 2, 2), "pw": (6, 10), "lw": (5, 16, 1, 1)}
+    nodes = [
+        helper.make_node("Conv", ["input", "cw"], ["c"], name="conv", pads=[1] * 4),
+        helper.make_node("Relu", ["c"], ["r"], name="relu"),
+        helper.make_node("ConvTranspose", ["r", "tw"], ["t"], name="transposed", strides=[2, 2]),
+        helper.make_node("Transpose", ["t"], ["last_axis"], name="to_last", perm=[0, 2, 3, 1]),
+        helper.make_node("MatMul", ["last_axis", "pw"], ["m"], name="product"),
+        helper.make_node("Transpose", ["m"], ["first_axis"], name="to_first", perm=[0, 3, 1, 2]),
+        helper.make_node("Concat", ["first_axis", "t"], ["both"], name="concat", axis=1),
+        helper.make_node("Conv", ["both", "lw"], ["out"], name="last"),
+    ]
+    for node in nodes:
+        node.name = node.name if named else ""
+    constants = [numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), n) for n, s in shapes.items()]
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, "h", "w"])
+    result = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 5, "y", "x"])
+    graph = helper.make_graph(nodes, "mixed", [image], [result], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("form", "transposed"),
+    [
+        ("qdq", "int8 in the file, but onnxruntime does not fuse its Q/DQ pairs"),
+        ("qoperator", "fp32 in the file"),
+        ("dynamic", "fp32 in the file"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_coverage_counts_all_that_multiplies(tmp_path: Path, form: str, transposed: str, named: bool) -> None:
+    """Of onnxruntime's own three ways to quantize, none of which has a transposed convolution in int8."""
+    fp32, int8 = save(mixed(), tmp_path / "m.onnx"), tmp_path / "int8.onnx"
+    if form == "dynamic":
+        quantize_dynamic(fp32, int8)
+    else:
+        reader = iter([{"input": np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)}])
+        kind = QuantFormat.QDQ if form == "qdq" else QuantFormat.QOperator
+        quantize_static(fp32, int8, _Reader(reader), quant_format=kind, weight_type=QuantType.QInt8, per_channel=True)
+    if not named:
+        proto = onnx.load(int8)
+        for node in proto.graph.node:
+            node.name = ""
+        save(proto, int8)
+    found = read_coverage(int8, (8, 8))
+    share = MIXED["transposed"] / sum(MIXED.values())
+    ((name, node),) = found.float_nodes.items()
+    assert name == ("transposed" if named else f"ConvTranspose({onnx_output(int8, 'ConvTranspose')})")
+    assert (node.op_type, node.reason, node.macs_share) == ("ConvTranspose", transposed, pytest.approx(share))
+    assert found.int8_macs_share == pytest.approx(1 - share)
+    assert (found.int8_convs, found.convs, found.float_convs) == (2, 2, {})
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, batches: Iterator[dict[str, np.ndarray]]) -> None:
+        self._batches = batches
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._batches, None)
+
+
+def onnx_output(path: Path, op_type: str) -> str:
+    (node,) = [node for node in onnx.load(path).graph.node if node.op_type == op_type]
+    return str(node.output[0])

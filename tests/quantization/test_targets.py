@@ -35,7 +35,9 @@ def test_the_structure_that_tensorrt_asks_for(tmp_path: Path, data: Path) -> Non
     """Every int8 convolution reads Q/DQ pairs with zero point 0, its weight per channel and before its pair in
     float32, its bias in float32; nothing stands between a convolution and what it is fused with."""
     output = tmp_path / "trt.onnx"
-    quantize(model_of(tmp_path / "m.onnx"), ImageChoice(data, limit=5), target="tensorrt", output=output)
+    result = quantize(model_of(tmp_path / "m.onnx"), ImageChoice(data, limit=5), target="tensorrt", output=output)
+    # stem 216 at four times the pixels of inner 576 and branch 64, which are int8, and of the logits' 168, which is not
+    assert result.facts.int8_macs_share == pytest.approx((4 * 216 + 640) / (4 * 216 + 640 + 168))
     graph = onnx.load(output).graph
     producer = {name: node for node in graph.node for name in node.output}
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}

@@ -15,6 +15,7 @@ from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.errors import OutputError
 from fcn_onnx.evaluation import validate
 from fcn_onnx.report import per_class_rows, summary_rows, to_html, to_markdown, verdict, write_report
+from fcn_onnx.report.table import coverage_line
 
 VOID_TAGS = {"meta", "img", "br", "hr", "link", "input"}
 HOSTILE = '<script>alert("x")</script>|*`'
@@ -64,6 +65,15 @@ def test_both_pages_say_what_runs_in_int8(report: dict[str, Any]) -> None:
     expected = "55 of 57 convolutions run in int8, 99.96 % of the MACs (last: the plan keeps it)"
     assert expected in to_markdown(whole)
     assert expected in "".join(Page(to_html(whole)).text)
+
+
+def test_the_costliest_of_what_runs_in_fp32_is_named_with_its_share(report: dict[str, Any]) -> None:
+    nodes = {f"m{i}": {"op_type": "MatMul", "macs_share": i / 100, "reason": "fp32 in the file"} for i in range(8)}
+    found = {"int8_convs": 1, "convs": 1, "int8_macs_share": 0.72, "float_convs": {}, "float_nodes": nodes}
+    line = coverage_line(report | {"coverage": found})
+    assert line is not None
+    assert "72.00 % of the MACs (m7, MatMul, 7.00 %: fp32 in the file; m6, MatMul, 6.00 %: " in line
+    assert line.endswith("m2, MatMul, 2.00 %: fp32 in the file; and 2 more)")
 
 
 def test_both_pages_show_every_number_of_the_tables(report: dict[str, Any]) -> None:

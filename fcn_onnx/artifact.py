@@ -10,11 +10,13 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fcn_onnx.errors import OutputError
@@ -27,6 +29,11 @@ CORE = ("fcn-onnx", "onnx", "onnxruntime", "numpy")
 """Packages that every stage's result depends on."""
 
 PACKAGES = (*CORE, "pillow", "pycocotools", "torch", "torchvision", "onnxscript", "neural-compressor")
+
+
+NOTHING: Mapping[str, Path | None] = MappingProxyType({})
+Identity = tuple[int, int] | str
+"""Of a file that is there: device and inode; of one that is not: the real path."""
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
@@ -71,28 +78,93 @@ def dump_json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def claim_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None] = NOTHING) -> None:
+    """Check before the work that every output can be written at its end, and make the folders that they go to.
+
+    Args:
+        outputs: files by what the user calls them, such as `--output`; None where there is none.
+        inputs: files that are read, likewise, such as `the model`.
+
+    Raises:
+        OutputError: an output is an input, another output, or below one; or it cannot be written.
+    """
+    wanted = {name: path for name, path in outputs.items() if path is not None}
+    require_distinct(wanted, inputs)
+    for path in wanted.values():
+        nearest = next(parent for parent in path.absolute().parents if _stat(parent))
+        _require_place(path, nearest)
+    for path in wanted.values():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        require_writable(path)
+
+
+def require_distinct(outputs: Mapping[str, Path], inputs: Mapping[str, Path | None] = NOTHING) -> None:
+    """Raise OutputError if an output is an input, another output, or below one, by whatever path or link."""
+    read = {_identity(path): name for name, path in inputs.items() if path is not None}
+    written: dict[Identity, str] = {}
+    for name, path in outputs.items():
+        identity = _identity(path)
+        if identity in read:
+            raise OutputError(
+                f"{name} would overwrite {path}, which is {read[identity]}", fix="name another file to write"
+            )
+        if identity in written:
+            raise OutputError(f"{written[identity]} and {name} are both {path}", fix="give each a file of its own")
+        written[identity] = name
+    above = {parent for path in outputs.values() for parent in path.absolute().parents}
+    for parent in sorted(above):
+        if (identity := _identity(parent)) in written:
+            raise OutputError(
+                f"{written[identity]} is {parent}, below which others are to be written", fix="name another file"
+            )
+
+
 def require_writable(path: Path) -> None:
     """Check before long work that `path` can be written at its end.
 
     Raises:
-        OutputError: the folder is missing or not writable, or `path` is itself a folder.
+        OutputError: the folder is missing or not writable, or `path` is itself a folder, or no plain file.
     """
-    folder = path.parent
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder, not a file", fix="name a file to write")
-    if not folder.is_dir():
-        raise OutputError(
-            f"cannot write {path}: the folder {folder} does not exist",
-            fix=f"create it (mkdir -p {folder}) or choose another --output",
-        )
+    _require_place(path, path.parent)
+
+
+def _require_place(path: Path, folder: Path) -> None:
+    """`path`, or a file of its name in `folder` where its own folder is still to be made, can be written."""
+    found, place = _stat(path), _stat(folder)
+    if found and not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a device or a pipe"
+        raise OutputError(f"{path} is {kind}, not a file", fix="name a file to write")
+    if place is None or not stat.S_ISDIR(place.st_mode):
+        kind = "does not exist" if place is None else "is a file"
+        raise OutputError(f"cannot write {path}: the folder {folder} {kind}", fix="write to another place")
     try:
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}.", suffix=path.suffix):
             pass
     except OSError as error:
-        raise OutputError(
-            f"cannot write {path}: {error.strerror or error}",
-            fix="choose a folder that you may write to, with --output",
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"cannot write {path}: {error.strerror or error}", fix="choose another name, or a folder that you may write to"
+    )
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """Of what is there; None where nothing is, or nothing can be seen."""
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _identity(path: Path) -> Identity:
+    """The same for all names of a file, links included."""
+    found = _stat(path)
+    return (found.st_dev, found.st_ino) if found else os.path.realpath(path)
 
 
 @contextmanager
@@ -128,7 +200,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     existing = next(parent for parent in [path, *path.absolute().parents] if parent.exists())
     require_writable(existing / "x")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    # inside a folder that is there already: it may be a mount, which nothing can be moved into in one step
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path if path.is_dir() else path.parent))
     try:
         yield temporary
         for file in sorted(p for p in temporary.rglob("*") if p.is_file()):
@@ -149,10 +222,7 @@ def _replace(source: Path, target: Path) -> None:
     try:
         source.replace(target)
     except OSError as error:
-        raise OutputError(
-            f"cannot write {target}: {error.strerror or error}",
-            fix="choose another place to write to",
-        ) from error
+        raise _unwritable(target, error) from error
 
 
 def _umask() -> int:

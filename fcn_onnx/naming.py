@@ -19,6 +19,16 @@ def int8_path(fp32: Path) -> Path:
     return Path(f"{fp32.stem}{INT8_SUFFIX}{fp32.suffix}")
 
 
+def table_path(model: Path, method: str) -> Path:
+    """A range table's default place."""
+    return Path("calibration") / f"{model.stem}-{method}.json"
+
+
+def log_path(int8: Path) -> Path:
+    """Where a backend that talks much writes it: beside the int8 model that it makes."""
+    return int8.with_suffix(".log")
+
+
 def find_fp32(folder: Path = Path()) -> Path:
     """The one exported fp32 model in `folder`.
 

@@ -89,3 +89,19 @@ def test_a_job_is_its_inputs_the_form_of_our_files_and_the_packages_that_matter(
     assert with_version("pillow") == job
     monkeypatch.setattr(artifact, "FORM_VERSION", artifact.FORM_VERSION + 1)
     assert artifact.job_digest("export", "torch", opset=12) != job
+
+
+def test_outputs_are_claimed_whole_or_not_at_all(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    good, bad = tmp_path / "a" / "b" / "c.json", tmp_path / "file" / "x"
+    with pytest.raises(OutputError, match="is a file"):
+        artifact.claim_outputs({"--output": good, "--json": bad})
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    artifact.claim_outputs({"--output": good, "--json": None}, {"the model": tmp_path / "file", "a list": None})
+    assert good.parent.is_dir()
+    assert not list(good.parent.iterdir())
+
+
+def test_a_device_is_no_output() -> None:
+    with pytest.raises(OutputError, match="device"):
+        artifact.claim_outputs({"--json": Path("/dev/null")})

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fcn_onnx.artifact import digest_file, job_digest, require_writable, versions
+from fcn_onnx.artifact import claim_outputs, digest_file, job_digest, versions
 from fcn_onnx.calibration.collector import Pass, observe
 from fcn_onnx.calibration.observed import observed_tensors
 from fcn_onnx.calibration.store import Observation
@@ -100,8 +100,8 @@ def calibrate(
     if not samples or workers < 1:
         what = "no image" if not samples else f"{workers} workers"
         raise UsageError(f"{what} to calibrate with", fix="give at least one")
-    for path in filter(None, (output, histograms)):
-        require_writable(path)
+    photographs = {f"the image {sample.name}": sample.path for sample in samples}
+    claim_outputs({"--output": output, "--histograms": histograms}, {"the model": model, **photographs})
     proto = load_model(model)
     if is_quantized(proto):
         raise ModelError(f"{model} is quantized already", fix="calibrate the fp32 model it was made from")
@@ -150,8 +150,7 @@ def derive(
         TableError: not a file of histograms.
     """
     rule = get_method(method, percentile)
-    if output is not None:
-        require_writable(output)
+    claim_outputs({"--output": output}, {"the file of histograms": histograms})
     return _tabulate(Observation.load(histograms), rule, output, {})
 
 

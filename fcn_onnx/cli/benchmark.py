@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, print_table, wants_stdout, write_json
 from fcn_onnx.cli.options import PATH, Size, json_option, threads_option
 
@@ -33,6 +34,7 @@ def benchmark(
     """
     from fcn_onnx import benchmark as run_benchmark
 
+    claim(json_target)
     result = run_benchmark(models, sizes=sizes, runs=runs, threads=threads, progress=ConsoleProgress())
     write_json(result.to_json(), json_target)
     if wants_stdout(json_target):

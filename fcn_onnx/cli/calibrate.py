@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fcn_onnx.calibration import DEFAULT_METHOD, METHODS
+from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import (
     PATH,
@@ -19,6 +20,7 @@ from fcn_onnx.cli.options import (
 )
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.errors import UsageError
+from fcn_onnx.naming import find_fp32, table_path
 from fcn_onnx.segmenter import Interface
 
 NAMES = {name: method.description for name, method in METHODS.items()}
@@ -58,18 +60,25 @@ def calibrate(
 ) -> None:
     """Observe the activations on images and write a table of ranges that onnxruntime's quantizer reads."""
     from fcn_onnx.calibration import derive
-    from fcn_onnx.naming import find_fp32
     from fcn_onnx.pipeline import calibrate_data
 
     if (choice is None) == (source is None):
         raise UsageError("images (--data) or histograms (--from)?", fix="give exactly one of the two")
     if source is not None:
         output = output or source.with_name(f"{source.stem}-{method}.json")
+        claim(json_target, {"--output": output})
         result = derive(source, method=method, percentile=percentile, output=output)
     else:
         assert choice is not None
+        model = model or find_fp32()
+        output = output or table_path(model, method)
+        claim(
+            json_target,
+            {"--output": output, "--histograms": histograms},
+            {"the model": model, **choice.inputs()},
+        )
         result = calibrate_data(
-            model or find_fp32(),
+            model,
             choice,
             method=method,
             percentile=percentile,

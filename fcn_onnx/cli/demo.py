@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import PATH, json_option
 from fcn_onnx.cli.tables import print_validation
@@ -18,10 +19,12 @@ from fcn_onnx.cli.tables import print_validation
 def demo(folder: Path, json_target: str | None) -> None:
     """Run everything on data that comes with the package: synthetic scenes and a tiny trained FCN."""
     from fcn_onnx import run
-    from fcn_onnx.pipeline import demo_recipe
+    from fcn_onnx.pipeline import demo_recipe, inputs_of, outputs_of
 
+    recipe = demo_recipe(folder)
+    claim(json_target, outputs_of(recipe), inputs_of(recipe))
     result = run(
-        demo_recipe(folder),
+        recipe,
         force=True,
         command=shlex.join(["fcn-onnx", "demo", str(folder)]),
         progress=ConsoleProgress(),

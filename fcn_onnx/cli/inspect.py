@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 import numpy as np
 
+from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, print_table, wants_stdout, write_json
 from fcn_onnx.cli.options import PATH, Size, data_option, interface_options, json_option, threads_option
 from fcn_onnx.coverage import Coverage
-from fcn_onnx.data.discover import open_dataset
+from fcn_onnx.data.discover import annotations_beside, open_dataset
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import UsageError
 from fcn_onnx.inspection import Inspection
@@ -56,6 +57,7 @@ def inspect(
 
     if (int8 is None) != (data is None):
         raise UsageError("two models are compared on images", fix="give FP32 INT8 and --data, or one model alone")
+    claim(json_target, {"--plot": plot}, {"the annotations": annotations_beside(data) if data else None})
     if int8 is not None and data is not None:
         _compare(model, int8, open_dataset(data).samples[:limit], interface, threads, json_target)
         return

@@ -9,6 +9,7 @@ from typing import cast
 
 import click
 
+from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import PATH, interface_options, json_option, threads_option
 from fcn_onnx.errors import UsageError
@@ -69,6 +70,7 @@ def predict(
             )
         _filter(model, None if output in (None, STREAM) else output, write, legend, interface, threads)
         return
+    claim(json_target)
     results = run_predict(
         model,
         images,

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from fcn_onnx.calibration import DEFAULT_METHOD, METHODS
+from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import (
     PATH,
@@ -20,6 +21,7 @@ from fcn_onnx.cli.options import (
     threads_option,
 )
 from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.naming import find_fp32, int8_path, log_path
 from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS
 from fcn_onnx.segmenter import Interface
 
@@ -73,11 +75,15 @@ def quantize(
     json_target: str | None,
 ) -> None:
     """Quantize an fp32 model to int8, calibrated on images."""
-    from fcn_onnx.naming import find_fp32
     from fcn_onnx.pipeline import quantize as run_quantize
 
+    model = model or find_fp32()
+    output = output or int8_path(model)
+    inputs = {"the model": model, **(choice.inputs() if choice else {})}
+    log = log_path(output) if BACKENDS[backend].methods else None
+    claim(json_target, {"--output": output, "the log": log}, inputs)
     result = run_quantize(
-        model or find_fp32(),
+        model,
         choice,
         ranges=ranges,
         method=method,

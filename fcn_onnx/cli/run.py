@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import PATH, force_option, json_option
 from fcn_onnx.cli.tables import print_validation
@@ -21,10 +22,13 @@ from fcn_onnx.cli.tables import print_validation
 def run(recipe: Path, overrides: tuple[str, ...], force: bool, json_target: str | None) -> None:
     """Export, quantize and validate as a recipe says; what is up to date is not made again."""
     from fcn_onnx import run as run_recipe
+    from fcn_onnx.pipeline import inputs_of, outputs_of
     from fcn_onnx.recipe import load_recipe
 
+    plan = load_recipe(recipe, overrides)
+    claim(json_target, outputs_of(plan), inputs_of(plan))
     result = run_recipe(
-        load_recipe(recipe, overrides),
+        plan,
         force=force,
         command=shlex.join(["fcn-onnx", *sys.argv[1:]]),
         progress=ConsoleProgress(),

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, print_table, wants_stdout, write_json
 from fcn_onnx.cli.options import (
     PATH,
@@ -23,6 +24,7 @@ from fcn_onnx.cli.options import (
     threads_option,
 )
 from fcn_onnx.cli.tables import print_validation
+from fcn_onnx.data.discover import annotations_beside
 from fcn_onnx.evaluation import PROTOCOLS, Validation
 from fcn_onnx.report import HEADER, candidate_rows
 from fcn_onnx.segmenter import Interface
@@ -82,9 +84,12 @@ def validate(
 ) -> None:
     """Compare an int8 model with its fp32 original: mIoU, pixel accuracy, agreement, latency."""
     from fcn_onnx.naming import find_pair
-    from fcn_onnx.pipeline import validate_and_report, validate_candidates
+    from fcn_onnx.pipeline import candidates_files, report_files, validate_and_report, validate_candidates
 
     fp32, first = find_pair(fp32, int8[0] if int8 else None)
+    outputs = candidates_files(report, int8) if len(int8) > 1 else report_files(report)
+    models = {"the fp32 model": fp32, "the int8 model": first}
+    claim(json_target, outputs, {"the annotations": annotations_beside(data), **models})
     options: dict[str, Any] = {
         "report": report,
         "annotations": annotations,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcn_onnx.data.discover import open_dataset, require_labels
+from fcn_onnx.data.discover import annotations_beside, open_dataset, require_labels
 from fcn_onnx.data.sample import VOC_CLASSES, Sample
 from fcn_onnx.data.selection import draw, read_list, spread_over_classes
 from fcn_onnx.errors import UsageError
@@ -34,6 +34,13 @@ class ImageChoice:
     limit: int | None = None
     seed: int = 0
     spread: bool = False
+
+    def inputs(self) -> dict[str, Path | None]:
+        """Files that are read beside the images, by what they are called; see `claim_outputs`."""
+        return {
+            "the annotations": self.annotations or annotations_beside(self.data),
+            "the list of images": self.images,
+        }
 
     def choose(self, progress: Progress = SILENT, classes: tuple[str, ...] = VOC_CLASSES) -> tuple[Sample, ...]:
         """Open the data and choose, in the order of ids.

@@ -42,10 +42,15 @@ def open_dataset(
     years = sorted(p for p in data.glob("VOC*") if (p / "ImageSets" / "Segmentation").is_dir())
     if years:
         return VocDataset.open(years[-1], split, classes)
-    instances = data.absolute().parent / "annotations" / f"instances_{data.absolute().name}.json"
+    instances = annotations_beside(data)
     if instances.is_file():
-        return CocoDataset.open(data, data.parent / "annotations" / instances.name, classes)
-    return FolderDataset.open(data, f" (no annotations at {instances})", classes)
+        return CocoDataset.open(data, instances, classes)
+    return FolderDataset.open(data, f" (no annotations at {instances.absolute()})", classes)
+
+
+def annotations_beside(data: Path) -> Path:
+    """Where the COCO annotations of the images in `data` are, if they are: `annotations/instances_<name>.json`."""
+    return data.parent / "annotations" / f"instances_{data.absolute().name}.json"
 
 
 def require_labels(dataset: Dataset) -> None:

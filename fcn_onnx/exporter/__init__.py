@@ -8,13 +8,13 @@ from typing import Any
 
 import onnx
 
-from fcn_onnx.artifact import FORM_VERSION, atomic_path, digest_file, job_digest, require_writable, versions
+from fcn_onnx.artifact import FORM_VERSION, atomic_path, claim_outputs, digest_file, job_digest, versions
 from fcn_onnx.card import ModelCard
 from fcn_onnx.errors import ModelError
 from fcn_onnx.exporter.cleaning import clean
 from fcn_onnx.exporter.forms import in_half_precision, with_labels
 from fcn_onnx.exporter.parity import Parity, check_parity
-from fcn_onnx.exporter.testdata import write_test_data
+from fcn_onnx.exporter.testdata import test_data_files, write_test_data
 from fcn_onnx.exporter.tracing import require_opset, supported_opsets, trace
 from fcn_onnx.model.files import load_model
 from fcn_onnx.models import build_network, get_architecture
@@ -100,7 +100,8 @@ def export(
     """
     architecture = get_architecture(arch)
     path = output or Path(fp32_name(arch, opset))
-    require_writable(path)
+    claimed = {"--output": path, **(test_data_files(path) if test_data else {})}
+    claim_outputs(claimed, {"the checkpoint": None if weights in ("DEFAULT", "none") else Path(weights)})
     progress.note(f"building {arch} with weights {weights}")
     network, info = build_network(arch, weights, aux=aux)
     require_opset(opset)

@@ -16,6 +16,14 @@ SIZE = (224, 224)
 SEED = 0
 
 
+def test_data_files(model: Path) -> dict[str, Path]:
+    """What `write_test_data` writes, by what it is called; of its folder, one file."""
+    return {
+        "the test data": model.parent / model.stem / "test_data_set_0" / "input_0.pb",
+        "the archive of the test data": model.parent / f"{model.stem}.tar.gz",
+    }
+
+
 def write_test_data(model: Path) -> Path:
     """Write `<stem>/test_data_set_0/{input_0,output_0,…}.pb` and `<stem>.tar.gz` beside `model`.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fcn_onnx.artifact import require_writable, write_text
+from fcn_onnx.artifact import claim_outputs, write_text
 from fcn_onnx.calibration import (
     DEFAULT_METHOD,
     METHODS,
@@ -19,6 +19,7 @@ from fcn_onnx.calibration import (
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.journal import journal_path
 from fcn_onnx.model.files import load_model
+from fcn_onnx.naming import table_path
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.report import TensorPlot, to_histogram_page
 from fcn_onnx.segmenter import Interface, classes_of, preprocessing_of
@@ -42,12 +43,11 @@ def calibrate_data(
 
     The table goes to `output`, by default `calibration/<model>-<method>.json`.
     """
+    output = output or table_path(model, method)
+    claim_outputs({"--output": output, "--histograms": histograms}, {"the model": model, **choice.inputs()})
     proto = load_model(model)
     preprocessing = preprocessing_of(proto, str(model), interface)
     samples = choice.choose(progress, classes_of(proto, str(model), interface))
-    if output is None:
-        output = Path("calibration") / f"{model.stem}-{method}.json"
-        output.parent.mkdir(exist_ok=True)
     return calibrate(
         model,
         samples,
@@ -70,8 +70,7 @@ def plot_histograms(histograms: Path, output: Path | None = None) -> tuple[Tenso
     Raises:
         TableError: not a file of histograms.
     """
-    if output is not None:
-        require_writable(output)
+    claim_outputs({"--plot": output}, {"the file of histograms": histograms})
     observation = Observation.load(histograms)
     plots = tuple(_plot(name, histogram) for name, histogram in observation.histograms.items())
     if output is not None:

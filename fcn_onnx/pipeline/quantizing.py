@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.artifact import digest_file, job_digest, require_writable
+from fcn_onnx.artifact import claim_outputs, digest_file, job_digest
 from fcn_onnx.bounds import require_bound
 from fcn_onnx.calibration import DEFAULT_METHOD, calibrate, get_method, observed_tensors
 from fcn_onnx.data.choice import ImageChoice
@@ -25,7 +25,7 @@ from fcn_onnx.journal import Journal, journal_path
 from fcn_onnx.model.files import digest_model, load_model
 from fcn_onnx.model.graph import channels_last
 from fcn_onnx.model.intake import take_in
-from fcn_onnx.naming import int8_path
+from fcn_onnx.naming import int8_path, log_path
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.quantization import (
     Found,
@@ -134,8 +134,9 @@ def quantize(
     """
     require_bound("--max-drop", max_drop)
     output = output or int8_path(model)
-    require_writable(output)
     own_methods = get_backend(backend).methods
+    outputs = {"--output": output, "the log": log_path(output) if own_methods else None}
+    claim_outputs(outputs, {"the model": model, "--ranges": ranges, **(choice.inputs() if choice else {})})
     _require_consistent(choice, ranges, backend, own_methods, method, max_drop, refine_ranges)
     rule = None if own_methods else get_method(method or DEFAULT_METHOD, percentile)
     proto = load_model(model)
@@ -153,6 +154,7 @@ def quantize(
     source = digest_model(model)
     classes = classes_of(proto, str(model), interface)
     table, samples = None, choice.choose(progress, classes) if choice else ()
+    claim_outputs(outputs, {f"the image {sample.name}": sample.path for sample in samples})
     if ranges is not None:
         table = RangeTable.load(ranges)
         table.require_made_for(source, preprocessing.to_json())

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fcn_onnx.artifact import claim_outputs
 from fcn_onnx.calibration import METHODS
 from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.data.discover import annotations_beside
 from fcn_onnx.data.sample import read_classes
 from fcn_onnx.errors import RecipeError
 from fcn_onnx.evaluation import PROTOCOLS, Validation
 from fcn_onnx.interface import Interface
 from fcn_onnx.naming import fp32_name, int8_path
 from fcn_onnx.pipeline.quantizing import quantize
-from fcn_onnx.pipeline.validating import validate_and_report
+from fcn_onnx.pipeline.validating import report_files, validate_and_report
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS, Quantized
 from fcn_onnx.recipe import ExportSection, ModelSection, QuantizeSection, Recipe, ScenesSection, ValidateSection
@@ -40,7 +42,7 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
 
     _require_known_names(recipe)
     quantized_as, scored_as = _interface(recipe.quantize), _interface(recipe.validate)
-    recipe.output.mkdir(parents=True, exist_ok=True)
+    claim_outputs(outputs_of(recipe), inputs_of(recipe))
     if recipe.scenes:
         from fcn_onnx.data.scenes import write_scenes
 
@@ -52,7 +54,7 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
         weights=section.weights,
         aux=section.aux,
         size=section.size,
-        output=recipe.output / fp32_name(section.arch, section.opset),
+        output=_fp32(recipe),
         force=force,
         progress=progress,
     )
@@ -94,6 +96,27 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
         progress=progress,
     )
     return RunResult(exported.path, quantized, validation, report / "report.html")
+
+
+def outputs_of(recipe: Recipe) -> dict[str, Path]:
+    """What `run` writes of a recipe beside its scenes, by what it is called."""
+    fp32 = _fp32(recipe)
+    models = {"the fp32 model": fp32, "the int8 model": recipe.output / int8_path(fp32).name}
+    return models | report_files(recipe.output / "report")
+
+
+def inputs_of(recipe: Recipe) -> dict[str, Path | None]:
+    """Files that `run` reads of a recipe, images aside, by what they are called."""
+    sections: dict[str, QuantizeSection | ValidateSection] = {"quantize": recipe.quantize, "validate": recipe.validate}
+    files: dict[str, Path | None] = {"export.weights": Path(recipe.export.weights)}
+    for name, section in sections.items():
+        files[f"{name}.annotations"] = section.annotations or annotations_beside(section.data)
+        files |= {f"{name}.images": section.images, f"{name}.classes": section.classes}
+    return files
+
+
+def _fp32(recipe: Recipe) -> Path:
+    return recipe.output / fp32_name(recipe.export.arch, recipe.export.opset)
 
 
 def demo_recipe(folder: Path) -> Recipe:

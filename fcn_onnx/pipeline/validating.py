@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fcn_onnx.artifact import require_writable
+from fcn_onnx.artifact import claim_outputs
 from fcn_onnx.card import ModelCard
-from fcn_onnx.data.discover import open_dataset, require_labels
+from fcn_onnx.data.discover import annotations_beside, open_dataset, require_labels
 from fcn_onnx.data.sample import VOC_CLASSES, Sample
 from fcn_onnx.data.selection import read_list
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation import Validation, get_protocol, select_images, validate
-from fcn_onnx.journal import journal_path, nearest_folder
+from fcn_onnx.journal import journal_path
 from fcn_onnx.model.files import load_model
 from fcn_onnx.progress import SILENT, Progress
-from fcn_onnx.report import write_candidates, write_report
+from fcn_onnx.report import CANDIDATES_FILES, REPORT_FILES, write_candidates, write_report
 from fcn_onnx.segmenter import Interface, classes_of
 
 
@@ -38,9 +38,9 @@ def validate_and_report(
     progress: Progress = SILENT,
 ) -> Validation:
     """Open `data`, validate, and write the report; the arguments are those of `fcn-onnx validate`."""
+    claim_outputs(report_files(report), _inputs([fp32, int8], data, annotations, images))
     dataset = open_dataset(data, annotations=annotations, classes=_classes([fp32, int8], interface))
     require_labels(dataset)
-    require_writable(nearest_folder(report) / "report.json")
     chosen = read_list(images, dataset) if images else None
     result = validate(
         fp32,
@@ -92,9 +92,9 @@ def validate_candidates(
     stems = [path.stem for path in candidates]
     if len(set(stems)) < len(stems):
         raise UsageError("two candidates have the same file name, and reports are named after them", fix="rename one")
+    claim_outputs(candidates_files(report, candidates), _inputs([fp32, *candidates], data, annotations, images))
     dataset = open_dataset(data, annotations=annotations, classes=_classes([fp32, *candidates], interface))
     require_labels(dataset)
-    require_writable(nearest_folder(report) / "candidates.json")
     chosen = read_list(images, dataset) if images else None
     rules = get_protocol(protocol, len(dataset.classes))
     common: list[Sample] | None = None
@@ -127,6 +127,25 @@ def validate_candidates(
         write_report(results[path.stem].report, report / path.stem, results[path.stem].per_image)
     write_candidates({name: result.report for name, result in results.items()}, report)
     return results
+
+
+def report_files(folder: Path) -> dict[str, Path]:
+    """What `validate_and_report` writes, by what it is called."""
+    return {f"{name} of --report": folder / name for name in REPORT_FILES}
+
+
+def candidates_files(folder: Path, candidates: Sequence[Path]) -> dict[str, Path]:
+    """What `validate_candidates` writes, by what it is called."""
+    each = {f"{name} of {path.stem}": folder / path.stem / name for path in candidates for name in REPORT_FILES}
+    return {f"{name} of --report": folder / name for name in CANDIDATES_FILES} | each
+
+
+def _inputs(
+    models: Sequence[Path], data: Path, annotations: Path | None, images: Path | None
+) -> dict[str, Path | None]:
+    """Files that are read beside the images, by what they are called."""
+    others = {"the annotations": annotations or annotations_beside(data), "the list of images": images}
+    return others | {f"the model {path}": path for path in models}
 
 
 def _classes(models: Sequence[Path], interface: Interface) -> tuple[str, ...]:

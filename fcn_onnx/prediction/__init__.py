@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_onnx.artifact import atomic_folder, digest_file, job_digest, require_writable
+from fcn_onnx.artifact import atomic_folder, digest_file, job_digest, require_distinct, require_writable
 from fcn_onnx.data.folder import EXTENSIONS
 from fcn_onnx.data.images import read_rgb, upright
 from fcn_onnx.data.palette import draw_legend, label_image, overlay
@@ -25,7 +25,10 @@ from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.runtime import SessionConfig
 from fcn_onnx.segmenter import Interface, Segmenter, on_grid
 
-__all__ = ["Picture", "Prediction", "predict", "predict_frames", "read_frames"]
+__all__ = ["KINDS", "Picture", "Prediction", "predict", "predict_frames", "read_frames"]
+
+KINDS: Mapping[str, str] = {"overlay": ".jpg", "labels": ".png", "confidence": ".png"}
+"""What is drawn of an image, and as which kind of file."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,10 @@ def predict(
         ImageError, ModelError, OutputError: see the message.
     """
     files = _files(images, output)
+    require_distinct(
+        {f"the {kind} of {path}": output / _named(name, kind) for path, name in files.items() for kind in KINDS},
+        {"the model": model} | {f"the image {path}": path for path in files},
+    )
     eye = _Eye(model, interface, threads, legend=legend)
     job = job_digest(
         "predict",
@@ -108,7 +115,7 @@ def predict(
         shares = [row.tolist() for row in state.arrays["shares"]] if state else []
         for (path, name), row in zip(files.items(), shares, strict=False):
             known = dict(zip(eye.segmenter.classes, row, strict=True))
-            done.append(_prediction(path, output / name, known, rated=_confidence(output / name).exists()))
+            done.append(_prediction(path, output / name, known, rated=_named(output / name, "confidence").exists()))
         remaining = list(files)[len(done) :]
         loaded = prefetch(lambda path: upright(path, read_rgb(path)), remaining)
         for path, photograph in progress.track(loaded, total=len(files), label="predicting", done=len(done)):
@@ -207,15 +214,16 @@ def _prediction(image: Path, result: Path, shares: dict[str, float], *, rated: b
     """Where the pictures of `image` are; `result` is what their names begin with."""
     return Prediction(
         image=image,
-        labels=result.with_name(f"{result.name}-labels.png"),
-        overlay=result.with_name(f"{result.name}-overlay.jpg"),
-        confidence=_confidence(result) if rated else None,
+        labels=_named(result, "labels"),
+        overlay=_named(result, "overlay"),
+        confidence=_named(result, "confidence") if rated else None,
         shares={name: share for name, share in sorted(shares.items(), key=lambda item: -item[1]) if share},
     )
 
 
-def _confidence(result: Path) -> Path:
-    return result.with_name(f"{result.name}-confidence.png")
+def _named(result: Path, kind: str) -> Path:
+    """The file of one kind of picture."""
+    return result.with_name(f"{result.name}-{kind}{KINDS[kind]}")
 
 
 def _shares(labels: NDArray[np.uint8], classes: Sequence[str]) -> dict[str, float]:

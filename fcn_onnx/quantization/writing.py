@@ -16,6 +16,7 @@ from fcn_onnx.errors import FcnOnnxError, QuantizationError
 from fcn_onnx.model.files import atomic_model, digest_model, load_model, model_bytes
 from fcn_onnx.model.graph import GraphFacts, read_facts
 from fcn_onnx.model.intake import take_in
+from fcn_onnx.naming import log_path
 from fcn_onnx.quantization.backends import Draft, Goal, Images, get_backend
 from fcn_onnx.quantization.corrections import correct_biases
 from fcn_onnx.quantization.plan import Plan
@@ -124,7 +125,7 @@ def write_int8(
     if isinstance(source, RangeTable):
         draft = _draft(model, source, plan, output)
     else:
-        draft = Draft(model, method, _log(output), images=source, goal=goal)
+        draft = Draft(model, method, log_path(output), images=source, goal=goal)
     quantized = get_backend(backend).load()(draft, plan)
     if plan.pair_safe:
         require_pair_safe(read_pairs(quantized))
@@ -146,10 +147,6 @@ def write_int8(
     return Quantized(output, plan, read_facts(quantized), model_bytes(fp32), model_bytes(output))
 
 
-def _log(output: Path) -> Path:
-    return output.with_suffix(".log")
-
-
 def _draft(model: onnx.ModelProto, table: RangeTable, plan: Plan, output: Path) -> Draft:
     """The fp32 model with everything decided: weights on their int8 grid, biases corrected."""
     convs = {node.name for node in model.graph.node if node.op_type == "Conv"}
@@ -164,7 +161,7 @@ def _draft(model: onnx.ModelProto, table: RangeTable, plan: Plan, output: Path) 
     if plan.bias_correction:
         placed = correct_biases(model, placed, weights, table.means)
     scales = {name: weight.scale for name, weight in weights.items()}
-    return Draft(placed, table.method, _log(output), table, scales)
+    return Draft(placed, table.method, log_path(output), table, scales)
 
 
 def up_to_date(path: Path, job: str, fp32: Path, plan: Plan) -> Quantized | None:

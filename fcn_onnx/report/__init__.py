@@ -23,7 +23,9 @@ from fcn_onnx.report.markdown import to_markdown
 from fcn_onnx.report.table import per_class_rows, summary_rows, verdict
 
 __all__ = [
+    "CANDIDATES_FILES",
     "HEADER",
+    "REPORT_FILES",
     "TensorPlot",
     "candidate_rows",
     "per_class_rows",
@@ -38,6 +40,8 @@ __all__ = [
 
 
 PER_IMAGE = "images.npz"
+REPORT_FILES = ("report.json", "report.md", "report.html", PER_IMAGE)
+CANDIDATES_FILES = ("candidates.json", "candidates.md", "candidates.html")
 
 
 def write_candidates(reports: Mapping[str, Mapping[str, Any]], folder: Path) -> tuple[Path, ...]:

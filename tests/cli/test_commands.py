@@ -200,7 +200,11 @@ WRONG: dict[str, tuple[Any, list[str], str]] = {
         ["validate", "--int8", "fcn-toy-12.onnx", "--data", "coco/val2017"],
         "report",
     ),
-    "unwritable output": (None, ["quantize", "--data", "coco/val2017", "--output", "no/such/x.onnx"], "does not exist"),
+    "unwritable output": (
+        None,
+        ["quantize", "--data", "coco/val2017", "--output", "fcn-toy-12.onnx/such/x.onnx"],
+        "is a file",
+    ),
     "bad annotations": (
         lambda f: (f / "coco" / "annotations" / "instances_val2017.json").write_text("{"),
         ["quantize", "--data", "coco/val2017"],

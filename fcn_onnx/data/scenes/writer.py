@@ -15,10 +15,13 @@ from fcn_onnx.artifact import atomic_folder
 from fcn_onnx.data.scenes.categories import COCO_CATEGORIES
 from fcn_onnx.data.scenes.geometry import Polygon
 from fcn_onnx.data.scenes.layout import Instance, compose
-from fcn_onnx.errors import UsageError
+from fcn_onnx.errors import OutputError, UsageError
 from fcn_onnx.progress import SILENT, Progress
 
 JPEG_QUALITY = 90
+DESCRIPTION = "fcn-onnx synthetic street scenes"
+HEAD_BYTES = 200
+"""Of the annotations, which begin with the description."""
 
 
 def write_scenes(
@@ -47,10 +50,15 @@ def write_scenes(
 
     Raises:
         UsageError: `images` or `size` is too small.
-        OutputError: `folder` cannot be written.
+        OutputError: `folder` cannot be written, or holds annotations that are not of such scenes.
     """
     if images < 1 or min(size) < 64:
         raise UsageError(f"cannot make {images} scenes of {size[0]}x{size[1]}", fix="ask for at least 1 image of 64x64")
+    instances = folder / "annotations" / f"instances_{split}.json"
+    if instances.is_file():
+        with instances.open("rb") as stream:
+            if DESCRIPTION.encode() not in stream.read(HEAD_BYTES):
+                raise OutputError(f"{instances} is there, and not of our scenes", fix="name an empty or a new folder")
     listed: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     with atomic_folder(folder) as temporary:
@@ -67,7 +75,7 @@ def write_scenes(
                 annotation_id = len(annotations) + 1
                 annotations.append(_annotation(instance, annotation_id, image_id, height, width))
         table = {
-            "info": {"description": "fcn-onnx synthetic street scenes", "version": "1", "seed": seed},
+            "info": {"description": DESCRIPTION, "version": "1", "seed": seed},
             "licenses": [{"id": 1, "name": "MIT License", "url": "https://opensource.org/license/mit"}],
             "images": listed,
             "annotations": annotations,

@@ -11,18 +11,17 @@ import onnx
 from fcn_onnx.cpu import Cpu
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.model.graph import float_tensors, is_quantized
+from fcn_onnx.quantization.logits import logits_nodes
 
 MIN_OPSET = 11
 QDQ_PER_CHANNEL_OPSET = 13
 INT8_MAXPOOL_OPSET = 12
+NAMES_LISTED = 8
 
 INT8_OPS = ("Conv", "Relu", "Clip", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat")
 SYMMETRIC_OPS = frozenset({"Conv", "MaxPool"})
 """With zero point 0 a rectifier is no clipping, so it is fused behind the convolution that it follows, and so is an
 addition of which the other operand is quantized already."""
-
-OUTPUT_OPS = frozenset({"Resize", "Identity", "Transpose", "Cast", "Softmax", "ArgMax", "Shape"})
-"""Operators that may stand between the convolution that makes the logits and the model's outputs."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Plan:
         bias_correction: what rounding the weights adds to the mean of a channel is taken off its bias.
         activation_type, weight_type: `uint8` or `int8`.
         op_types: operators that are quantized.
-        float_nodes: nodes that stay fp32 although their operator is quantized: first of all those that make the logits.
+        float_nodes: nodes that stay fp32 although a backend quantizes their operator: first of all those of the logits.
         reasons: one sentence for each choice that was made for the user.
     """
 
@@ -128,7 +127,8 @@ def make_plan(
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     _require_quantizable(model, opset)
     chosen = _target(target, cpu)
-    reasons = []
+    logits = logits_nodes(model)
+    reasons = [f"fp32 for the logits: {_listed(logits)}"] if logits else []
     if target == "auto":
         reasons.append(f"target {chosen.name}: this CPU's int8 kernels are {cpu.int8_kernel}")
     if quant_format == "auto":
@@ -172,8 +172,8 @@ def make_plan(
         bias_correction=bias_correction,
         activation_type="int8" if chosen.symmetric else "uint8",
         weight_type="int8",
-        op_types=_op_types(model, opset, chosen),
-        float_nodes=logits_nodes(model),
+        op_types=_op_types(model, opset, chosen, logits),
+        float_nodes=logits,
         reasons=tuple(reasons),
     )
 
@@ -193,34 +193,19 @@ def keep_float(plan: Plan, model: onnx.ModelProto, convs: Sequence[str]) -> Plan
     return replace(plan, float_nodes=(*plan.float_nodes, *convs, *followers))
 
 
-def _op_types(model: onnx.ModelProto, opset: int, target: Target) -> tuple[str, ...]:
-    """The operators of the model that the target computes in int8, in the order of `INT8_OPS`."""
+def _op_types(model: onnx.ModelProto, opset: int, target: Target, logits: Sequence[str]) -> tuple[str, ...]:
+    """Operators, in the order of `INT8_OPS`, that the target computes in int8 somewhere else than in the logits."""
     legal = [op for op in INT8_OPS if op != "MaxPool" or opset >= INT8_MAXPOOL_OPSET]
     if target.symmetric:
         legal = [op for op in legal if op in SYMMETRIC_OPS]
     floats = float_tensors(model)
-    present = {node.op_type for node in model.graph.node if node.output[0] in floats}
+    present = {node.op_type for node in model.graph.node if node.output[0] in floats and node.name not in logits}
     return tuple(op for op in legal if op in present)
 
 
-def logits_nodes(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Names of the convolutions whose results are the model's logits: nothing but resizing follows them.
-
-    They cost next to nothing (0.03 % of an FCN's work), and 8-bit logits flip labels.
-    """
-    consumers: dict[str, list[onnx.NodeProto]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            consumers.setdefault(name, []).append(node)
-
-    def only_shown(tensor: str) -> bool:
-        return all(
-            node.op_type in OUTPUT_OPS
-            and (node.op_type == "Shape" or all(only_shown(output) for output in node.output))
-            for node in consumers.get(tensor, [])
-        )
-
-    return tuple(n.name for n in model.graph.node if n.op_type == "Conv" and only_shown(n.output[0]))
+def _listed(names: Sequence[str]) -> str:
+    rest = len(names) - NAMES_LISTED
+    return ", ".join(names[:NAMES_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _target(name: str, cpu: Cpu) -> Target:

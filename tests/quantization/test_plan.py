@@ -8,7 +8,8 @@ from toys import pixel_classifier, residual_network
 
 from fcn_onnx.cpu import Cpu
 from fcn_onnx.errors import ModelError, UsageError
-from fcn_onnx.quantization.plan import keep_float, logits_nodes, make_plan
+from fcn_onnx.quantization.logits import logits_nodes
+from fcn_onnx.quantization.plan import keep_float, make_plan
 
 OLD = Cpu("old", 2, frozenset({"avx2"}))
 NEW = Cpu("new", 2, frozenset({"avx2", "avx512_vnni"}))

@@ -13,6 +13,8 @@ def print_validation(report: Mapping[str, Any]) -> None:
     """Print a report's table and its verdict on stdout."""
     excluded = report["dataset"]["excluded_calibration_images"]
     left_out = f", {excluded} calibration images left out" if excluded else ""
-    print_line(f"protocol {report['protocol']}, {report['images']} images{left_out}")
+    shown = report["shown"]
+    size = "" if shown["resize"] == shown["protocol_resize"] else f" shown at {shown['resize']}"
+    print_line(f"protocol {report['protocol']}, {report['images']} images{size}{left_out}")
     print_table(("", "fp32", "int8", "change"), summary_rows(report))
     print_line(verdict(report))

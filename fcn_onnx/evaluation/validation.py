@@ -20,6 +20,7 @@ from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.evaluation.comparison import Difference, compare, speedup_interval
 from fcn_onnx.evaluation.gallery import draw_gallery, most_changed
 from fcn_onnx.evaluation.metrics import ConfusionMetric
+from fcn_onnx.evaluation.pairing import common_classes, require_one_input, shown_note
 from fcn_onnx.evaluation.protocols import Protocol, get_protocol
 from fcn_onnx.evaluation.result import SCHEMA, Gate, ModelResult, Validation, delta_json, relative_percent
 from fcn_onnx.evaluation.scoring import FP32, INT8, Contest, Tally, score_images
@@ -96,7 +97,6 @@ def validate(
     """
     require_bound("--max-drop", max_drop)
     rules = get_protocol(protocol, len(dataset.classes))
-    interface = replace(interface, classes=dataset.classes)
     if workers < 1:
         raise UsageError(f"{workers} workers", fix="use at least one")
     models = {FP32: Contestant.open(fp32), INT8: Contestant.open(int8)}
@@ -104,6 +104,7 @@ def validate(
         raise ModelError(
             f"{fp32} is quantized, and --fp32 is the reference", fix="name the fp32 model, or swap the two"
         )
+    interface = _agreed(models, dataset, interface)
     same = models[FP32].digest == models[INT8].digest
     selection = select_images(
         dataset,
@@ -116,11 +117,12 @@ def validate(
     notes = _notes(models, selection, same=same)
     if workers > 1:
         notes.append(f"{workers} workers shared the machine: latencies and the speed-up are those of a busy one")
-    for note in [dataset.description, *notes]:
-        progress.note(note)
     config = SessionConfig(threads=threads)
     segmenters = {name: Segmenter(model.path, config, interface) for name, model in models.items()}
     preprocessing = _shown(models, segmenters, rules)
+    notes += filter(None, [shown_note(rules, preprocessing)])
+    for note in [dataset.description, *notes]:
+        progress.note(note)
     images_digest = digest_json([(s.name, s.path.stat().st_size) for s in selection.samples])
     job = job_digest(
         "validate",
@@ -155,6 +157,7 @@ def validate(
         ],
         "gallery": gallery,
         "preprocessing": preprocessing.to_json(),
+        "shown": {"resize": str(preprocessing.resize), "protocol_resize": str(rules.resize)},
         "machine": _machine(config),
         "coverage": read_coverage(int8).to_json() if models[INT8].quantized else None,
         "digests": {
@@ -167,6 +170,24 @@ def validate(
         "notes": notes,
     }
     return _summarise(results, rules, tally, max_drop, dataset.classes, context)
+
+
+def _agreed(models: Mapping[str, Contestant], dataset: Dataset, interface: Interface) -> Interface:
+    """The interface of both models, with the data set's classes.
+
+    Raises:
+        ModelError: the models contradict each other, or a model's classes are not the data set's.
+    """
+    cards = {str(model.path): model.card for model in models.values()}
+    require_one_input(cards, interface)
+    own = common_classes(cards, interface)
+    if own and own != dataset.classes:
+        raise ModelError(
+            f"the models label {len(own)} classes ({', '.join(own[:4])}, …), and {dataset.root} was opened for "
+            f"{len(dataset.classes)} ({', '.join(dataset.classes[:4])}, …)",
+            fix="open the data set with the models' classes, or name what the labels mean with --classes",
+        )
+    return replace(interface, classes=dataset.classes)
 
 
 def _shown(models: Mapping[str, Contestant], segmenters: Mapping[str, Segmenter], rules: Protocol) -> Preprocessing:

@@ -12,11 +12,12 @@ from fcn_onnx.data.sample import VOC_CLASSES, Sample
 from fcn_onnx.data.selection import read_list
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation import Validation, get_protocol, select_images, validate
+from fcn_onnx.evaluation.pairing import common_classes, require_one_input
 from fcn_onnx.journal import journal_path
 from fcn_onnx.model.files import load_model
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.report import CANDIDATES_FILES, REPORT_FILES, write_candidates, write_report
-from fcn_onnx.segmenter import Interface, classes_of
+from fcn_onnx.segmenter import Interface
 
 
 def validate_and_report(
@@ -149,6 +150,11 @@ def _inputs(
 
 
 def _classes(models: Sequence[Path], interface: Interface) -> tuple[str, ...]:
-    """Class names as the user says, else as the first model does that says them, else VOC's."""
-    found = (classes_of(load_model(path), str(path), interface, default=()) for path in models)
-    return next(filter(None, found), VOC_CLASSES)
+    """Class names as the user says, else as the models do, else VOC's.
+
+    Raises:
+        ModelError: models contradict each other.
+    """
+    cards = {str(path): ModelCard.read_from(load_model(path), str(path)) for path in models}
+    require_one_input(cards, interface)
+    return common_classes(cards, interface) or VOC_CLASSES

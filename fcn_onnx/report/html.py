@@ -7,7 +7,16 @@ from html import escape
 
 from fcn_onnx.report.page import page
 from fcn_onnx.report.svg import class_bars, class_changes, confusion_difference, interval_figure, latency_strips
-from fcn_onnx.report.table import Report, Row, cannot_tell, coverage_line, per_class_rows, summary_rows, verdict
+from fcn_onnx.report.table import (
+    Report,
+    Row,
+    cannot_tell,
+    coverage_line,
+    per_class_rows,
+    protocol_line,
+    summary_rows,
+    verdict,
+)
 
 KEYS = '<p class="soft"><span class="key fp32"></span>fp32<span class="key int8"></span>int8</p>'
 PICTURES = (
@@ -141,7 +150,7 @@ def _provenance(report: Report) -> str:
         if key in quantization
     )
     facts = [
-        ("protocol", f"{report['protocol']}: {report['protocol_description']}"),
+        ("protocol", protocol_line(report)),
         ("fp32 model", f"{report['fp32']['path']} {report['digests']['fp32']}"),
         ("int8 model", f"{report['int8']['path']} {report['digests']['int8']}"),
         ("quantized", plan or "the model does not say how"),

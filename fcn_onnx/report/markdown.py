@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fcn_onnx.report.table import Report, coverage_line, per_class_rows, summary_rows, verdict
+from fcn_onnx.report.table import Report, coverage_line, per_class_rows, protocol_line, summary_rows, verdict
 
 HEADER = ("", "fp32", "int8", "change (95 % interval)")
 
@@ -16,8 +16,7 @@ def to_markdown(report: Report) -> str:
         "# int8 against fp32",
         f"**{_escape(verdict(report))}**",
         markdown_table(HEADER, summary_rows(report)),
-        f"Protocol `{report['protocol']}`: {_escape(report['protocol_description'])}. {report['images']} images. "
-        "Changes of scores are in percentage points, int8 − fp32.",
+        f"Protocol {_escape(protocol_line(report))} Changes of scores are in percentage points, int8 − fp32.",
         *(
             f"- {_escape(note)}"
             for note in filter(None, [data["description"], coverage_line(report), *report["notes"]])

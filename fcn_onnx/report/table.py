@@ -43,6 +43,17 @@ def summary_rows(report: Report) -> list[Row]:
     ]
 
 
+def protocol_line(report: Report) -> str:
+    """The protocol and how many images it scored, and the size they were shown at where that is not the protocol's."""
+    shown = report.get("shown", {"resize": "", "protocol_resize": ""})
+    told = (
+        ""
+        if shown["resize"] == shown["protocol_resize"]
+        else f" Shown at {shown['resize']}, the one size that the models take, not at {shown['protocol_resize']}."
+    )
+    return f"{report['protocol']}: {report['protocol_description']}. {report['images']} images.{told}"
+
+
 def per_class_rows(report: Report) -> list[Row]:
     """(class, fp32 IoU, int8 IoU, change with its interval) in label order; empty under a protocol without classes."""
     a, b, delta = report["fp32"]["per_class_iou"], report["int8"]["per_class_iou"], report["delta"]

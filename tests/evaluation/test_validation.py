@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from toys import pixel_classifier, save, write_coco
+from click.testing import CliRunner
+from toys import coarse_classifier, pixel_classifier, save, write_coco
 
 from fcn_onnx.artifact import digest_file
 from fcn_onnx.card import ModelCard
+from fcn_onnx.cli import main
 from fcn_onnx.data.discover import open_dataset
+from fcn_onnx.data.preprocess import Preprocessing
+from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.data.scenes import write_scenes
 from fcn_onnx.errors import ImageError, ModelError, UsageError
 from fcn_onnx.evaluation import Validation, validate
 from fcn_onnx.exporter import export
 from fcn_onnx.journal import Journal
-from fcn_onnx.report import verdict
+from fcn_onnx.pipeline import validate_and_report, validate_candidates
+from fcn_onnx.report import to_html, to_markdown, verdict
+from fcn_onnx.segmenter import Interface
 
 
 @pytest.fixture
@@ -145,6 +152,81 @@ def test_an_interval_that_reaches_over_the_bound_does_not_decide(tmp_path: Path,
         assert result.passed == (result.report["gate"]["drop_percent"] <= max_drop)
         told = f"Cannot tell, the interval reaches to both sides of the {max_drop:g} % that is allowed"
         assert (told in verdict(result.report)) is not certain
+
+
+def test_one_size_that_overrides_the_protocol_is_said_everywhere(tmp_path: Path, coco: Path) -> None:
+    model = save(coarse_classifier(size=(40, 40)), tmp_path / "fixed.onnx")
+    command = ["validate", "--fp32", model, "--int8", model, "--data", coco, "--report", tmp_path / "r"]
+    done = CliRunner().invoke(main, [str(a) for a in command])
+    assert done.exit_code == 0, done.output
+    assert "5 images shown at 40x40" in done.stdout
+    report = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert report["shown"] == {"resize": "40x40", "protocol_resize": "short-side 520"}
+    assert sum("images of 40x40 only" in note for note in report["notes"]) == 1
+    assert "images of 40x40 only" in done.stderr
+    for name in ("report.md", "report.html"):
+        told = "Shown at 40x40, the one size that the models take, not at short-side 520."
+        assert told in (tmp_path / "r" / name).read_text()
+    free = validate(*two_models(tmp_path), open_dataset(coco)).report
+    assert free["shown"] == {"resize": "short-side 520", "protocol_resize": "short-side 520"}
+    assert not any("only" in note for note in free["notes"])
+    assert "Shown at" not in to_html(free) + to_markdown(free)
+
+
+def carded(folder: Path, name: str, classes: tuple[str, ...] = (), **preprocessing: Any) -> Path:
+    model = pixel_classifier(0)
+    said = Preprocessing().to_json() | preprocessing if preprocessing else None
+    ModelCard(preprocessing=said, classes=classes).write_to(model)
+    return save(model, folder / f"{name}.onnx")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "option", "words"),
+    [
+        ("channels", "BGR", Interface(channels="BGR"), "channels RGB, and .*b.onnx channels BGR"),
+        ("mean", [0, 0, 0], Interface(mean=(0, 0, 0)), "mean 0.485,0.456,0.406, and .*b.onnx mean 0,0,0"),
+        ("std", [1, 1, 1], Interface(std=(1, 1, 1)), "std 0.229,0.224,0.225, and .*b.onnx std 1,1,1"),
+    ],
+)
+def test_cards_that_contradict_each_other_are_refused_unless_an_option_settles_it(
+    tmp_path: Path, coco: Path, key: str, value: Any, option: Interface, words: str
+) -> None:
+    first, second = carded(tmp_path, "a", channels="RGB"), carded(tmp_path, "b", **{key: value})
+    silent, dataset = carded(tmp_path, "c"), open_dataset(coco)
+    for stage in (
+        lambda: validate(first, second, dataset),
+        lambda: validate_and_report(first, second, coco, report=tmp_path / "r"),
+        lambda: validate_candidates(first, [silent, second], coco, report=tmp_path / "r"),
+    ):
+        with pytest.raises(ModelError, match=words) as caught:
+            stage()
+        assert f"--{key}" in caught.value.fix
+    assert not (tmp_path / "r").exists()
+    settled = validate(first, second, dataset, interface=option).report
+    assert settled["preprocessing"][key] == value
+    assert validate(silent, second, dataset).report["preprocessing"][key] == value
+
+
+def test_models_of_different_classes_are_refused_before_the_work(tmp_path: Path, coco: Path) -> None:
+    turned = (VOC_CLASSES[0], *VOC_CLASSES[:0:-1])
+    first, second = carded(tmp_path, "a", VOC_CLASSES), carded(tmp_path, "b", turned)
+    words = (
+        r"a\.onnx says that it has 21 classes \(label 1 is 'aeroplane'\), and .*b\.onnx .* \(label 1 is 'tvmonitor'\)"
+    )
+    dataset = open_dataset(coco)
+    for stage in (
+        lambda: validate(first, second, dataset),
+        lambda: validate_and_report(first, second, coco, report=tmp_path / "r"),
+        lambda: validate_candidates(first, [first, second], coco, report=tmp_path / "r"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            stage()
+    few = carded(tmp_path, "few", VOC_CLASSES[:20])
+    with pytest.raises(ModelError, match=r"21 classes \(the last is 'tvmonitor'\), and .* 20 classes"):
+        validate(first, few, dataset)
+    with pytest.raises(ModelError, match=r"label 20 classes .* was opened for 21"):
+        validate(few, few, dataset)
+    assert validate(first, second, dataset, interface=Interface(classes=VOC_CLASSES)).difference.miou == 0
 
 
 def test_an_interrupted_run_continues_to_the_same_scores(

@@ -23,7 +23,7 @@ class ModelResult:
     Attributes:
         path: the file, as it was named.
         digest: of the file.
-        size_bytes: of the file.
+        size_bytes: of the file and its external data.
         scores: of all images.
         counts: (N, columns) int64, the protocol's row of counts for each image.
         latency_ms: (N,) float64, the session's time for each image.

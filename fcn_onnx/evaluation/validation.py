@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fcn_onnx.artifact import digest_file, digest_json, job_digest, versions
+from fcn_onnx.artifact import digest_json, job_digest, versions
 from fcn_onnx.bounds import require_bound
 from fcn_onnx.card import ModelCard
 from fcn_onnx.coverage import read_coverage
@@ -26,7 +26,7 @@ from fcn_onnx.evaluation.result import SCHEMA, Gate, ModelResult, Validation, de
 from fcn_onnx.evaluation.scoring import FP32, INT8, Contest, Tally, score_images
 from fcn_onnx.evaluation.selection import Selection, select_images
 from fcn_onnx.journal import Journal
-from fcn_onnx.model.files import load_model
+from fcn_onnx.model.files import digest_model, load_model, model_bytes
 from fcn_onnx.model.graph import is_quantized
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.runtime import SessionConfig, measured_cpu
@@ -50,7 +50,7 @@ class Contestant:
         """Read a model file. Raises ModelError if it is not one."""
         model = load_model(path)
         card = ModelCard.read_from(model, str(path))
-        return cls(path, digest_file(path), card, is_quantized(model))
+        return cls(path, digest_model(path), card, is_quantized(model))
 
 
 def validate(
@@ -209,7 +209,7 @@ def _result(model: Contestant, rules: Protocol, tally: Tally, name: str) -> Mode
     return ModelResult(
         path=str(model.path),
         digest=model.digest,
-        size_bytes=model.path.stat().st_size,
+        size_bytes=model_bytes(model.path),
         scores=rules.metric.scores(counts),
         counts=counts,
         latency_ms=np.asarray(tally.latency_ms[name]),

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from fcn_onnx.artifact import FORM_VERSION, atomic_path, claim_outputs, digest_file, job_digest, versions
+from fcn_onnx.artifact import FORM_VERSION, claim_outputs, job_digest, versions
 from fcn_onnx.card import ModelCard
 from fcn_onnx.errors import ModelError
 from fcn_onnx.exporter.cleaning import clean
@@ -16,7 +16,7 @@ from fcn_onnx.exporter.forms import in_half_precision, with_labels
 from fcn_onnx.exporter.parity import Parity, check_parity
 from fcn_onnx.exporter.testdata import test_data_files, write_test_data
 from fcn_onnx.exporter.tracing import require_opset, supported_opsets, trace
-from fcn_onnx.model.files import load_model
+from fcn_onnx.model.files import atomic_model, digest_model, load_model, model_bytes
 from fcn_onnx.models import build_network, get_architecture
 from fcn_onnx.naming import fp32_name
 from fcn_onnx.progress import SILENT, Progress
@@ -33,7 +33,7 @@ class ExportResult:
         opset: of the default domain, read back from the file.
         card: the model card in it.
         parity: agreement with torch; None where the file was up to date and nothing was run.
-        size_bytes: of the file.
+        size_bytes: of the file and its external data.
         test_data: the archive of `--test-data`, if asked for.
         skipped: the file was there already, made from the same inputs.
     """
@@ -50,7 +50,7 @@ class ExportResult:
         """The object that `export --json` writes."""
         return {
             "path": str(self.path),
-            "digest": digest_file(self.path),
+            "digest": digest_model(self.path),
             "opset": self.opset,
             "arch": self.card.arch,
             "weights": self.card.weights,
@@ -141,10 +141,10 @@ def export(
         model = with_labels(model) if labels else model
         card.write_to(model)
         onnx.checker.check_model(model, full_check=True)
-        with atomic_path(path) as temporary:
-            onnx.save(model, temporary)
+        with atomic_model(model, path):
+            pass
     archive = write_test_data(path) if test_data else None
-    return ExportResult(path, opset, card, parity, path.stat().st_size, archive, skipped)
+    return ExportResult(path, opset, card, parity, model_bytes(path), archive, skipped)
 
 
 def _job_of(path: Path) -> str | None:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fcn_onnx.artifact import digest_file
 from fcn_onnx.card import ModelCard
 from fcn_onnx.coverage import Coverage, read_coverage
 from fcn_onnx.inspection.fidelity import Fidelity, compare_layers
-from fcn_onnx.model.files import load_model
+from fcn_onnx.model.files import digest_model, load_model, model_bytes
 from fcn_onnx.model.graph import GraphFacts, is_quantized, read_facts
 
 __all__ = ["Fidelity", "Inspection", "compare_layers", "inspect"]
@@ -69,8 +68,8 @@ def inspect(model: Path, *, size: tuple[int, int] = (520, 520)) -> Inspection:
     proto = load_model(model)
     return Inspection(
         path=model,
-        digest=digest_file(model),
-        size_bytes=model.stat().st_size,
+        digest=digest_model(model),
+        size_bytes=model_bytes(model),
         facts=read_facts(proto, size),
         card=ModelCard.read_from(proto, str(model)),
         coverage=read_coverage(model, size) if is_quantized(proto) else None,

@@ -179,5 +179,5 @@ def _read_external(tensor: TensorProto, path: Path) -> None:
             fix="make the model again; its data file is cut off or another model's",
         )
     tensor.raw_data = data
-    tensor.data_location = TensorProto.DEFAULT
+    tensor.ClearField("data_location")
     del tensor.external_data[:]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_onnx.artifact import atomic_folder, digest_file, job_digest, require_distinct, require_writable
+from fcn_onnx.artifact import atomic_folder, job_digest, require_distinct, require_writable
 from fcn_onnx.data.folder import EXTENSIONS
 from fcn_onnx.data.images import read_rgb, upright
 from fcn_onnx.data.palette import draw_legend, label_image, overlay
@@ -20,6 +20,7 @@ from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import OutputError, UsageError
 from fcn_onnx.jobs.prefetch import prefetch
 from fcn_onnx.journal import Journal, journal_path, nearest_folder
+from fcn_onnx.model.files import digest_model
 from fcn_onnx.prediction.frames import read_frames
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.runtime import SessionConfig
@@ -105,7 +106,7 @@ def predict(
     job = job_digest(
         "predict",
         "pillow",
-        model=digest_file(model),
+        model=digest_model(model),
         images=[(str(path), path.stat().st_size if path.exists() else None) for path in files],
         how=[eye.preprocessing.to_json(), eye.segmenter.output, list(eye.segmenter.classes), legend],
     )

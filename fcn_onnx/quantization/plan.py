@@ -11,6 +11,7 @@ import onnx
 from fcn_onnx.cpu import Cpu
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.model.graph import float_tensors, is_quantized
+from fcn_onnx.quantization.islands import float_islands
 from fcn_onnx.quantization.logits import logits_nodes
 
 MIN_OPSET = 11
@@ -162,6 +163,10 @@ def make_plan(
         reasons.append(f"per-tensor weights: per-channel qdq needs opset {QDQ_PER_CHANNEL_OPSET}")
     if opset < INT8_MAXPOOL_OPSET and any(node.op_type == "MaxPool" for node in model.graph.node):
         reasons.append(f"MaxPool stays fp32: it takes 8-bit integers from opset {INT8_MAXPOOL_OPSET}")
+    op_types = _op_types(model, opset, chosen, logits)
+    islands = () if chosen.symmetric else float_islands(model, op_types, logits)
+    if islands:
+        reasons.append(f"fp32 as all around them: {_listed(islands)}")
     return Plan(
         opset=opset,
         quant_format=quant_format,
@@ -172,8 +177,8 @@ def make_plan(
         bias_correction=bias_correction,
         activation_type="int8" if chosen.symmetric else "uint8",
         weight_type="int8",
-        op_types=_op_types(model, opset, chosen, logits),
-        float_nodes=logits,
+        op_types=op_types,
+        float_nodes=(*logits, *islands),
         reasons=tuple(reasons),
     )
 

@@ -1,0 +1,73 @@
+"""Nodes that would compute in int8 alone among fp32 ones: they stay fp32 with their neighbours.
+
+Convolutions are what int8 is for. An addition or a pooling is quantized so that what flows between them stays 8 bits;
+where no 8-bit tensor comes in, or no convolution wants one, that only rounds (the `+ ε` of a LayerNorm, the `+ 1` of a
+GELU, score maps that are added up).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import onnx
+
+from fcn_onnx.model.graph import float_tensors
+from fcn_onnx.model.uses import producers, readers
+
+RECTIFIERS = frozenset({"Relu", "Clip"})
+"""Free behind what computes in int8: a QLinearConv's output clips."""
+
+SUMS = frozenset({"Add"})
+"""All their operands have to be 8-bit, where for the others one is enough."""
+
+
+def float_islands(model: onnx.ModelProto, op_types: Collection[str], float_nodes: Collection[str]) -> tuple[str, ...]:
+    """Names of the nodes that gain nothing from int8, in graph order.
+
+    Args:
+        model: fp32, after intake.
+        op_types: operators that are quantized.
+        float_nodes: nodes that stay fp32 in any case.
+    """
+    graph, floats = model.graph, float_tensors(model)
+    makers, uses = producers(graph), readers(graph)
+    int8 = {
+        node.name: node
+        for node in graph.node
+        if node.op_type in op_types and node.name not in float_nodes and node.output[0] in floats
+    }
+
+    def is_int8(node: onnx.NodeProto | None) -> bool:
+        return node is not None and node.name in int8
+
+    def read_by_conv(tensor: str) -> bool:
+        return any(is_int8(reader) and reader.op_type == "Conv" for reader, _ in uses.get(tensor, []))
+
+    def is_fed(node: onnx.NodeProto) -> bool:
+        given = [is_int8(makers.get(name)) or read_by_conv(name) for name in node.input if name in floats]
+        return all(given) if node.op_type in SUMS else any(given)
+
+    def is_wanted(node: onnx.NodeProto) -> bool:
+        if node.op_type in RECTIFIERS and any(_is_conv(makers.get(name)) for name in node.input):
+            return True
+        following = [reader for reader, _ in uses.get(node.output[0], []) if is_int8(reader)]
+        return any(reader.op_type == "Conv" or is_wanted(reader) for reader in following)
+
+    while True:
+        alone = [n.name for n in int8.values() if n.op_type != "Conv" and not (is_fed(n) and is_wanted(n))]
+        if not alone:
+            break
+        for name in alone:
+            del int8[name]
+    return tuple(
+        node.name
+        for node in graph.node
+        if node.op_type in op_types
+        and node.output[0] in floats
+        and node.name not in int8
+        and node.name not in float_nodes
+    )
+
+
+def _is_conv(node: onnx.NodeProto | None) -> bool:
+    return node is not None and node.op_type == "Conv"

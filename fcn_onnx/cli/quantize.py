@@ -21,10 +21,12 @@ from fcn_onnx.cli.options import (
     threads_option,
 )
 from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.model.graph import GraphFacts
 from fcn_onnx.naming import find_fp32, int8_path, log_path
 from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS
 from fcn_onnx.segmenter import Interface
 
+FLOAT_NODES_SHOWN = 3
 TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target in TARGETS.items()}
 
 
@@ -112,6 +114,8 @@ def quantize(
     print_line(f"wrote {result.path} ({megabytes(result.size_bytes)}, {ratio:.2f}× smaller)")
     if share is not None:
         print_line(f"int8 share of the multiply-accumulates: {100 * share:.2f} %")
+    for line in _fp32_lines(result.facts):
+        print_line(line)
     if found := result.refinement:
         print_line(
             f"refined: the output's error fell from {found.before:.3g} to {found.after:.3g} in {found.trials} trials"
@@ -123,3 +127,14 @@ def quantize(
         )
     if result.speed_kept is not None:
         print_line(f"kept {100 * result.speed_kept:.0f} % of the speed of the all-int8 model")
+
+
+def _fp32_lines(facts: GraphFacts) -> list[str]:
+    """What stayed fp32, the costliest first, and what share of the work it is."""
+    lines = []
+    for node in facts.in_fp32[:FLOAT_NODES_SHOWN]:
+        share = facts.share_of(node)
+        cost = "" if share is None else f" ({100 * share:.2f} % of the multiply-accumulates)"
+        lines.append(f"fp32: {node.op_type} {node.name}{cost}")
+    rest = facts.in_fp32[FLOAT_NODES_SHOWN:]
+    return [*lines, f"fp32: {len(rest)} more that multiply"] if rest else lines

@@ -45,7 +45,7 @@ class Inspection:
             "int8_macs_share": facts.int8_macs_share,
             "executed": self.coverage and self.coverage.to_json(),
             "float_convs": [conv.name for conv in facts.convs if not conv.int8],
-            "float_nodes": {node.name: facts.share_of(node) for node in facts.multiplications if not node.int8},
+            "float_nodes": {node.name: facts.share_of(node) for node in facts.in_fp32},
             "arch": self.card.arch,
             "weights": self.card.weights,
             "quantization": self.card.quantization,

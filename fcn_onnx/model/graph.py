@@ -68,6 +68,11 @@ class GraphFacts:
         total = self.macs
         return sum(node.macs or 0 for node in self.multiplications if node.int8) / total if total else None
 
+    @property
+    def in_fp32(self) -> tuple[Multiplication, ...]:
+        """What does not multiply 8-bit integers, the costliest first."""
+        return tuple(sorted((m for m in self.multiplications if not m.int8), key=lambda m: -(m.macs or 0)))
+
     def share_of(self, node: Multiplication) -> float | None:
         """Share of `macs` that is this node's; None where `macs` is None or 0."""
         total = self.macs

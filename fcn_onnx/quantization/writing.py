@@ -80,6 +80,7 @@ class Quantized:
             "plan": self.plan.to_json(),
             "op_counts": dict(self.facts.op_counts),
             "int8_macs_share": self.facts.int8_macs_share,
+            "float_nodes": {node.name: self.facts.share_of(node) for node in self.facts.in_fp32},
             "size_bytes": self.size_bytes,
             "size_ratio": self.fp32_size_bytes / self.size_bytes,
             "skipped": self.skipped,

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from toys import photograph, pixel_classifier, residual_network, save, write_coco
+from toys import MIXED_MACS, mixed_products, photograph, pixel_classifier, residual_network, save, write_coco
 
 from fcn_onnx.artifact import digest_file
 from fcn_onnx.calibration import METHODS
@@ -260,3 +260,25 @@ def test_a_narrow_terminal_cuts_no_table(capsys: pytest.CaptureFixture[str], mon
     print_table(("model", "p50", "drop", "agreement"), [cells])
     line = capsys.readouterr().out.splitlines()[1]
     assert all(cell in line for cell in cells)
+
+
+def test_quantize_names_what_stays_fp32_with_its_share(folder: Path) -> None:
+    save(mixed_products(), folder / "fcn-toy-12.onnx")
+    arguments = ("quantize", "--data", "coco/val2017", "--target", "vnni")
+    total = sum(MIXED_MACS.values())
+    shares = {name: 100 * macs / total for name, macs in MIXED_MACS.items()}
+    lines = succeed(*arguments).stdout.splitlines()
+    assert f"int8 share of the multiply-accumulates: {shares['conv']:.2f} %" in lines
+    assert [line for line in lines if line.startswith("fp32:")] == [
+        f"fp32: Conv last ({shares['last']:.2f} % of the multiply-accumulates)",
+        f"fp32: MatMul product ({shares['product']:.2f} % of the multiply-accumulates)",
+        f"fp32: ConvTranspose transposed ({shares['transposed']:.2f} % of the multiply-accumulates)",
+    ]
+    shown = json.loads(succeed("inspect", "fcn-toy-12-int8.onnx", "--json", "-").stdout)
+    expected = {name: pytest.approx(share / 100) for name, share in shares.items() if name != "conv"}
+    assert shown["float_nodes"] == expected
+    assert {name: node["macs_share"] for name, node in shown["executed"]["float_nodes"].items()} == expected
+    assert (
+        f"transposed (ConvTranspose, {shares['transposed']:.2f} % of the MACs): fp32 in the file"
+        in succeed("inspect", "fcn-toy-12-int8.onnx").stdout
+    )

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
-from toys import photograph, pixel_classifier, residual_network, save
+from toys import MIXED_MACS, mixed_products, photograph, pixel_classifier, residual_network, save
 
 from fcn_onnx.card import ModelCard
 from fcn_onnx.coverage import read_coverage
@@ -113,33 +113,6 @@ def test_fp32_models_have_no_coverage(tmp_path: Path) -> None:
     assert inspect(save(pixel_classifier(), tmp_path / "m.onnx")).coverage is None
 
 
-MIXED = {"conv": 3 * 8 * 9, "transposed": 8 * 6 * 4, "product": 4 * 6 * 10, "last": 16 * 5 * 4}
-"""Multiply-accumulates of `mixed` by node, for each pixel of the input."""
-
-
-def mixed(named: bool = True) -> onnx.ModelProto:
-    """Conv → ConvTranspose (twice the size) → MatMul over the channels → Concat with what it read → Conv."""
-    rng = np.random.default_rng(0)
-    shapes = {"cw": (8, 3, 3, 3), "tw": (8, 6, 2, 2), "pw": (6, 10), "lw": (5, 16, 1, 1)}
-    nodes = [
-        helper.make_node("Conv", ["input", "cw"], ["c"], name="conv", pads=[1] * 4),
-        helper.make_node("Relu", ["c"], ["r"], name="relu"),
-        helper.make_node("ConvTranspose", ["r", "tw"], ["t"], name="transposed", strides=[2, 2]),
-        helper.make_node("Transpose", ["t"], ["last_axis"], name="to_last", perm=[0, 2, 3, 1]),
-        helper.make_node("MatMul", ["last_axis", "pw"], ["m"], name="product"),
-        helper.make_node("Transpose", ["m"], ["first_axis"], name="to_first", perm=[0, 3, 1, 2]),
-        helper.make_node("Concat", ["first_axis", "t"], ["both"], name="concat", axis=1),
-        helper.make_node("Conv", ["both", "lw"], ["out"], name="last"),
-    ]
-    for node in nodes:
-        node.name = node.name if named else ""
-    constants = [numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), n) for n, s in shapes.items()]
-    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, "h", "w"])
-    result = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 5, "y", "x"])
-    graph = helper.make_graph(nodes, "mixed", [image], [result], constants)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-
-
 @pytest.mark.parametrize(
     ("form", "transposed"),
     [
@@ -151,7 +124,7 @@ def mixed(named: bool = True) -> onnx.ModelProto:
 @pytest.mark.parametrize("named", [True, False])
 def test_coverage_counts_all_that_multiplies(tmp_path: Path, form: str, transposed: str, named: bool) -> None:
     """Of onnxruntime's own three ways to quantize, none of which has a transposed convolution in int8."""
-    fp32, int8 = save(mixed(), tmp_path / "m.onnx"), tmp_path / "int8.onnx"
+    fp32, int8 = save(mixed_products(), tmp_path / "m.onnx"), tmp_path / "int8.onnx"
     if form == "dynamic":
         quantize_dynamic(fp32, int8)
     else:
@@ -164,7 +137,7 @@ def test_coverage_counts_all_that_multiplies(tmp_path: Path, form: str, transpos
             node.name = ""
         save(proto, int8)
     found = read_coverage(int8, (8, 8))
-    share = MIXED["transposed"] / sum(MIXED.values())
+    share = MIXED_MACS["transposed"] / sum(MIXED_MACS.values())
     ((name, node),) = found.float_nodes.items()
     assert name == ("transposed" if named else f"ConvTranspose({onnx_output(int8, 'ConvTranspose')})")
     assert (node.op_type, node.reason, node.macs_share) == ("ConvTranspose", transposed, pytest.approx(share))

@@ -92,3 +92,13 @@ def classes_of(
         ModelError: the card of the model, called `name`, cannot be read.
     """
     return interface.classes or ModelCard.read_from(model, name).classes or default
+
+
+def default_classes(channels: int | None) -> tuple[str, ...]:
+    """What the classes of a model of so many channels are called where nothing names them.
+
+    VOC's for 21 or an unknown number; background and foreground for one or two; else `class 0`, `class 1`, ….
+    """
+    if channels in (None, len(VOC_CLASSES)):
+        return VOC_CLASSES
+    return ("background", "foreground") if channels <= 2 else tuple(f"class {i}" for i in range(channels))

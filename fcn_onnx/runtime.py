@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from fcn_onnx.cpu import Cpu, read_cpu
-from fcn_onnx.errors import ModelError, UsageError
+from fcn_onnx.errors import ModelError
+from fcn_onnx.model.form import InputForm
 
 QMAX = 127
 
@@ -67,9 +69,10 @@ class Network:
         model: a file, or a model in memory (≤ 2 GiB).
         config: how to run it.
         name: what errors call an in-memory model.
+        multiple_of: pixels; images are padded to sides that are multiples of it.
 
     Raises:
-        ModelError: it does not load, or its input is not one float32 (N, 3, H, W) or (N, H, W, 3).
+        ModelError: it does not load, or its input is not one float32 or float16 (N, 3, H, W) or (N, H, W, 3).
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Network:
         config: SessionConfig = SessionConfig(),
         *,
         name: str | None = None,
+        multiple_of: int | None = None,
     ) -> None:
         self.name = name or (str(model) if isinstance(model, Path) else "model")
         if isinstance(model, Path) and not model.is_file():
@@ -90,38 +94,80 @@ class Network:
                 f"onnxruntime cannot load {self.name}: {error}",
                 fix="check the file with `fcn-onnx inspect`, or make it again",
             ) from error
-        inputs = self.session.get_inputs()
-        shape = inputs[0].shape if inputs else []
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(shape) != 4 or 3 not in (shape[1], shape[3]):
-            found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs) or "no input"
-            raise ModelError(
-                f"{self.name} takes {found}",
-                fix="a model must take one float32 image batch, (N, 3, H, W) or (N, H, W, 3)",
-            )
-        self.input_name: str = inputs[0].name
-        self.channels_last: bool = shape[1] != 3
-        height, width = shape[1:3] if self.channels_last else shape[2:]
-        self.input_size: tuple[int | None, int | None] = (_fixed(height), _fixed(width))
+        self.form = _input_form(self.name, self.session.get_inputs(), multiple_of or 1)
         self.output_names: tuple[str, ...] = tuple(o.name for o in self.session.get_outputs())
 
-    def run(self, batch: NDArray[np.float32], outputs: Sequence[str] | None = None) -> dict[str, NDArray[np.float32]]:
-        """Run one batch (N, 3, H, W) float32; return the named outputs (all by default).
+    @property
+    def input_name(self) -> str:
+        return self.form.name
 
-        A model that wants its channels last is given them so; what it returns is returned as it is.
+    @property
+    def channels_last(self) -> bool:
+        """Whether it takes (N, H, W, 3)."""
+        return self.form.channels_last
+
+    @property
+    def input_size(self) -> tuple[int | None, int | None]:
+        """(height, width) that it takes; None where it takes any."""
+        return self.form.size
+
+    def declared(self, output: str) -> tuple[tuple[int | None, ...], np.dtype[Any]]:
+        """Shape, None for each dimension that is open, and type of an output, as onnxruntime infers them."""
+        (found,) = (value for value in self.session.get_outputs() if value.name == output)
+        kind = found.type.removeprefix("tensor(").removesuffix(")")
+        return tuple(map(_fixed, found.shape or ())), np.dtype(TYPES.get(kind, kind))
+
+    def run(self, batch: NDArray[np.float32], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Run one batch (N, 3, H, W) float32, made to fit by `InputForm.fed`; return the named outputs, all by default.
+
+        What the model returns is returned as it is, of the padded size and of as many images as it takes.
 
         Raises:
             UsageError: the model has a fixed size and the batch another.
+            ModelError: onnxruntime cannot run the graph on images of this size.
         """
-        for fixed, got, axis in zip(self.input_size, batch.shape[2:], ("height", "width"), strict=True):
-            if fixed is not None and fixed != got:
-                raise UsageError(
-                    f"{self.name} takes images of {axis} {fixed}, not {got}",
-                    fix="export it without --size, or use a protocol or --size that fits it",
-                )
         wanted = list(outputs or self.output_names)
-        fed = np.ascontiguousarray(batch.transpose(0, 2, 3, 1)) if self.channels_last else batch
-        values = self.session.run(wanted, {self.input_name: fed})
+        fed = self.form.fed(batch)
+        try:
+            values = self.session.run(wanted, {self.form.name: fed})
+        except Exception as error:  # onnxruntime raises many unrelated types here
+            height, width = self.form.padded_size(*batch.shape[2:])
+            raise ModelError(
+                f"{self.name} does not run on an image of {height}×{width} (height × width): {_first_line(error)}",
+                fix="if its sides must be multiples of a number, such as 32, say --multiple-of 32",
+            ) from error
         return dict(zip(wanted, values, strict=True))
+
+
+TYPES = {"float": "float32", "double": "float64"}
+"""onnxruntime's names of types that numpy calls otherwise."""
+
+KINDS: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
+
+def _input_form(name: str, inputs: Sequence[ort.NodeArg], multiple_of: int) -> InputForm:
+    shape = inputs[0].shape if inputs else []
+    if len(inputs) != 1 or inputs[0].type not in KINDS or len(shape) != 4 or 3 not in (shape[1], shape[3]):
+        found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs) or "no input"
+        raise ModelError(
+            f"{name} takes {found}",
+            fix="a model must take one float32 or float16 image batch, (N, 3, H, W) or (N, H, W, 3)",
+        )
+    channels_last = shape[1] != 3
+    height, width = shape[1:3] if channels_last else shape[2:]
+    return InputForm(
+        model=name,
+        name=inputs[0].name,
+        channels_last=channels_last,
+        size=(_fixed(height), _fixed(width)),
+        batch=_fixed(shape[0]),
+        dtype=KINDS[inputs[0].type],
+        multiple_of=multiple_of,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 @cache

@@ -139,11 +139,12 @@ def counter(work: Pass) -> Callable[[Batch, str], Statistics]:
     inputs = {value.name for value in proto.graph.input}
     inner = [name for name in dict.fromkeys([*work.tensors, *work.conv_inputs]) if name not in inputs]
     config = SessionConfig(threads=work.threads, arena=False)
-    network = Network(with_taps(proto, inner), config, name=str(work.model))
+    network = Network(with_taps(proto, inner), config, name=str(work.model), multiple_of=work.preprocessing.multiple_of)
     pool = ThreadPoolExecutor(config.thread_count, thread_name_prefix="count")
 
     def count(batch: Batch, image: str) -> Statistics:
-        values = network.run(batch, inner) | {name: batch for name in work.tensors if name in inputs}
+        shown = network.form.padded(batch)
+        values = network.run(batch, inner) | {name: shown for name in work.tensors if name in inputs}
         histograms = _histograms({name: values[name] for name in work.tensors}, pool, image)
         means = pool.map(ChannelMeans.of, [values[name] for name in work.conv_inputs])
         return Statistics(histograms, dict(zip(work.conv_inputs, means, strict=True)))

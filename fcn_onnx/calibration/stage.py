@@ -19,6 +19,7 @@ from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import ImageError, ModelError, UsageError
 from fcn_onnx.journal import Journal
 from fcn_onnx.model.files import digest_model, load_model
+from fcn_onnx.model.form import require_float32
 from fcn_onnx.model.graph import is_quantized
 from fcn_onnx.model.intake import take_in
 from fcn_onnx.progress import SILENT, Progress
@@ -105,6 +106,7 @@ def calibrate(
     proto = load_model(model)
     if is_quantized(proto):
         raise ModelError(f"{model} is quantized already", fix="calibrate the fp32 model it was made from")
+    require_float32(proto, str(model))
     preprocessing = preprocessing or preprocessing_of(proto, str(model))
     observed = observed_tensors(take_in(proto, str(model)))
     source = digest_model(model)

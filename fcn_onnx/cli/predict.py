@@ -95,7 +95,9 @@ def _filter(model: Path, output: Path | None, write: str, legend: bool, interfac
     from fcn_onnx.prediction import predict_frames, read_frames
 
     frames = read_frames(cast(BufferedReader, sys.stdin.buffer))
-    for name, picture in predict_frames(model, frames, legend=legend, interface=interface, threads=threads):
+    for name, picture in predict_frames(
+        model, frames, legend=legend, interface=interface, threads=threads, progress=ConsoleProgress()
+    ):
         click.echo(f"{name}: {', '.join(picture.shares)}", err=True)
         if output:
             picture.save(Path(name), output / name)

@@ -31,6 +31,7 @@ from fcn_onnx.model.graph import is_quantized
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.runtime import SessionConfig, measured_cpu
 from fcn_onnx.segmenter import Interface, Segmenter
+from fcn_onnx.settling import settle
 
 GALLERY_IMAGES = 4
 WORST_IMAGES = 10
@@ -104,7 +105,7 @@ def validate(
         raise ModelError(
             f"{fp32} is quantized, and --fp32 is the reference", fix="name the fp32 model, or swap the two"
         )
-    interface = _agreed(models, dataset, interface)
+    interface = _agreed(models, dataset, settle([fp32, int8], interface, progress))
     same = models[FP32].digest == models[INT8].digest
     selection = select_images(
         dataset,

@@ -20,6 +20,7 @@ from fcn_onnx.model.graph import float_tensors
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.runtime import Network, SessionConfig, with_taps
 from fcn_onnx.segmenter import Interface, Segmenter, on_grid
+from fcn_onnx.settling import settle
 
 RECTIFIERS = frozenset({"Relu", "Clip"})
 COMPARED = frozenset({"Conv", "Relu", "Clip", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat"})
@@ -94,11 +95,15 @@ def compare_layers(
             f"no activation of {fp32} is in 8 bits in {int8}", fix="name an int8 model that was made from this one"
         )
     config = SessionConfig(threads=threads, arena=False)
+    interface = settle([fp32, int8], interface, progress)
     segmenter, other = Segmenter(fp32, config, interface), Segmenter(int8, config, interface)
     names = list(stored)
+    multiple_of = segmenter.network.form.multiple_of
     kinds = {s.tensor: s.kind for s in stored.values()}
-    taps = Network(with_taps(original, [*names, segmenter.output]), config, name=str(fp32))
-    int8_taps = Network(with_taps(quantized, [*kinds, other.output], kinds), config, name=str(int8))
+    taps = Network(with_taps(original, [*names, segmenter.output]), config, name=str(fp32), multiple_of=multiple_of)
+    int8_taps = Network(
+        with_taps(quantized, [*kinds, other.output], kinds), config, name=str(int8), multiple_of=multiple_of
+    )
     signal, noise = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     flipped = {}
     for sample in progress.track(samples, total=len(samples), label="comparing"):
@@ -109,8 +114,9 @@ def compare_layers(
             signal[name] += float(np.square(x, dtype=np.float64).sum())
             difference = stored[name].restored(rough[stored[name].tensor]) - x
             noise[name] += float(np.square(difference, dtype=np.float64).sum())
-        before = segmenter.labels(exact[segmenter.output], sample.name)
-        after = on_grid(other.labels(rough[other.output], sample.name), (before.shape[0], before.shape[1]))
+        before = segmenter.labels(segmenter.cropped(exact[segmenter.output], batch), sample.name)
+        labels = other.labels(other.cropped(rough[other.output], batch), sample.name)
+        after = on_grid(labels, (before.shape[0], before.shape[1]))
         flipped[sample.name] = float((before != after).mean())
     ratios = {name: _decibel(signal[name], noise[name]) for name in names}
     return Fidelity(

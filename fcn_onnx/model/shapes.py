@@ -9,6 +9,7 @@ from itertools import takewhile
 import onnx
 from onnx import TypeProto, defs, shape_inference
 
+from fcn_onnx.model.form import image_input
 from fcn_onnx.model.uses import STANDARD
 
 Shape = tuple[int | str, ...]
@@ -79,7 +80,8 @@ def tensor_types(model: onnx.ModelProto, size: tuple[int, int]) -> dict[str, Ten
         if node.domain == "com.microsoft" and node.op_type in STAND_INS:
             _stand_in(node, opset)
     wanted = (1, *size, 3) if channels_last(model) else (1, 3, *size)
-    for value, dimension in zip(copy.graph.input[0].type.tensor_type.shape.dim, wanted, strict=False):
+    image = image_input(copy)
+    for value, dimension in zip(image.type.tensor_type.shape.dim if image else (), wanted, strict=False):
         if not value.HasField("dim_value"):
             value.dim_value = dimension
     del copy.graph.value_info[:]
@@ -115,15 +117,20 @@ def declared_shape(value: onnx.ValueInfoProto) -> Shape:
 
 def fixed_size(model: onnx.ModelProto) -> tuple[int, int] | None:
     """The one (height, width) that the model takes, whatever its layout; None if it takes any."""
-    shape = declared_shape(model.graph.input[0]) if model.graph.input else ()
+    shape = _image_shape(model)
     height, width = (shape[1:3] if channels_last(model) else shape[2:]) if len(shape) == 4 else ("", "")
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
 
 
 def channels_last(model: onnx.ModelProto) -> bool:
     """Whether the model takes (N, H, W, 3) rather than (N, 3, H, W)."""
-    shape = declared_shape(model.graph.input[0]) if model.graph.input else ()
+    shape = _image_shape(model)
     return len(shape) == 4 and shape[3] == 3 != shape[1]
+
+
+def _image_shape(model: onnx.ModelProto) -> Shape:
+    image = image_input(model)
+    return declared_shape(image) if image else ()
 
 
 def _dimensions(kind: TypeProto.Tensor) -> Shape:

@@ -19,10 +19,12 @@ from fcn_onnx.calibration import (
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.journal import journal_path
 from fcn_onnx.model.files import load_model
+from fcn_onnx.model.form import require_float32
 from fcn_onnx.naming import table_path
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.report import TensorPlot, to_histogram_page
 from fcn_onnx.segmenter import Interface, classes_of, preprocessing_of
+from fcn_onnx.settling import settle
 
 
 def calibrate_data(
@@ -46,6 +48,8 @@ def calibrate_data(
     output = output or table_path(model, method)
     claim_outputs({"--output": output, "--histograms": histograms}, {"the model": model, **choice.inputs()})
     proto = load_model(model)
+    require_float32(proto, str(model))
+    interface = settle([model], interface, progress)
     preprocessing = preprocessing_of(proto, str(model), interface)
     samples = choice.choose(progress, classes_of(proto, str(model), interface))
     return calibrate(

@@ -23,7 +23,7 @@ from fcn_onnx.errors import QuantizationError, UsageError
 from fcn_onnx.evaluation import Judge, OutputError, benchmark, changed_labels
 from fcn_onnx.journal import Journal, journal_path
 from fcn_onnx.model.files import digest_model, load_model
-from fcn_onnx.model.graph import channels_last
+from fcn_onnx.model.form import require_float32
 from fcn_onnx.model.intake import take_in
 from fcn_onnx.naming import int8_path, log_path
 from fcn_onnx.progress import SILENT, Progress
@@ -44,8 +44,9 @@ from fcn_onnx.quantization import (
     write_int8,
 )
 from fcn_onnx.ranges import RangeTable
-from fcn_onnx.runtime import measured_cpu
+from fcn_onnx.runtime import Network, measured_cpu
 from fcn_onnx.segmenter import Interface, classes_of, preprocessing_of
+from fcn_onnx.settling import settle
 
 PROOF_IMAGES = 4
 RANKING_IMAGES = 8
@@ -140,6 +141,7 @@ def quantize(
     _require_consistent(choice, ranges, backend, own_methods, method, max_drop, refine_ranges)
     rule = None if own_methods else get_method(method or DEFAULT_METHOD, percentile)
     proto = load_model(model)
+    require_float32(proto, str(model))
     plan = make_plan(
         take_in(proto, str(model)),
         measured_cpu(),
@@ -150,6 +152,7 @@ def quantize(
     )
     for line in [f"plan: {plan}", *plan.reasons]:
         progress.note(line)
+    interface = settle([model], interface, progress)
     preprocessing = preprocessing_of(proto, str(model), interface)
     source = digest_model(model)
     classes = classes_of(proto, str(model), interface)
@@ -243,13 +246,13 @@ def _require_consistent(
 
 
 def _images(work: _Work) -> Images:
-    """The calibration images in the model's own layout."""
-    shapes = [batch.shape[2:] for batch in work.batches()]
+    """The calibration images as the model takes them."""
+    form = Network(work.model, multiple_of=work.preprocessing.multiple_of).form
+    shapes = [form.padded(batch).shape[2:] for batch in work.batches()]
     height, width = max(shapes, key=lambda shape: shape[0] * shape[1])
-    axes = (0, 2, 3, 1) if channels_last(load_model(work.model)) else (0, 1, 2, 3)
 
     def fed() -> Iterator[NDArray[np.float32]]:
-        return (np.ascontiguousarray(batch.transpose(axes)) for batch in work.batches())
+        return (form.fed(batch).astype(np.float32, copy=False) for batch in work.batches())
 
     return Images(len(shapes), fed, (height, width))
 

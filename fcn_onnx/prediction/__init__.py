@@ -25,6 +25,7 @@ from fcn_onnx.prediction.frames import read_frames
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.runtime import SessionConfig
 from fcn_onnx.segmenter import Interface, Segmenter, on_grid
+from fcn_onnx.settling import settle
 
 __all__ = ["KINDS", "Picture", "Prediction", "predict", "predict_frames", "read_frames"]
 
@@ -39,7 +40,7 @@ class Picture:
     Attributes:
         labels: palette image whose pixel values are the labels.
         overlay: the photograph with the classes blended over it.
-        confidence: grey image, 255 · softmax probability of the label; None where the model returns labels only.
+        confidence: grey image, 255 · probability of the label; None where the model returns labels only.
         shares: share of the pixels by class name, largest first.
     """
 
@@ -102,7 +103,7 @@ def predict(
         {f"the {kind} of {path}": output / _named(name, kind) for path, name in files.items() for kind in KINDS},
         {"the model": model} | {f"the image {path}": path for path in files},
     )
-    eye = _Eye(model, interface, threads, legend=legend)
+    eye = _Eye(model, settle([model], interface, progress), threads, legend=legend)
     job = job_digest(
         "predict",
         "pillow",
@@ -134,6 +135,7 @@ def predict_frames(
     legend: bool = True,
     interface: Interface = Interface(),
     threads: int = 0,
+    progress: Progress = SILENT,
 ) -> Iterator[tuple[str, Picture]]:
     """Segment frames as they come, such as those of `read_frames`; nothing is kept.
 
@@ -143,7 +145,7 @@ def predict_frames(
     Raises:
         ImageError, ModelError: see the message.
     """
-    eye = _Eye(model, interface, threads, legend=legend)
+    eye = _Eye(model, settle([model], interface, progress), threads, legend=legend)
     for name, photograph in frames:
         yield name, eye.look(photograph, name)
 
@@ -163,10 +165,10 @@ class _Eye:
         value = self.segmenter.run(self.preprocessing(photograph))
         grid = photograph.height, photograph.width
         labels = on_grid(self.segmenter.labels(value, name), grid)
-        logits = self.segmenter.scores(value, name)
+        scores = self.segmenter.scores(value, name)
         confidence = None
-        if logits is not None:
-            probability = 1 / np.exp(logits - logits.max(0)).sum(0)
+        if scores is not None:
+            probability = self.segmenter.certainty(scores, name)
             confidence = Image.fromarray(on_grid(np.rint(255 * probability).astype(np.uint8), grid))
         blended = overlay(photograph, labels)
         shares = _shares(labels, self.segmenter.classes)

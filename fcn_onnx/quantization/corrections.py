@@ -53,13 +53,13 @@ def correct_biases(
 
 
 def mean_shift(difference: NDArray[np.float32], means: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What a change of the weight (C, I / groups, kH, kW) adds to the mean of each output channel, (C,) float64.
+    """What a change of the weight (C, I / groups, k, …) adds to the mean of each output channel, (C,) float64.
 
     Args:
         difference: the change.
         means: (I,) of the input channels.
     """
-    summed = difference.astype(np.float64).sum((2, 3))
+    summed = difference.astype(np.float64).sum(tuple(range(2, difference.ndim)))
     outputs, inputs = summed.shape
     groups = len(means) // inputs
     grouped = np.repeat(means.reshape(groups, inputs), outputs // groups, axis=0)

@@ -144,7 +144,7 @@ def write_int8(
         form=FORM_VERSION,
     ).write_to(quantized)
     with atomic_model(quantized, output) as temporary:
-        _prove(temporary, output)
+        _prove(temporary, output, preprocessing.get("multiple_of"))
     return Quantized(output, plan, read_facts(quantized), model_bytes(fp32), model_bytes(output))
 
 
@@ -190,10 +190,10 @@ def _require_opsets(fp32: onnx.ModelProto, int8: onnx.ModelProto, plan: Plan) ->
         )
 
 
-def _prove(path: Path, name: Path) -> None:
+def _prove(path: Path, name: Path, multiple_of: int | None) -> None:
     try:
         onnx.checker.check_model(str(path), full_check=True)
-        network = Network(path, name=str(name))
+        network = Network(path, name=str(name), multiple_of=multiple_of)
         height, width = (own or size for own, size in zip(network.input_size, PROBE_SIZE, strict=True))
         batch = np.random.default_rng(0).standard_normal((1, 3, height, width), np.float32)
         outputs = network.run(batch)

@@ -98,7 +98,7 @@ def test_an_int8_model_says_the_classes_that_it_was_made_with(
     assert set(known["fp32"]["per_class_iou"]) == set(NAMES)
     wrong = CliRunner().invoke(main, ["validate", "--fp32", "three.onnx", "--int8", "three.onnx", "--data", str(data)])
     assert wrong.exit_code == 2
-    assert "shape (1, 3, " in wrong.output
+    assert "declared as (?, 3, ?, ?)" in wrong.output
     assert "--classes" in wrong.output
 
 

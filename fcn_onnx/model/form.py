@@ -1,0 +1,137 @@
+"""What a model takes, read off its file: the one image among its inputs, and how a picture is made to fit it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from fcn_onnx.errors import ModelError, UsageError
+
+Batch = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class InputForm:
+    """How a model takes its image batch.
+
+    Attributes:
+        model: what errors call the model.
+        name: of the input.
+        channels_last: (N, H, W, 3) rather than (N, 3, H, W).
+        size: (height, width) in pixels; None where it takes any.
+        batch: the one number of images it takes; None where it takes any.
+        dtype: float32 or float16.
+        multiple_of: pixels; both sides are padded to multiples of this.
+    """
+
+    model: str
+    name: str
+    channels_last: bool
+    size: tuple[int | None, int | None]
+    batch: int | None = None
+    dtype: type[np.floating[Any]] = np.float32
+    multiple_of: int = 1
+
+    def padded_size(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) that a picture of this size is padded to."""
+        return -(-height // self.multiple_of) * self.multiple_of, -(-width // self.multiple_of) * self.multiple_of
+
+    def padded(self, batch: Batch) -> Batch:
+        """(N, 3, H, W) with zeros, which is the mean colour, to the right and below.
+
+        Raises:
+            UsageError: the model takes images of one size, and these have another.
+        """
+        for fixed, got, axis in zip(self.size, batch.shape[2:], ("height", "width"), strict=True):
+            if fixed is not None and fixed != got:
+                raise UsageError(
+                    f"{self.model} takes images of {axis} {fixed}, not {got}",
+                    fix="export it without --size, or use a protocol or --size that fits it",
+                )
+        height, width = batch.shape[2:]
+        below, right = (a - b for a, b in zip(self.padded_size(height, width), (height, width), strict=True))
+        return np.pad(batch, ((0, 0), (0, 0), (0, below), (0, right))) if below or right else batch
+
+    def fed(self, batch: Batch) -> NDArray[np.floating[Any]]:
+        """What the session gets for (N, 3, H, W) float32: padded, of the model's layout and type.
+
+        A model of one batch size gets a single image as often as it wants it; the first result is the image's.
+
+        Raises:
+            UsageError: a size or a number of images that the model does not take.
+        """
+        padded = self.padded(batch)
+        if self.batch is not None and len(padded) != self.batch:
+            if len(padded) != 1:
+                raise UsageError(
+                    f"{self.model} takes {self.batch} images at a time, not {len(padded)}", fix="give it one at a time"
+                )
+            padded = np.repeat(padded, self.batch, axis=0)
+        ordered = padded.transpose(0, 2, 3, 1) if self.channels_last else padded
+        return np.ascontiguousarray(ordered, dtype=self.dtype)
+
+
+def image_input(model: onnx.ModelProto) -> onnx.ValueInfoProto | None:
+    """The first input that is no weight (files of IR 3 list those too); None where there is none."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return next((value for value in model.graph.input if value.name not in weights), None)
+
+
+def require_float32(model: onnx.ModelProto, name: str) -> None:
+    """Calibration and quantization read float32 activations and weights.
+
+    Raises:
+        ModelError: the model, called `name`, computes in float16 or bfloat16, wholly or in part.
+    """
+    half = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+    graph = model.graph
+    found = [(value.name, value.type.tensor_type.elem_type) for value in (*graph.input, *graph.output)]
+    found += [(tensor.name, tensor.data_type) for tensor in graph.initializer]
+    found += [
+        (node.output[0], attribute.i)
+        for node in graph.node
+        if node.op_type == "Cast"
+        for attribute in node.attribute
+        if attribute.name == "to"
+    ]
+    tensor, kind = next(((t, half[k]) for t, k in found if k in half), ("", ""))
+    if kind:
+        raise ModelError(
+            f"{name} computes in {kind} ({tensor}), and int8 is made from float32",
+            fix="name the float32 model it was made from (`fcn-onnx export` without --fp16)",
+        )
+
+
+_ARITHMETIC = frozenset({"Sub", "Add", "Mul", "Div"})
+_REORDERING = frozenset({"Cast", "Identity", "Transpose", "Gather"})
+
+
+def own_normalisation(model: onnx.ModelProto) -> str | None:
+    """The node by which the graph normalises its input before anything else, as text; None where it does not.
+
+    That is arithmetic with constants of one value, or one a channel, or a BatchNormalization.
+    """
+    image = image_input(model)
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            sizes[node.output[0]] = int(np.prod(node.attribute[0].t.dims))
+    tensor = image.name if image else ""
+    while True:
+        readers = [node for node in model.graph.node if tensor in node.input]
+        inner = [node for node in readers if node.op_type not in {"Shape", "Constant"}]
+        if len(inner) != 1:
+            return None
+        (node,) = inner
+        others = [sizes.get(name) for name in node.input if name != tensor]
+        constant = node.op_type in _ARITHMETIC and others and all(size in (1, 3) for size in others)
+        if constant or node.op_type == "BatchNormalization":
+            return f"{node.op_type} {node.name or node.output[0]}"
+        if node.op_type not in _REORDERING:
+            return None
+        tensor = node.output[0]

@@ -1,0 +1,132 @@
+"""What a model leaves open is settled before any work, and said: normalisation, sides, batch, classes.
+
+A model of ours says all of it in its card, and none of this is needed; of another file, what nobody said is assumed or
+tried out, and the user reads which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import lcm
+from pathlib import Path
+
+import numpy as np
+
+from fcn_onnx.card import ModelCard
+from fcn_onnx.errors import ModelError
+from fcn_onnx.interface import Interface, preprocessing_of
+from fcn_onnx.model.files import load_model
+from fcn_onnx.model.form import own_normalisation
+from fcn_onnx.progress import Progress
+from fcn_onnx.runtime import Network, SessionConfig
+from fcn_onnx.segmenter import Segmenter
+
+LARGEST_MULTIPLE = 128
+TRIED = 128
+"""Pixels of the sides of what a network of any size is tried on."""
+
+
+def settle(
+    models: Sequence[Path], interface: Interface, progress: Progress, *, config: SessionConfig = SessionConfig()
+) -> Interface:
+    """What is true of `models`, which are shown the same images: `interface`, and what was found out.
+
+    The first model whose card says how images are prepared speaks for all; where none does, the first is tried out.
+
+    Raises:
+        ModelError: one cannot be read or run, or returns another number of classes than `interface` or its card names.
+    """
+    protos = {path: load_model(path) for path in models}
+    cards = {path: ModelCard.read_from(proto, str(path)) for path, proto in protos.items()}
+    known = [path for path in models if cards[path].preprocessing is not None]
+    if known:
+        own = [preprocessing_of(protos[path], str(path)).multiple_of for path in known]
+        found = lcm(*(multiple for multiple in own if multiple))
+        settled = replace(interface, multiple_of=interface.multiple_of or (found if found > 1 else None))
+        for path in models if interface.classes else ():
+            Segmenter(path, config, settled)
+        return settled
+    return _tried(models[0], interface, progress, config)
+
+
+def _tried(model: Path, interface: Interface, progress: Progress, config: SessionConfig) -> Interface:
+    """A model without a card, run on noise."""
+    segmenter = Segmenter(model, config, interface)
+    _say_normalisation(model, interface, progress)
+    form = segmenter.network.form
+    if interface.multiple_of is None and form.size == (None, None):
+        found = find_multiple(segmenter.network, segmenter.output)
+        if found is None:
+            progress.note(
+                f"{model} runs on no size that was tried, multiples of up to {LARGEST_MULTIPLE} among them: "
+                "--multiple-of says what its sides must be"
+            )
+        elif found > 1:
+            progress.note(
+                f"{model} runs where both sides are multiples of {found}: images are padded to that with the mean "
+                "colour, to the right and below, and the result is cropped (--multiple-of says otherwise)"
+            )
+            interface = replace(interface, multiple_of=found)
+    if form.batch is not None and form.batch > 1:
+        progress.note(
+            f"{model} takes {form.batch} images at a time: each is given {form.batch} times, and latencies are those "
+            "of a batch"
+        )
+    if not segmenter.named:
+        progress.note(f"{model} does not name its classes: {_listed(segmenter.classes)}; --classes says otherwise")
+    if not segmenter.knows_classes:
+        segmenter = Segmenter(model, config, interface)
+        height, width = (own or TRIED for own in form.size)
+        segmenter.require_classes(segmenter.run(np.zeros((1, 3, height, width), np.float32)))
+    return interface
+
+
+def _say_normalisation(model: Path, interface: Interface, progress: Progress) -> None:
+    if interface.mean is not None and interface.std is not None:
+        return
+    proto = load_model(model)
+    used = preprocessing_of(proto, str(model), interface)
+    progress.note(
+        f"{model} does not say how its input is normalised: (x / 255 - mean) / std is assumed, with mean "
+        f"{_numbers(used.mean)} and std {_numbers(used.std)}, which ImageNet's networks take; --mean and --std say "
+        "otherwise"
+    )
+    if node := own_normalisation(proto):
+        progress.note(
+            f"WARNING: the graph of {model} starts by normalising its input itself ({node}), so that it is done twice: "
+            "if it takes 0 … 1, give --mean 0,0,0 --std 1,1,1; if 0 … 255, --std 0.00392157,0.00392157,0.00392157"
+        )
+
+
+def find_multiple(network: Network, output: str) -> int | None:
+    """The smallest power of two, up to 128, for which the network runs where both sides are multiples; None if none.
+
+    Each is tried at the two sizes (128 + m) × (128 - m) and (128 - m) × (128 + m). Over m one side is 2ᵏ + 1 and the
+    other 2ᵏ - 1, so that what halves them, rounding up or down, meets an odd number at every further level.
+    """
+    multiple = 1
+    while multiple <= LARGEST_MULTIPLE:
+        larger, smaller = LARGEST_MULTIPLE + multiple, max(LARGEST_MULTIPLE - multiple, multiple)
+        if all(_runs(network, output, size) for size in ((larger, smaller), (smaller, larger))):
+            return multiple
+        multiple *= 2
+    return None
+
+
+def _runs(network: Network, output: str, size: tuple[int, int]) -> bool:
+    try:
+        network.run(np.zeros((1, 3, *size), np.float32), [output])
+    except ModelError:
+        return False
+    return True
+
+
+def _numbers(values: tuple[float, float, float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
+
+
+def _listed(classes: tuple[str, ...]) -> str:
+    if len(classes) <= 2:
+        return " and ".join(classes)
+    return f"{len(classes)} are called {classes[0]}, {classes[1]}, …, {classes[-1]}"

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,9 @@ class Bench:
 
     def theirs(self, form: QuantFormat) -> Path:
         """By onnxruntime, as its documentation advises: preprocessed, per channel, MinMax."""
-        prepared, output = self.folder / "prepared.onnx", self.folder / f"theirs-{form.name}.onnx"
-        with contextlib.chdir(self.folder):  # where its symbolic shape inference leaves a file
-            try:
-                quant_pre_process(str(self.model), str(prepared))
-            except Exception:  # what its own error advises: "Incomplete symbolic shape inference"
-                quant_pre_process(str(self.model), str(prepared), skip_symbolic_shape=True)
+        output = self.folder / f"theirs-{form.name}.onnx"
         quantize_static(
-            str(prepared),
+            str(self._prepared),
             str(output),
             _Reader(self.batches(self.pictures)),
             calibrate_method=CalibrationMethod.MinMax,
@@ -94,6 +90,17 @@ class Bench:
             weight_type=QuantType.QInt8,
         )
         return output
+
+    @cached_property
+    def _prepared(self) -> Path:
+        """By onnxruntime's own preprocessing."""
+        prepared = self.folder / "prepared.onnx"
+        with contextlib.chdir(self.folder):  # where its symbolic shape inference leaves a file
+            try:
+                quant_pre_process(str(self.model), str(prepared))
+            except Exception:  # what its own error advises: "Incomplete symbolic shape inference"
+                quant_pre_process(str(self.model), str(prepared), skip_symbolic_shape=True)
+        return prepared
 
     def batches(self, folder: Path) -> Iterator[dict[str, Array]]:
         """What a session is fed: pictures in the model's own layout and batch."""
@@ -150,7 +157,7 @@ def _padded(batch: Array, multiple: int) -> Array:
 
 
 def session(path: Path) -> ort.InferenceSession:
-    return ort.InferenceSession(str(path), SessionConfig().options(), providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(str(path), SessionConfig(threads=1).options(), providers=["CPUExecutionProvider"])
 
 
 def labels(output: Array) -> Array:

@@ -20,8 +20,8 @@ NOISE_AGREEMENT = 0.001
 QUANTIZABLE = [name for name, foreign in NETWORKS.items() if foreign.refusal is None]
 REFUSED = [name for name, foreign in NETWORKS.items() if foreign.refusal is not None]
 
-BEHIND = frozenset(QUANTIZABLE) - {"preactivated"}
-"""Those that intake, the shares and the logits are not right for yet."""
+BEHIND = frozenset({"unet", "eca", "several_outputs"})
+"""Those whose input or attention is not right yet: sides of multiples of 32, a batch of four, Conv1d."""
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from fcn_onnx.errors import OutputError
+from fcn_onnx.progress import SILENT, Progress
 
 FORM_VERSION = 2
 """Of what we write: models, tables, pictures. Raised by every change after which the same inputs give another file, so
@@ -30,6 +32,10 @@ CORE = ("fcn-onnx", "onnx", "onnxruntime", "numpy")
 
 PACKAGES = (*CORE, "pillow", "pycocotools", "torch", "torchvision", "onnxscript", "neural-compressor")
 
+
+READERS = 4
+MANY_FILES = 500
+UNREADABLE = "unreadable"
 
 NOTHING: Mapping[str, Path | None] = MappingProxyType({})
 Identity = tuple[int, int] | str
@@ -54,6 +60,22 @@ def digest_file(path: Path) -> str:
     """`sha256:<hex>` of a file's bytes, read in pieces."""
     with path.open("rb") as stream:
         return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_files(paths: Sequence[Path], progress: Progress = SILENT) -> tuple[str, ...]:
+    """`digest_file` of each path; `UNREADABLE` where that fails, as whoever uses the file will say why."""
+
+    def digest(path: Path) -> str:
+        try:
+            return digest_file(path)
+        except OSError:
+            return UNREADABLE
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="digest") as pool:
+        digests = pool.map(digest, paths)
+        if len(paths) < MANY_FILES:  # done before a bar could be seen
+            return tuple(digests)
+        return tuple(progress.track(digests, total=len(paths), label="reading images"))
 
 
 def digest_json(value: Any) -> str:

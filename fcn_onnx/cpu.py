@@ -7,6 +7,7 @@ import platform
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 DOT_PRODUCTS = frozenset({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp"})
 """Flags of instructions that add u8·s8 products into 32 bits."""
@@ -40,6 +41,10 @@ class Cpu:
     def exact(self) -> Cpu:
         """The same, seen to be exact."""
         return replace(self, tried=True)
+
+    def kernels(self) -> dict[str, Any]:
+        """What decides which kernels run here, and so the last bits of what they compute: JSON, for digests."""
+        return {"model": self.model, "flags": sorted(self.flags), "exact_u8s8": self.exact_u8s8}
 
     @property
     def int8_kernel(self) -> str:

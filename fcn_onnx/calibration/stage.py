@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fcn_onnx.artifact import claim_outputs, digest_file, job_digest, versions
+from fcn_onnx.artifact import claim_outputs, digest_files, job_digest, versions
 from fcn_onnx.calibration.collector import Pass, observe
 from fcn_onnx.calibration.observed import observed_tensors
 from fcn_onnx.calibration.store import Observation
@@ -110,7 +110,8 @@ def calibrate(
     preprocessing = preprocessing or preprocessing_of(proto, str(model))
     observed = observed_tensors(take_in(proto, str(model)))
     source = digest_model(model)
-    images = {sample.name: digest_file(sample.path) for sample in samples}
+    digests = digest_files([sample.path for sample in samples], progress)
+    images = {sample.name: digest for sample, digest in zip(samples, digests, strict=True)}
     job = job_digest("calibrate", "pillow", model=source, preprocessing=preprocessing.to_json(), images=images)
     with Journal(journal, job, progress=progress) as record:
         collected = observe(

@@ -160,10 +160,11 @@ def get_method(name: str, percent: float | None = None) -> Method:
         return METHODS[name]
     if name != "percentile" or not 0 < percent <= 100:
         raise UsageError(
-            f"--percentile {percent:g} does not go with --method {name}",
+            f"--percentile {percent} does not go with --method {name}",
             fix="give it a number in (0, 100], with --method percentile",
         )
-    return Method(f"percentile {percent:g}", f"{percent:g} % of the magnitudes", partial(percentile, percent=percent))
+    exact = repr(float(percent)).removesuffix(".0")  # 99.99999 is not 100
+    return Method(f"percentile {exact}", f"{exact} % of the magnitudes", partial(percentile, percent=percent))
 
 
 def _prefix(values: NDArray[np.generic]) -> Floats:

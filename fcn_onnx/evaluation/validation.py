@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fcn_onnx.artifact import digest_json, job_digest, versions
+from fcn_onnx.artifact import digest_files, digest_json, job_digest, versions
 from fcn_onnx.bounds import require_bound
 from fcn_onnx.card import ModelCard
 from fcn_onnx.coverage import read_coverage
@@ -124,7 +124,8 @@ def validate(
     notes += filter(None, [shown_note(rules, preprocessing)])
     for note in [dataset.description, *notes]:
         progress.note(note)
-    images_digest = digest_json([(s.name, s.path.stat().st_size) for s in selection.samples])
+    contents = digest_files([sample.path for sample in selection.samples], progress)
+    images_digest = digest_json([(s.name, content) for s, content in zip(selection.samples, contents, strict=True)])
     job = job_digest(
         "validate",
         "pillow",
@@ -134,7 +135,8 @@ def validate(
         preprocessing=preprocessing.to_json(),
         outputs=[segmenters[FP32].output, segmenters[INT8].output],
         data=[images_digest, dataset.fingerprint(), *dataset.classes],
-        threads=[threads, workers],
+        machine=[measured_cpu().kernels(), config.thread_count],
+        workers=workers,
     )
     with Journal(journal, job, progress=progress) as record:
         paths = {name: model.path for name, model in models.items()}

@@ -12,18 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_onnx.artifact import atomic_folder, job_digest, require_distinct, require_writable
+from fcn_onnx.artifact import (
+    atomic_folder,
+    digest_files,
+    digest_json,
+    job_digest,
+    require_distinct,
+    require_writable,
+)
 from fcn_onnx.data.folder import EXTENSIONS
 from fcn_onnx.data.images import read_rgb, upright
 from fcn_onnx.data.palette import draw_legend, label_image, overlay
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import OutputError, UsageError
 from fcn_onnx.jobs.prefetch import prefetch
-from fcn_onnx.journal import Journal, journal_path, nearest_folder
+from fcn_onnx.journal import Arrays, Journal, State, journal_path, nearest_folder
 from fcn_onnx.model.files import digest_model
 from fcn_onnx.prediction.frames import read_frames
 from fcn_onnx.progress import SILENT, Progress
-from fcn_onnx.runtime import SessionConfig
+from fcn_onnx.runtime import SessionConfig, measured_cpu
 from fcn_onnx.segmenter import Interface, Segmenter, on_grid
 from fcn_onnx.settling import settle
 
@@ -108,24 +115,25 @@ def predict(
         "predict",
         "pillow",
         model=digest_model(model),
-        images=[(str(path), path.stat().st_size if path.exists() else None) for path in files],
+        images=list(zip(map(str, files), digest_files(list(files), progress), strict=True)),
+        cpu=measured_cpu().kernels(),
         how=[eye.preprocessing.to_json(), eye.segmenter.output, list(eye.segmenter.classes), legend],
     )
-    done: list[Prediction] = []
     with _made(output), Journal(journal_path(output), job, progress=progress) as journal:
-        state = journal.load()
-        shares = [row.tolist() for row in state.arrays["shares"]] if state else []
-        for (path, name), row in zip(files.items(), shares, strict=False):
-            known = dict(zip(eye.segmenter.classes, row, strict=True))
-            done.append(_prediction(path, output / name, known, rated=_named(output / name, "confidence").exists()))
-        remaining = list(files)[len(done) :]
+        done = _finished(journal.load(), files, output, eye.segmenter.classes)
+        digests = {path: _digest(prediction) for path, prediction in done.items()}
+        remaining = [path for path in files if path not in done]
+
+        def state() -> Arrays:
+            shares = [[p.shares.get(name, 0.0) for name in eye.segmenter.classes] for p in done.values()]
+            return {"shares": np.array(shares), "digests": np.array(list(digests.values()))}
+
         loaded = prefetch(lambda path: upright(path, read_rgb(path)), remaining)
         for path, photograph in progress.track(loaded, total=len(files), label="predicting", done=len(done)):
-            picture = eye.look(photograph, str(path))
-            done.append(picture.save(path, output / files[path]))
-            shares.append([picture.shares.get(name, 0.0) for name in eye.segmenter.classes])
-            journal.save(lambda: {"shares": np.array(shares)}, [str(p.image) for p in done])
-    return tuple(done)
+            done[path] = eye.look(photograph, str(path)).save(path, output / files[path])
+            digests[path] = _digest(done[path])
+            journal.save(state, [str(p) for p in done])
+    return tuple(done[path] for path in files)
 
 
 def predict_frames(
@@ -211,6 +219,28 @@ def _files(images: Sequence[Path], output: Path) -> dict[Path, Path]:
             f"the results of {same} would both be called {name}", fix="predict them into different --output folders"
         )
     return files
+
+
+def _finished(
+    state: State | None, files: Mapping[Path, Path], output: Path, classes: Sequence[str]
+) -> dict[Path, Prediction]:
+    """What an earlier run of this job drew, where the pictures are still those that it wrote."""
+    found: dict[Path, Prediction] = {}
+    if state is None:
+        return found
+    for name, row, digest in zip(state.done, state.arrays["shares"], state.arrays["digests"], strict=True):
+        path, result = Path(name), output / files[Path(name)]
+        shares = dict(zip(classes, row.tolist(), strict=True))
+        prediction = _prediction(path, result, shares, rated=_named(result, "confidence").exists())
+        if _digest(prediction) == digest:
+            found[path] = prediction
+    return found
+
+
+def _digest(prediction: Prediction) -> str:
+    """Of the pictures on disk."""
+    pictures = [prediction.labels, prediction.overlay, prediction.confidence]
+    return digest_json(digest_files([path for path in pictures if path]))
 
 
 def _prediction(image: Path, result: Path, shares: dict[str, float], *, rated: bool) -> Prediction:

@@ -17,7 +17,7 @@ from PIL import Image
 from toys import photograph, residual_network, save
 
 from fcn_onnx.artifact import digest_json
-from fcn_onnx.calibration import calibrate, derive, observed_tensors
+from fcn_onnx.calibration import calibrate, derive, get_method, observed_tensors
 from fcn_onnx.data.folder import FolderDataset
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import CalibrationError, ImageError, ModelError, TableError, UsageError
@@ -268,3 +268,8 @@ def test_a_percentile_goes_with_its_method_only(tmp_path: Path) -> None:
     assert calibrate(model, samples, preprocessing=RULES, method="percentile", percentile=99.0).table.method == (
         "percentile 99"
     )
+
+
+def test_percentiles_that_differ_have_different_names() -> None:
+    names = [get_method("percentile", percent).name for percent in (99.99999, 99.999999, 100, 100.0, 99)]
+    assert names == ["percentile 99.99999", "percentile 99.999999", "percentile 100", "percentile 100", "percentile 99"]

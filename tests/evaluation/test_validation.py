@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from toys import coarse_classifier, pixel_classifier, save, write_coco
+from toys import coarse_classifier, photograph, pixel_classifier, save, write_coco
 
 from fcn_onnx.artifact import digest_file
 from fcn_onnx.card import ModelCard
@@ -20,11 +21,12 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.data.scenes import write_scenes
 from fcn_onnx.errors import ImageError, ModelError, UsageError
-from fcn_onnx.evaluation import Validation, validate
+from fcn_onnx.evaluation import Validation, validate, validation
 from fcn_onnx.exporter import export
 from fcn_onnx.journal import Journal
 from fcn_onnx.pipeline import validate_and_report, validate_candidates
 from fcn_onnx.report import to_html, to_markdown, verdict
+from fcn_onnx.runtime import measured_cpu
 from fcn_onnx.segmenter import Interface
 
 
@@ -262,6 +264,50 @@ def test_an_interrupted_run_continues_to_the_same_scores(
             assert resumed[name][score] == whole[name][score]
     assert resumed["delta"]["miou_ci95"] == whole["delta"]["miou_ci95"]
     assert resumed["confusion"] == whole["confusion"]
+
+
+@pytest.mark.parametrize("change", ["nothing", "image", "annotations", "kernel", "threads"])
+def test_a_run_that_was_interrupted_continues_only_where_nothing_has_changed(
+    tmp_path: Path, coco: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Neither another image of the same size, nor another CPU's kernels, are mixed with what was scored."""
+    monkeypatch.setitem(Journal.__init__.__kwdefaults__, "interval_s", 0.0)
+    models, journal, threads = two_models(tmp_path), tmp_path / "journal", 2
+    noted: list[str] = []
+
+    class Stopping:
+        def __init__(self, after: int) -> None:
+            self.after = after
+
+        def track(self, items, *, total, label, done=0):  # type: ignore[no-untyped-def]
+            yield from itertools.islice(items, self.after)
+            if self.after < total:
+                raise KeyboardInterrupt
+
+        def note(self, message: str) -> None:
+            noted.append(message)
+
+    with pytest.raises(KeyboardInterrupt):
+        validate(*models, open_dataset(coco), threads=2, journal=journal, progress=Stopping(3))
+    match change:
+        case "image":
+            path = coco / "000000000001.jpg"
+            size = path.stat().st_size
+            photograph(64, 48, 99).save(path, quality=60)
+            path.write_bytes(path.read_bytes().ljust(size, b"\0"))
+            assert path.stat().st_size == size
+        case "annotations":
+            (source,) = (coco.parent / "annotations").iterdir()
+            source.write_text(source.read_text() + "\n")
+        case "kernel":
+            monkeypatch.setattr(validation, "measured_cpu", lambda: measured_cpu().saturating())
+        case "threads":
+            threads = 1
+    resumed = validate(*models, open_dataset(coco), threads=threads, journal=journal, progress=Stopping(99)).report
+    assert any("continuing after 3" in note for note in noted) == (change == "nothing")
+    whole = validate(*models, open_dataset(coco), threads=threads).report
+    for name in ("fp32", "int8"):
+        assert resumed[name]["miou"] == whole[name]["miou"]
 
 
 def test_models_that_do_not_fit_are_refused(tmp_path: Path, coco: Path) -> None:

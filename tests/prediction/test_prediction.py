@@ -17,6 +17,7 @@ from fcn_onnx.data.palette import draw_legend, voc_palette
 from fcn_onnx.errors import ImageError, UsageError
 from fcn_onnx.journal import Journal
 from fcn_onnx.prediction import predict, predict_frames, read_frames
+from fcn_onnx.progress import SilentProgress
 
 
 @pytest.fixture
@@ -144,16 +145,65 @@ def test_an_interrupted_run_continues(model: Path, tmp_path: Path, monkeypatch: 
     for index in range(4):
         photograph(20, 16, index).save(album / f"{index}.png")
     whole = predict(model, [album], output=tmp_path / "whole")
-    broken = (album / "2.png").read_bytes()
-    (album / "2.png").write_bytes(bytes(len(broken)))
-    with pytest.raises(ImageError):
-        predict(model, [album], output=tmp_path / "seen")
-    (album / "2.png").write_bytes(broken)
-    (tmp_path / "seen" / "0-labels.png").unlink()  # would come back if it were done again
+    interrupted(model, album, tmp_path / "seen")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "seen").glob("[01]-*.*")}
+    assert len(before) == 6
     results = predict(model, [album], output=tmp_path / "seen")
     assert [r.shares for r in results] == [r.shares for r in whole]
-    assert [r.labels.exists() for r in results] == [False, True, True, True]
+    assert {p: p.stat().st_mtime_ns for p in before} == before  # not done again
+    assert contents(tmp_path / "seen") == contents(tmp_path / "whole")
     assert not list(tmp_path.rglob(".*.journal"))
+
+
+def interrupted(model: Path, album: Path, output: Path) -> None:
+    """A run that comes to its third of four images."""
+
+    class Interrupting(SilentProgress):
+        def track(self, items, *, total, label, done=0):  # type: ignore[no-untyped-def]
+            for index, item in enumerate(items):
+                if index == 2:
+                    raise KeyboardInterrupt
+                yield item
+
+    with pytest.raises(KeyboardInterrupt):
+        predict(model, [album], output=output, progress=Interrupting())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+DAMAGE = {
+    "a picture of a finished image is deleted": lambda album, seen: (seen / "0-labels.png").unlink(),
+    "its confidence is deleted": lambda album, seen: (seen / "0-confidence.png").unlink(),
+    "a picture is changed": lambda album, seen: (seen / "1-labels.png").write_bytes(b"junk"),
+    "an image is replaced by one of the same size": lambda album, seen: replace_with_as_many_bytes(album / "0.png"),
+}
+
+
+def replace_with_as_many_bytes(path: Path) -> None:
+    before = path.stat().st_size
+    photograph(20, 16, 9).save(path)
+    path.write_bytes(path.read_bytes().ljust(before, b"\0"))
+    assert path.stat().st_size == before
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_resumed_run_trusts_nothing_that_has_changed(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setitem(Journal.__init__.__kwdefaults__, "interval_s", 0.0)
+    album = tmp_path / "album"
+    album.mkdir()
+    Image.effect_noise((20, 16), 90).convert("RGB").save(album / "0.png")  # large, so that another can be as long
+    for index in range(1, 4):
+        photograph(20, 16, index).save(album / f"{index}.png")
+    interrupted(model, album, tmp_path / "seen")
+    DAMAGE[damage](album, tmp_path / "seen")
+    results = predict(model, [album], output=tmp_path / "seen")
+    whole = predict(model, [album], output=tmp_path / "whole")
+    assert [r.shares for r in results] == [r.shares for r in whole]
+    assert contents(tmp_path / "seen") == contents(tmp_path / "whole")
 
 
 def test_the_legend_names_what_is_there(model: Path) -> None:

@@ -13,10 +13,11 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from fcn_onnx import exporter
 from fcn_onnx.card import ModelCard
 from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.errors import OutputError, ParityError, UsageError, WeightsError
-from fcn_onnx.exporter import export, parity, supported_opsets
+from fcn_onnx.exporter import export, forms, parity, supported_opsets
 from fcn_onnx.models import build_network
 
 OPSETS = sorted({11, 12, 13, 17, 18, supported_opsets()[-1]})
@@ -184,6 +185,61 @@ def test_labels_instead_of_logits(tmp_path: Path) -> None:
     batch = np.random.default_rng(0).standard_normal((2, 3, 49, 70)).astype(np.float32)
     for logits, labels in zip(*(session.run(None, {"input": batch}) for session in sessions), strict=True):
         assert (labels == logits.argmax(1)).all()
+
+
+@pytest.mark.parametrize(
+    ("labels", "half", "form"),
+    [(False, False, ("logits", "float32")), (True, False, ("labels", "float32")), (False, True, ("logits", "float16"))],
+)
+def test_parity_is_of_the_file_that_is_written(tmp_path: Path, labels: bool, half: bool, form: tuple[str, str]) -> None:
+    result = export("tiny", labels=labels, half=half, output=tmp_path / "m.onnx")
+    parity = result.parity
+    assert parity is not None
+    assert (parity.returns, parity.precision) == form
+    assert (f"in {form[1]}" in str(parity)) == half
+    assert ("torch's argmax" in str(parity)) == labels
+    network, _ = build_network("tiny", "DEFAULT")
+    session = ort.InferenceSession(str(result.path), providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    differ, largest, number = 0, 0.0, 0
+    for batch, height, width in ((1, 128, 128), (2, 65, 97), (1, 224, 160)):
+        values = rng.standard_normal((batch, 3, height, width), np.float32)
+        with torch.no_grad():
+            expected = network(torch.from_numpy(values))
+        for name, found in zip(("out", "aux"), session.run(["out", "aux"], {"input": values}), strict=True):
+            reference = expected[name].numpy()
+            own = found if labels else found.argmax(1)
+            differ += int((own != reference.argmax(1)).sum())
+            number += own.size
+            if not labels:
+                largest = max(largest, float(np.abs(reference - found).max()))
+    assert sum(shape.labels for shape in parity.shapes) == number
+    assert result.to_json()["parity"]["labels_differ"] == pytest.approx(differ, abs=2)
+    if not labels:
+        assert parity.max_abs_difference == pytest.approx(largest, rel=0.05, abs=1e-5)
+    if half:
+        assert f"{parity.labels_differ} of {number} labels differ" in str(parity)
+
+
+@pytest.mark.parametrize("form", ["labels", "half"])
+def test_a_form_that_is_not_what_it_was_made_from_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """The form goes wrong after the logits were found right: two classes change places, or a bias is off."""
+
+    def broken(model: onnx.ModelProto) -> onnx.ModelProto:
+        changed = getattr(forms, {"labels": "with_labels", "half": "in_half_precision"}[form])(model)
+        tensors = {t.name: t for t in changed.graph.initializer}
+        bias = next(tensors[name] for name in tensors if name.endswith("classifier.4.bias"))
+        values = numpy_helper.to_array(bias).copy()
+        values[0] -= 0.5
+        bias.CopyFrom(numpy_helper.from_array(values, bias.name))
+        return changed
+
+    monkeypatch.setattr(exporter, {"labels": "with_labels", "half": "in_half_precision"}[form], broken)
+    with pytest.raises(ParityError, match={"labels": "not torch's argmax", "half": "differs from torch"}[form]):
+        export("tiny", output=tmp_path / "m.onnx", **{form: True})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_half_precision_computes_nearly_the_same(tmp_path: Path) -> None:

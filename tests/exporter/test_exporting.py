@@ -130,8 +130,9 @@ def test_opsets_out_of_range_are_refused(tmp_path: Path, opset: int) -> None:
 def test_unknown_architectures_and_places_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="resnet50, resnet101, tiny"):
         export("unet")
+    (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        export("tiny", output=tmp_path / "missing" / "m.onnx")
+        export("tiny", output=tmp_path / "file" / "m.onnx")
 
 
 def test_a_difference_from_torch_is_an_error(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from peers import Job, Row, parser_of, score, show
 from fcn_onnx.calibration import METHODS, calibrate, derive
 from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.model.files import load_model
-from fcn_onnx.quantization import Plan, make_plan, write_int8
+from fcn_onnx.quantization import Plan, make_int8, make_plan
 from fcn_onnx.quantization.backends import Draft
 from fcn_onnx.quantization.backends.onnxruntime import quantize as quantize_by_onnxruntime
 from fcn_onnx.quantization.corrections import correct_biases
@@ -78,7 +78,16 @@ def main() -> None:
 
         def add(label: str, plan: Plan, ranges: RangeTable) -> Path:
             path = folder / f"{len(rows):02d}.onnx"
-            write_int8(options.model, plan, path, ranges, method=ranges.method, preprocessing={}, calibration_images={})
+            made = make_int8(
+                options.model,
+                plan,
+                ranges,
+                method=ranges.method,
+                preprocessing={},
+                calibration_images={},
+                log=folder / "unused.log",
+            )
+            onnx.save(made.int8, path)
             rows.append(Row(label, path, 0, 0))
             return path
 

@@ -45,12 +45,14 @@ class Coverage:
         int8_macs_share: of the multiply-accumulates of everything that multiplies; None where the graph does not
             tell them.
         float_nodes: what multiplies in fp32, by name, in graph order.
+        rounded_nodes: name → what is odd about it, of nodes that are fp32 in the file and run in int8 all the same.
     """
 
     int8_convs: int
     convs: int
     int8_macs_share: float | None
     float_nodes: Mapping[str, FloatNode]
+    rounded_nodes: Mapping[str, str]
 
     @property
     def float_convs(self) -> dict[str, str]:
@@ -65,6 +67,7 @@ class Coverage:
             "int8_macs_share": self.int8_macs_share,
             "float_convs": self.float_convs,
             "float_nodes": {name: asdict(node) for name, node in self.float_nodes.items()},
+            "rounded_nodes": dict(self.rounded_nodes),
         }
 
 
@@ -86,10 +89,15 @@ def read_coverage(path: Path, size: tuple[int, int] = (520, 520)) -> Coverage:
         for node in facts.multiplications
         if node.op_type not in INTEGER_OPS and node.name not in executed
     }
+    rounded = {
+        node.name: f"{_reason(node, planned)}, but onnxruntime runs it in int8"
+        for node in facts.multiplications
+        if not node.int8 and node.name in executed
+    }
     int8_macs = sum(node.macs or 0 for node in facts.multiplications if node.name not in floats)
     int8_convs = sum(node.name not in floats for node in facts.convs)
     share = int8_macs / facts.macs if facts.macs else None
-    return Coverage(int8_convs, len(facts.convs), share, floats)
+    return Coverage(int8_convs, len(facts.convs), share, floats, rounded)
 
 
 def _reason(node: Multiplication, planned: tuple[str, ...]) -> str:

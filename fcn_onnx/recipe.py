@@ -66,6 +66,7 @@ class QuantizeSection(ModelSection):
     target: str = "auto"
     per_channel: bool | None = None
     bias_correction: bool = True
+    keep_float: tuple[str, ...] = ()
     refine: bool = False
     max_drop: float | None = None
 
@@ -189,6 +190,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return value
         if typing.get_origin(option) is tuple and isinstance(value, list):
             inner = typing.get_args(option)
+            if inner[-1] is ...:
+                inner = inner[:1] * len(value)
             if len(inner) == len(value):
                 return tuple(_convert(h, v, where) for h, v in zip(inner, value, strict=True))
     names = " or ".join("null" if o is type(None) else getattr(o, "__name__", str(o)) for o in options)

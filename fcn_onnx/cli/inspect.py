@@ -153,7 +153,7 @@ def _executed(coverage: Coverage) -> list[tuple[str, str]]:
     for name, node in coverage.float_nodes.items():
         cost = "" if node.macs_share is None else f", {100 * node.macs_share:.2f} % of the MACs"
         lines.append(("  in fp32", f"{name} ({node.op_type}{cost}): {node.reason}"))
-    return lines
+    return lines + [("  in int8", f"{name}: {oddity}") for name, oddity in coverage.rounded_nodes.items()]
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

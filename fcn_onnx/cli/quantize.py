@@ -23,7 +23,8 @@ from fcn_onnx.cli.options import (
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.model.graph import GraphFacts
 from fcn_onnx.naming import find_fp32, int8_path, log_path
-from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS
+from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS, Plan
+from fcn_onnx.quantization.saturation import Pairs
 from fcn_onnx.segmenter import Interface
 
 FLOAT_NODES_SHOWN = 3
@@ -45,6 +46,12 @@ TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target
 @click.option("--target", type=click.Choice(list(TARGET_NAMES)), default="auto", show_default=True)
 @click.option("--per-channel/--per-tensor", default=None, help="Weight scales. Default: per channel if legal.")
 @click.option("--bias-correction/--no-bias-correction", default=True, show_default=True, help="Keep channels' means.")
+@click.option(
+    "--keep-float",
+    multiple=True,
+    metavar="REGEX",
+    help="Convolutions in whose names this is found stay fp32; repeatable.",
+)
 @click.option(
     "--max-drop",
     type=Finite(min=0),
@@ -68,6 +75,7 @@ def quantize(
     target: str,
     per_channel: bool | None,
     bias_correction: bool,
+    keep_float: tuple[str, ...],
     max_drop: float | None,
     refine: bool,
     output: Path | None,
@@ -95,6 +103,7 @@ def quantize(
         target=target,
         per_channel=per_channel,
         bias_correction=bias_correction,
+        keep_float=keep_float,
         max_drop=max_drop,
         refine_ranges=refine,
         output=output,
@@ -116,6 +125,13 @@ def quantize(
         print_line(f"int8 share of the multiply-accumulates: {100 * share:.2f} %")
     for line in _fp32_lines(result.facts):
         print_line(line)
+    if kept := result.plan.kept:
+        cost = "" if result.kept_macs_share is None else f", {100 * result.kept_macs_share:.2f} % of them"
+        print_line(f"{len(kept)} convolutions kept in fp32{cost}: {', '.join(kept)}")
+    if result.proof and result.proof.pairs.count:
+        print_line(_saturation(result.proof.pairs, result.plan))
+    if result.proof and (undone := result.proof.undone):
+        print_line(f"onnxruntime rounds {len(undone)} layers that {backend} kept in fp32: {', '.join(undone)}")
     if found := result.refinement:
         print_line(
             f"refined: the output's error fell from {found.before:.3g} to {found.after:.3g} in {found.trials} trials"
@@ -138,3 +154,10 @@ def _fp32_lines(facts: GraphFacts) -> list[str]:
         lines.append(f"fp32: {node.op_type} {node.name}{cost}")
     rest = facts.in_fp32[FLOAT_NODES_SHOWN:]
     return [*lines, f"fp32: {len(rest)} more that multiply"] if rest else lines
+
+
+def _saturation(pairs: Pairs, plan: Plan) -> str:
+    if not pairs.unsafe:
+        return f"on x86 without VNNI: none of {pairs.count:,} pairs of weights can saturate"
+    way_out = "" if plan.pair_safe else " (none with --target avx2)"
+    return f"on x86 without VNNI: {pairs.unsafe_count:,} of {pairs.count:,} pairs of weights can saturate{way_out}"

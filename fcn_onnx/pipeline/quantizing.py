@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import QuantizationError, UsageError
 from fcn_onnx.evaluation import Judge, OutputError, benchmark, changed_labels
 from fcn_onnx.journal import Journal, journal_path
-from fcn_onnx.model.files import digest_model, load_model
+from fcn_onnx.model.files import digest_model, load_model, save_model
 from fcn_onnx.model.form import require_float32
+from fcn_onnx.model.graph import read_facts
 from fcn_onnx.model.intake import take_in
 from fcn_onnx.naming import int8_path, log_path
 from fcn_onnx.progress import SILENT, Progress
@@ -31,12 +33,14 @@ from fcn_onnx.quantization import (
     Found,
     Goal,
     Images,
+    Made,
     Plan,
     Quantized,
     Refinement,
     Saturation,
     get_backend,
     keep_float,
+    make_int8,
     make_plan,
     refine,
     search,
@@ -71,20 +75,31 @@ class _Work:
     job: str
     progress: Progress
 
-    def write(self, plan: Plan, source: RangeTable | Images, output: Path, goal: Goal | None = None) -> Quantized:
-        return write_int8(
+    def make(self, plan: Plan, source: RangeTable | Images, goal: Goal | None = None) -> Made:
+        return make_int8(
             self.model,
             plan,
-            output,
             source,
             method=self.method,
             preprocessing=self.preprocessing.to_json(),
             calibration_images=self.images,
+            log=log_path(self.output),
             backend=self.backend,
             job=self.job,
             goal=goal,
             classes=self.interface.classes or (),
         )
+
+    def trial(self, plan: Plan, table: RangeTable, path: Path) -> Path:
+        """A model to measure, of which nothing is proved."""
+        save_model(self.make(plan, table).int8, path)
+        return path
+
+    def write(self, plan: Plan, table: RangeTable) -> Quantized:
+        """The model that gets the name, once everything is proved of it."""
+        saturates = plan.pair_safe and not measured_cpu().exact_u8s8
+        try_kernels = partial(_try_kernels, self, plan, table) if saturates else None
+        return write_int8(self.make(plan, table), self.output, try_kernels)
 
     def batches(self) -> Iterator[NDArray[np.float32]]:
         return (self.preprocessing(read_rgb(sample.path)) for sample in self.samples)
@@ -102,6 +117,7 @@ def quantize(
     target: str = "auto",
     per_channel: bool | None = None,
     bias_correction: bool = True,
+    keep_float: Sequence[str] = (),
     max_drop: float | None = None,
     refine_ranges: bool = False,
     output: Path | None = None,
@@ -121,8 +137,9 @@ def quantize(
         backend, quant_format, target: names in `BACKENDS`, `FORMATS`, `TARGETS`.
         per_channel: weight scales; None means per channel wherever it is legal.
         bias_correction: take what rounding the weights adds to the means off the biases.
-        max_drop: the relative mIoU, in percent, that may be lost on the calibration images; as few convolutions as
-            possible stay fp32 for it.
+        keep_float: regular expressions; convolutions in whose names, after intake, one is found stay fp32.
+        max_drop: the relative mIoU, in percent, that may be lost on the calibration images; as few more convolutions
+            as possible stay fp32 for it.
         refine_ranges: move the thresholds, group by group, to where the output errs least on some calibration images.
         output: default `<model>-int8.onnx` in the working folder.
         interface: of the model, where it does not say it itself.
@@ -149,6 +166,7 @@ def quantize(
         target=target,
         per_channel=per_channel,
         bias_correction=bias_correction and own_methods is None,
+        keep=keep_float,
     )
     for line in [f"plan: {plan}", *plan.reasons]:
         progress.note(line)
@@ -192,7 +210,7 @@ def quantize(
         plan = replace(plan, reasons=(*plan.reasons, f"--max-drop {max_drop:g}: {judge.truth}"))
     if own_methods:
         goal = Goal(judge.drop_percent, max_drop) if judge and max_drop is not None else None
-        return work.write(plan, _images(work), output, goal)
+        return _reported(write_int8(work.make(plan, _images(work), goal), output), backend, progress)
     if table is None:
         table = calibrate(
             model,
@@ -209,11 +227,9 @@ def quantize(
         table, refinement = _refined(work, plan, table)
         work = replace(work, method=table.method)
     if judge is None or max_drop is None:
-        result = work.write(plan, table, output)
+        result = work.write(plan, table)
     else:
         result = _within(max_drop, work, plan, table, judge)
-    if plan.pair_safe and not measured_cpu().exact_u8s8:
-        result = replace(result, saturation=_prove_exact(work, plan, table))
     return replace(result, refinement=refinement)
 
 
@@ -276,7 +292,7 @@ def _refined(work: _Work, plan: Plan, table: RangeTable) -> tuple[RangeTable, Re
             threads=work.threads,
         )
         return refine(
-            table, groups, lambda candidate: error(work.write(plan, candidate, trial).path), journal, work.progress
+            table, groups, lambda candidate: error(work.trial(plan, candidate, trial)), journal, work.progress
         )
 
 
@@ -284,14 +300,13 @@ def _within(max_drop: float, work: _Work, plan: Plan, table: RangeTable, judge: 
     """The int8 model with the fewest convolutions in fp32 that loses no more than `max_drop` percent."""
     with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
         trial, whole = Path(folder, "trial.onnx"), Path(folder, "int8.onnx")
-        convs = [conv.name for conv in work.write(plan, table, whole).facts.convs if conv.int8]
+        convs = [conv.name for conv in read_facts(load_model(work.trial(plan, table, whole))).convs if conv.int8]
         fp32 = take_in(load_model(work.model), str(work.model))
         originals = {node.name for node in fp32.graph.node}
         names = [name if name in originals else name.removesuffix("_quant") for name in convs]
 
         def made(kept: Sequence[str]) -> Path:
-            work.write(keep_float(plan, fp32, kept), table, trial)
-            return trial
+            return work.trial(keep_float(plan, fp32, kept), table, trial)
 
         with Journal(journal_path(work.output, "search"), work.job + table.digest(), progress=work.progress) as journal:
             found: Found = search(
@@ -302,7 +317,7 @@ def _within(max_drop: float, work: _Work, plan: Plan, table: RangeTable, judge: 
                 journal,
                 work.progress,
             )
-        result = work.write(keep_float(plan, fp32, found.float_convs), table, work.output)
+        result = work.write(keep_float(plan, fp32, found.float_convs), table)
         if not found.float_convs:
             return replace(result, trials=found.trials)
         height, width = next(iter(work.batches())).shape[2:]
@@ -316,8 +331,8 @@ def _within(max_drop: float, work: _Work, plan: Plan, table: RangeTable, judge: 
         return replace(result, trials=found.trials, speed_kept=timing.rows[1].speedup)
 
 
-def _prove_exact(work: _Work, plan: Plan, table: RangeTable) -> Saturation:
-    """Run the model on the fast and on the exact kernel, and one with unsafe pairs beside it.
+def _try_kernels(work: _Work, plan: Plan, table: RangeTable, model: Path) -> Saturation:
+    """Run `model` on the fast and on the exact kernel, and one with unsafe pairs beside it.
 
     Raises:
         QuantizationError: the two kernels disagree.
@@ -325,16 +340,24 @@ def _prove_exact(work: _Work, plan: Plan, table: RangeTable) -> Saturation:
     batches = [batch for _, batch in zip(range(PROOF_IMAGES), work.batches(), strict=False)]
     size = batches[0].shape if batches else (1, 3, *(work.preprocessing.resize.size or (256, 320)))
     batches.append(np.random.default_rng(0).uniform(-4, 4, size).astype(np.float32))
-    changed = changed_labels(work.output, batches, work.interface, work.threads)
+    changed = changed_labels(model, batches, work.interface, work.threads)
     if changed.any():
         raise QuantizationError(
             f"{int(changed.sum())} labels of {work.output} differ between the fast and the exact int8 kernel",
             fix="report this with the model; the session option session.x64quantprecision=1 is exact",
         )
     with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
-        unsafe = Path(folder, "unsafe.onnx")
-        work.write(replace(plan, pair_safe=False), table, unsafe)
+        unsafe = work.trial(replace(plan, pair_safe=False), table, Path(folder, "unsafe.onnx"))
         would = changed_labels(unsafe, batches, work.interface, work.threads)
     shown = would[: len(batches) - 1] if len(batches) > 1 else would
     pixels = sum(batch.shape[2] * batch.shape[3] for batch in batches[: len(shown)])
     return Saturation(len(batches), int(changed.sum()), float(shown.sum() / pixels))
+
+
+def _reported(result: Quantized, backend: str, progress: Progress) -> Quantized:
+    """What another library's model is not, which nobody else says."""
+    if result.proof and (names := result.proof.undone):
+        progress.note(
+            f"onnxruntime rounds {len(names)} layers that {backend} keeps in fp32: {', '.join(names)}; it always does"
+        )
+    return result

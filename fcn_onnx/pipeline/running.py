@@ -69,6 +69,7 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
         target=chosen.target,
         per_channel=chosen.per_channel,
         bias_correction=chosen.bias_correction,
+        keep_float=chosen.keep_float,
         refine_ranges=chosen.refine,
         max_drop=chosen.max_drop,
         output=recipe.output / int8_path(exported.path).name,

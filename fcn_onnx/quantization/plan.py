@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ MIN_OPSET = 11
 QDQ_PER_CHANNEL_OPSET = 13
 INT8_MAXPOOL_OPSET = 12
 NAMES_LISTED = 8
+EXAMPLES = 4
 
 INT8_OPS = ("Conv", "Relu", "Clip", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat")
 SYMMETRIC_OPS = frozenset({"Conv", "MaxPool"})
@@ -73,6 +75,7 @@ class Plan:
         op_types: operators that are quantized.
         float_nodes: nodes that stay fp32 although a backend quantizes their operator: first of all those of the logits.
         reasons: one sentence for each choice that was made for the user.
+        kept: the convolutions among `float_nodes` that the user named, or that a search found.
     """
 
     opset: int
@@ -87,6 +90,7 @@ class Plan:
     op_types: tuple[str, ...]
     float_nodes: tuple[str, ...]
     reasons: tuple[str, ...]
+    kept: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As recorded in the model."""
@@ -110,6 +114,7 @@ def make_plan(
     target: str = "auto",
     per_channel: bool | None = None,
     bias_correction: bool = True,
+    keep: Sequence[str] = (),
 ) -> Plan:
     """Decide the form for `model`.
 
@@ -120,10 +125,12 @@ def make_plan(
         target: `auto` or a name in `TARGETS`.
         per_channel: None chooses: per channel wherever the opset allows it.
         bias_correction: see `Plan`.
+        keep: regular expressions; convolutions in whose names one is found stay fp32.
 
     Raises:
         ModelError: the model is quantized already, holds no convolution, or its opset is below 11.
-        UsageError: a request that this opset cannot meet; the message names the ways out.
+        UsageError: a request that this opset cannot meet, the message names the ways out; or one of `keep` is no
+            regular expression, or is found in no name.
     """
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     _require_quantizable(model, opset)
@@ -167,7 +174,7 @@ def make_plan(
     islands = () if chosen.symmetric else float_islands(model, op_types, logits)
     if islands:
         reasons.append(f"fp32 as all around them: {_listed(islands)}")
-    return Plan(
+    plan = Plan(
         opset=opset,
         quant_format=quant_format,
         per_channel=legal if per_channel is None else per_channel,
@@ -181,6 +188,7 @@ def make_plan(
         float_nodes=(*logits, *islands),
         reasons=tuple(reasons),
     )
+    return keep_float(plan, model, _named(model, keep))
 
 
 def keep_float(plan: Plan, model: onnx.ModelProto, convs: Sequence[str]) -> Plan:
@@ -195,7 +203,29 @@ def keep_float(plan: Plan, model: onnx.ModelProto, convs: Sequence[str]) -> Plan
         if movable and all(maker is None or maker.name in chosen for maker in read):
             chosen.add(node.name)
             followers.append(node.name)
-    return replace(plan, float_nodes=(*plan.float_nodes, *convs, *followers))
+    nodes = dict.fromkeys((*plan.float_nodes, *convs, *followers))
+    return replace(plan, float_nodes=tuple(nodes), kept=(*plan.kept, *convs))
+
+
+def _named(model: onnx.ModelProto, patterns: Sequence[str]) -> tuple[str, ...]:
+    """Names of the convolutions in which any of the patterns is found, in graph order."""
+    names = [node.name for node in model.graph.node if node.op_type in ("Conv", "ConvTranspose")]
+    found = set()
+    for pattern in patterns:
+        try:
+            matched = [name for name in names if re.search(pattern, name)]
+        except re.error as error:
+            raise UsageError(
+                f"--keep-float {pattern!r} is not a regular expression: {error}", fix="write ., ( and the like as \\."
+            ) from error
+        if not matched:
+            some = ", ".join(names[:: max(1, len(names) // EXAMPLES)][:EXAMPLES])
+            raise UsageError(
+                f"--keep-float {pattern!r} is found in the name of none of {len(names)} convolutions",
+                fix=f"they have names like {some}",
+            )
+        found.update(matched)
+    return tuple(name for name in names if name in found)
 
 
 def _op_types(model: onnx.ModelProto, opset: int, target: Target, logits: Sequence[str]) -> tuple[str, ...]:

@@ -46,6 +46,21 @@ class Pairs:
         return sum(self.unsafe.values())
 
 
+@dataclass(frozen=True)
+class Saturation:
+    """The trial that this CPU's fast int8 kernel computes the model exactly, and what it was spared.
+
+    Attributes:
+        inputs: compared between the fast and the exact kernel: calibration images, and one of noise at full range.
+        labels_changed: between the two.
+        flips_without: share of the calibration images' labels that would change if weights were merely rounded.
+    """
+
+    inputs: int
+    labels_changed: int
+    flips_without: float
+
+
 def read_pairs(model: onnx.ModelProto) -> Pairs:
     """Count the pairs in every int8 weight of `model`, in either form.
 

@@ -72,10 +72,9 @@ def coverage_line(report: Report) -> str | None:
     if found is None:
         return None
     share = "" if found["int8_macs_share"] is None else f", {100 * found['int8_macs_share']:.2f} % of the MACs"
-    floats = _in_fp32(found)
-    return f"{found['int8_convs']} of {found['convs']} convolutions run in int8{share}" + (
-        f" ({floats})" if floats else ""
-    )
+    rounded = [f"{name}: {oddity}" for name, oddity in found.get("rounded_nodes", {}).items()]
+    rest = "; ".join(filter(None, [*rounded, _in_fp32(found)]))
+    return f"{found['int8_convs']} of {found['convs']} convolutions run in int8{share}" + (f" ({rest})" if rest else "")
 
 
 def _in_fp32(coverage: Report) -> str:

@@ -18,7 +18,7 @@ from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import QuantizationError, TableError, UsageError
 from fcn_onnx.model.graph import read_facts
 from fcn_onnx.pipeline import calibrate_data, quantize
-from fcn_onnx.quantization import make_plan, write_int8
+from fcn_onnx.quantization import make_int8, make_plan, write_int8
 from fcn_onnx.ranges import Range, RangeTable
 from fcn_onnx.runtime import SessionConfig
 
@@ -192,7 +192,16 @@ def test_a_missing_range_is_our_error_and_leaves_nothing(tmp_path: Path, model: 
     output = tmp_path / "int8.onnx"
     with pytest.raises(QuantizationError, match="onnxruntime cannot quantize"):
         write_int8(
-            model, make_plan(proto, CPU), output, table, method="minmax", preprocessing={}, calibration_images={}
+            make_int8(
+                model,
+                make_plan(proto, CPU),
+                table,
+                method="minmax",
+                preprocessing={},
+                calibration_images={},
+                log=tmp_path / "log",
+            ),
+            output,
         )
     assert not output.exists()
 

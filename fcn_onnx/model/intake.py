@@ -10,7 +10,7 @@ from __future__ import annotations
 import onnx
 
 from fcn_onnx.errors import ModelError
-from fcn_onnx.model.passes.batchnorm import fold_batch_norms
+from fcn_onnx.model.passes.affine import fold_affine
 from fcn_onnx.model.passes.constants import lift_constants
 from fcn_onnx.model.passes.identity import drop_identities
 from fcn_onnx.model.passes.names import name_nodes
@@ -26,10 +26,11 @@ def take_in(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """A copy of `model`, with its external data loaded, in the form that calibrating and quantizing rely on.
 
     Ensures: every node has a name of its own; there is no Constant node and no Identity or idle Dropout, except where
-    one links an input or an initializer with an output; a BatchNormalization behind a convolution is folded into it;
-    every Conv, ConvTranspose and Gemm reads weights and biases that nothing else reads; no dead node, no unused
-    initializer, none listed as input; no local functions. Inputs and outputs keep their names and order, inner tensors
-    theirs as long as they exist, and what is not folded its bytes. A model in this form comes out equal.
+    one links an input or an initializer with an output; what is affine in each channel behind a convolution is folded
+    into it (BatchNormalization, a bias added as a constant); every Conv, ConvTranspose and Gemm reads weights and
+    biases that nothing else reads; no dead node, no unused initializer, none listed as input; no local functions.
+    Inputs and outputs keep their names and order, inner tensors theirs as long as they exist, and what is not folded
+    its bytes. A model in this form comes out equal.
 
     Args:
         name: what errors call it.
@@ -51,7 +52,7 @@ def take_in(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     drop_unused(graph)
     name_nodes(graph)
     unshare(graph)
-    fold_batch_norms(graph)
+    fold_affine(graph)
     drop_unused(graph)
     return taken
 

@@ -256,3 +256,46 @@ def test_batch_norm_that_cannot_be_folded_stays(why: str) -> None:
     taken = take_in(model, "m")
     assert "BatchNormalization" in {n.op_type for n in taken.graph.node}
     assert all(np.array_equal(value, stored(model)[name]) for name, value in stored(taken).items())
+
+
+FORMS: dict[str, tuple[str, bool, tuple[int, ...]]] = {
+    "bias": ("Add", False, (6, 1, 1)),
+    "bias first": ("Add", True, (1, 6, 1, 1)),
+    "scalar": ("Add", False, ()),
+    "one": ("Sub", False, (1,)),
+    "layer scale": ("Mul", True, (6, 1, 1)),
+    "quotient": ("Div", False, (1, 6, 1, 1)),
+}
+OTHER_FORMS: dict[str, tuple[str, bool, tuple[int, ...]]] = {
+    "by column": ("Mul", False, (11,)),
+    "by position": ("Add", False, (9, 11)),
+    "one a picture": ("Add", False, (2, 1, 1, 1)),
+    "more dimensions": ("Mul", False, (1, 1, 1, 1, 1)),
+    "constant minus it": ("Sub", True, (6, 1, 1)),
+    "constant over it": ("Div", True, (6, 1, 1)),
+    "division by zero": ("Div", False, (0,)),
+}
+
+
+def scaled(op: str, first: bool, shape: tuple[int, ...]) -> onnx.ModelProto:
+    operands = ["c", "x"] if first else ["x", "c"]
+    operand = np.zeros(1, np.float32) if shape == (0,) else values(*shape)
+    return model_of(
+        [node("Conv", ["input", "w"], ["x"]), node(op, operands, ["out"])], {"w": values(6, 3, 1, 1), "c": operand}
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_constants_behind_a_convolution_are_folded(form: str) -> None:
+    model = scaled(*FORMS[form])
+    taken = take_in(model, "m")
+    assert [n.op_type for n in taken.graph.node] == ["Conv"]
+    batch = values(2, 3, 9, 11)
+    (before,), (after,) = run(model, batch), run(taken, batch)
+    assert np.abs(before - after).max() < 2e-6 * np.abs(before).max()
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+def test_other_constants_stay(form: str) -> None:
+    model = scaled(*OTHER_FORMS[form])
+    assert [n.op_type for n in take_in(model, "m").graph.node] == ["Conv", OTHER_FORMS[form][0]]

@@ -23,6 +23,7 @@ __all__ = [
     "read_facts",
 ]
 
+MULTIPLES = (32, 64, 128)
 QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"}) | INTEGER_OPS
 
 
@@ -85,8 +86,21 @@ def is_quantized(model: onnx.ModelProto) -> bool:
 
 
 def read_facts(model: onnx.ModelProto, size: tuple[int, int] = (520, 520)) -> GraphFacts:
-    """Facts of `model`, its costs at one image of `size` (height, width); a fixed-size model keeps its own."""
+    """Facts of `model`, its costs at one image of `size` (height, width); a fixed-size model keeps its own.
+
+    A network that does not fit `size`, such as an encoder–decoder whose skips meet only at multiples of 32, is counted
+    at the next larger one of `MULTIPLES` that it fits.
+    """
     size = fixed_size(model) or size
+    facts = _facts_at(model, size)
+    for multiple in MULTIPLES if facts.macs is None else ():
+        fitting = _facts_at(model, (-(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple))
+        if fitting.macs is not None:
+            return fitting
+    return facts
+
+
+def _facts_at(model: onnx.ModelProto, size: tuple[int, int]) -> GraphFacts:
     types = tensor_types(model, size)
     found = list(multiplications(model, types))
     return GraphFacts(

@@ -10,6 +10,7 @@ from math import prod
 import onnx
 from onnx import TensorProto
 
+from fcn_onnx.model.form import image_input
 from fcn_onnx.model.shapes import TensorType
 
 EIGHT_BITS = frozenset({TensorProto.INT8, TensorProto.UINT8})
@@ -100,8 +101,9 @@ def multiplications(
     Args:
         types: of the tensors, for the image that is counted. A batch of N counts an Nth.
     """
-    image = types[model.graph.input[0].name].shape if model.graph.input else ()
-    images = image[0] if len(image) == 4 and isinstance(image[0], int) else 1
+    image = image_input(model)
+    shape = types[image.name].shape if image and image.name in types else ()
+    images = shape[0] if len(shape) == 4 and isinstance(shape[0], int) else 1
     exact = _dequantized(model, types)
     for node, name in zip(model.graph.node, node_names(model), strict=True):
         if (operator := OPERATORS.get(node.op_type)) is None:

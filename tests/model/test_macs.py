@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from foreign import counting
+from foreign.networks import NETWORKS
 from onnx import TensorProto, helper, numpy_helper
 
 from fcn_onnx.model.graph import read_facts
@@ -148,3 +150,73 @@ def test_an_unknown_operator_hides_the_cost_rather_than_inventing_one() -> None:
     ]
     facts = read_facts(model_of(nodes, IMAGE, {"w": weight(4, 3, 1, 1)}), SIZE)
     assert (facts.macs, facts.int8_macs_share) == (None, None)
+
+
+@pytest.mark.parametrize("opset", [13, 21])
+def test_sizes_that_the_graph_computes_are_followed(opset: int) -> None:
+    """Windows of 2×2, as a Swin transformer cuts them: the sizes go through Shape, Gather, Div, Cast and Mul."""
+    nodes = [
+        helper.make_node("Shape", ["input"], ["shape"]),
+        helper.make_node("Gather", ["shape", "axes"], ["sides"]),
+        helper.make_node("Cast", ["sides"], ["float_sides"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["float_sides", "two"], ["half"]),
+        helper.make_node("Floor", ["half"], ["floor"]),
+        helper.make_node("Cast", ["floor"], ["windows"], to=TensorProto.INT64),
+        helper.make_node("ReduceProd", ["windows"], ["count"], keepdims=1),
+        helper.make_node("Concat", ["count", "rest"], ["window_shape"], axis=0),
+        helper.make_node("Reshape", ["input", "window_shape"], ["tokens"]),
+        helper.make_node("MatMul", ["tokens", "w"], ["mixed"]),
+        helper.make_node("Concat", ["one", "four", "sides"], ["image_shape"], axis=0),
+        helper.make_node("Reshape", ["mixed", "image_shape"], ["image"]),
+        helper.make_node("Conv", ["image", "v"], ["out"]),
+    ]
+    constants = {
+        "axes": np.array([2, 3]),
+        "two": np.float32(2),
+        "rest": np.array([4, 3]),
+        "one": np.array([1]),
+        "four": np.array([4]),
+        "w": weight(3, 4),
+        "v": weight(2, 4, 1, 1),
+    }
+    facts = read_facts(model_of(nodes, IMAGE, constants, opset=opset), SIZE)
+    assert [m.macs for m in facts.multiplications] == [15 * 4 * 3 * 4, 2 * 4 * 60]
+
+
+def test_a_size_that_does_not_fit_is_rounded_up_to_one_that_does() -> None:
+    """Half the size and back, beside the image itself: only even sides meet."""
+    nodes = [
+        helper.make_node("Conv", ["input", "w"], ["half"], strides=[2, 2]),
+        helper.make_node("ConvTranspose", ["half", "t"], ["whole"], strides=[2, 2]),
+        helper.make_node("Concat", ["input", "whole"], ["both"], axis=1),
+        helper.make_node("Conv", ["both", "v"], ["out"]),
+    ]
+    constants = {"w": weight(4, 3, 2, 2), "t": weight(4, 3, 2, 2), "v": weight(2, 6, 1, 1)}
+    model = model_of(nodes, IMAGE, constants)
+    assert (read_facts(model, (6, 10)).size, read_facts(model, (6, 10)).macs) == ((6, 10), (48 + 48) * 15 + 12 * 60)
+    assert (read_facts(model, (65, 97)).size, read_facts(model, (65, 97)).macs) == (
+        (96, 128),
+        (48 + 48) * 48 * 64 + 12 * 96 * 128,
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if not name.startswith("half")])
+def test_foreign_networks_cost_what_running_them_shows(name: str) -> None:
+    foreign = NETWORKS[name]
+    model = foreign.build(foreign.opset)
+    height, width = (-(-side // foreign.multiple_of) * foreign.multiple_of for side in foreign.size)
+    (image,) = [value for value in model.graph.input if len(value.type.tensor_type.shape.dim) == 4][:1]
+    lengths = [dimension.dim_value for dimension in image.type.tensor_type.shape.dim]
+    shape = (lengths[0] or 1, *((height, width, 3) if lengths[3] == 3 else (3, height, width)))
+    counted = counting.macs(model, {image.name: np.zeros(shape, np.float32)})
+    assert read_facts(model, foreign.size).macs == counted / shape[0]
+
+
+def test_the_image_is_found_among_weights_that_are_listed_as_inputs() -> None:
+    """IR version 3 lists every initializer, in any order."""
+    model = model_of([helper.make_node("Conv", ["input", "w"], ["out"])], IMAGE, {"w": weight(2, 3, 1, 1)})
+    listed = [helper.make_tensor_value_info("w", TensorProto.FLOAT, [2, 3, 1, 1]), *model.graph.input]
+    del model.graph.input[:]
+    model.graph.input.extend(listed)
+    facts = read_facts(model, SIZE)
+    assert (facts.size, facts.macs) == (SIZE, 6 * 60)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from fcn_onnx.report.page import page
+from fcn_onnx.report.quantized import quantized_line
 from fcn_onnx.report.svg import class_bars, class_changes, confusion_difference, interval_figure, latency_strips
 from fcn_onnx.report.table import (
     Report,
@@ -143,17 +144,11 @@ def _gallery(report: Report) -> str:
 
 def _provenance(report: Report) -> str:
     machine = report["machine"]
-    quantization = report["int8"].get("quantization") or {}
-    plan = ", ".join(
-        f"{key} {quantization[key]}"
-        for key in ("quant_format", "per_channel", "target", "reduce_range", "method", "backend")
-        if key in quantization
-    )
     facts = [
         ("protocol", protocol_line(report)),
         ("fp32 model", f"{report['fp32']['path']} {report['digests']['fp32']}"),
         ("int8 model", f"{report['int8']['path']} {report['digests']['int8']}"),
-        ("quantized", plan or "the model does not say how"),
+        ("quantized", quantized_line(report["int8"]["quantization"])),
         ("images", f"{report['images']}, list {report['digests']['images']}"),
         ("machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['platform']}"),
         ("versions", ", ".join(f"{k} {v}" for k, v in report["versions"].items())),

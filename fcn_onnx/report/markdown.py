@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from fcn_onnx.report.quantized import quantized_line
 from fcn_onnx.report.table import Report, coverage_line, per_class_rows, protocol_line, summary_rows, verdict
 
 HEADER = ("", "fp32", "int8", "change (95 % interval)")
@@ -32,6 +33,7 @@ def to_markdown(report: Report) -> str:
         ("versions", ", ".join(f"{k} {v}" for k, v in report["versions"].items())),
         ("fp32", f"{report['fp32']['path']} `{report['digests']['fp32']}`"),
         ("int8", f"{report['int8']['path']} `{report['digests']['int8']}`"),
+        ("quantized", quantized_line(report["int8"]["quantization"])),
         ("images", f"`{report['digests']['images']}`"),
     ]
     parts += ["## Where this came from", markdown_table(("", ""), facts)]

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from toys import pixel_classifier, save, write_coco
+from toys import pixel_classifier, residual_network, save, write_coco
 
+from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.errors import OutputError
 from fcn_onnx.evaluation import validate
+from fcn_onnx.pipeline import quantize
 from fcn_onnx.report import per_class_rows, summary_rows, to_html, to_markdown, verdict, write_report
+from fcn_onnx.report.quantized import quantized_line
 from fcn_onnx.report.table import coverage_line
 
 VOID_TAGS = {"meta", "img", "br", "hr", "link", "input"}
@@ -85,6 +88,44 @@ def test_both_pages_show_every_number_of_the_tables(report: dict[str, Any]) -> N
     assert verdict(report) in "".join(page.text)
     assert report["digests"]["int8"] in markdown
     assert report["command"] in "".join(page.text)
+
+
+@pytest.mark.parametrize("plainly", [False, True])
+def test_both_pages_show_the_plan(tmp_path: Path, plainly: bool) -> None:
+    """Of a model that was really quantized: what the plan decided is read off the model's own card."""
+    coco = write_coco(tmp_path / "coco")
+    fp32 = save(residual_network(opset=13), tmp_path / "fp32.onnx")
+    made = quantize(
+        fp32,
+        ImageChoice(coco, limit=1),
+        target="vnni" if plainly else "avx2",
+        quant_format="qoperator" if plainly else "qdq",
+        per_channel=not plainly,
+        bias_correction=not plainly,
+        method="minmax" if plainly else "kl",
+        output=tmp_path / "int8.onnx",
+    )
+    report = validate(fp32, made.path, open_dataset(coco), limit=1).report
+    told = "".join(Page(to_html(report)).text), to_markdown(report)
+    words = (
+        ["qoperator at opset 13", "per-tensor weights;", "biases not corrected", "for vnni, thresholds by minmax"]
+        if plainly
+        else ["qdq at opset 13", "per-channel weights, pair-safe", "biases corrected", "for avx2, thresholds by kl"]
+    )
+    for text in told:
+        for word in [*words, "made by onnxruntime", "kept in fp32: /logits"]:
+            assert word in text
+        assert ("pair-safe" in text) is not plainly
+
+
+def test_many_nodes_in_fp32_are_counted_and_an_older_plan_is_shown_as_far_as_it_goes() -> None:
+    assert quantized_line({"quant_format": "qdq", "float_nodes": [f"n{i}" for i in range(11)]}) == (
+        "qdq; kept in fp32: n0, n1, n2, n3, n4, n5, n6, n7 and 3 more"
+    )
+    assert quantized_line({"quant_format": "qdq", "per_channel": True, "target": "amx"}) == (
+        "qdq; per-channel weights; for amx"
+    )
+    assert quantized_line(None) == "the model does not say how"
 
 
 def test_rows_show_what_the_json_says(report: dict[str, Any]) -> None:

@@ -1,47 +1,42 @@
 """Finished items of a long job, kept on disk so that an interrupted run continues: the one thing that resumes.
 
-A journal holds the job's digest, the names of the finished items and arrays of what they came to. It is
-replaced as a whole, so a process that is killed at any moment leaves the last one that was written.
+Rows (scores, predictions, measurements) are appended as they come; sums (statistics) replace one another, now and then.
+Either way a process that is killed at any moment, or a disk that is full, leaves what was whole. A journal is named
+after its output and its job, so that another job towards the same output has another, and it lies in the output's
+folder. It is forgotten when whoever wanted the output has it on disk (`Journals`), not before.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fcn_onnx.errors import OutputError
+from fcn_onnx.jobs.files import lock, open_own, replacing, sweep, write_all
+from fcn_onnx.jobs.records import Record, encode, header, read
 from fcn_onnx.progress import SILENT, Progress
 
 INTERVAL_S = 5.0
-Arrays = Mapping[str, NDArray[Any]]
+DIGITS = 16
+"""Of the job's digest in a journal's name."""
 
 
-def journal_path(output: Path, step: str = "") -> Path:
-    """Where the work towards `output` is kept until it is done; steps that follow one another have one each."""
-    return nearest_folder(output) / f".{output.name}{step and '.'}{step}.journal"
+def journal_path(output: Path, job: str) -> Path:
+    """Where the work of `job` towards `output` is kept until the output is on disk."""
+    whole = output if output.name not in ("", "..") else output.resolve()
+    return whole.with_name(f".{whole.name}.{job.removeprefix('sha256:')[:DIGITS]}.journal")
 
 
 def nearest_folder(path: Path) -> Path:
     """`path` itself if it is a folder, or the first of its parents that exists."""
     return next(p for p in [path, *path.absolute().parents] if p.is_dir())
-
-
-@dataclass(frozen=True)
-class State:
-    """What an earlier run had finished: items in the order in which they were done, and arrays of any kind."""
-
-    done: tuple[str, ...]
-    arrays: Arrays
 
 
 class Journal:
@@ -50,7 +45,9 @@ class Journal:
     Args:
         path: the file; None keeps none, and nothing resumes.
         job: digest of all that the result depends on; a journal of another job is not used.
-        interval_s: least time between two writes, in seconds.
+        interval_s: least time between two snapshots, or between two times that appended rows are forced to the disk, in
+            seconds. A power cut loses no more than that; a killed process loses no row
+            but those of the job's first seconds.
     """
 
     def __init__(
@@ -60,50 +57,160 @@ class Journal:
         self._job = job
         self._interval_s = interval_s
         self._progress = progress
-        self._written = time.monotonic()
+        self._on_disk = time.monotonic()
+        self._whole: int | None = None  # bytes of the file that are sound; None before it was looked at
+        self._descriptor: int | None = None
+        self._memos: dict[str, float] | None = None
+        self._pending: list[bytes] = []  # records from before there is a file
 
-    def load(self) -> State | None:
-        """What this very job had finished, or None."""
-        if self._path is None or not self._path.is_file():
-            return None
+    def load(self, what: str = "images") -> tuple[Record, ...]:
+        """What this very job had finished, in the order in which it was kept; `what` names the items in notes."""
+        self._whole = 0
+        if self._path is None or not os.path.lexists(self._path):
+            return ()
         try:
-            with self._path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-                arrays = {name: content[name] for name in content.files}
-            head = json.loads(arrays.pop("head").tobytes())
-            state = State(tuple(head["done"]), arrays)
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            self._progress.note(f"the journal {self._path} cannot be read ({error}): starting over")
-            return None
-        if head["job"] != self._job:
-            self._progress.note(f"the journal {self._path} is of another job: starting over")
-            return None
-        self._progress.note(f"continuing after {len(state.done)} finished images ({self._path})")
-        return state
+            with os.fdopen(open_own(self._path, os.O_RDONLY), "rb") as stream:
+                found = read(stream)
+        except OSError as error:
+            self._progress.note(f"the journal {self._path} cannot be read ({error.strerror or error}): starting over")
+            return ()
+        if found.job != self._job:
+            why = "cannot be read" if found.job is None else "is of another job"
+            self._progress.note(f"the journal {self._path} {why}: starting over")
+            return ()
+        self._whole = found.size_bytes
+        done = len({name for record in found.records for name in record.done})
+        if found.damaged:
+            self._progress.note(f"the journal {self._path} is not whole: what follows the first {done} is done again")
+        if done:
+            self._progress.note(f"continuing after {done} finished {what} ({self._path})")
+        return found.records
 
-    def save(self, arrays: Callable[[], Arrays], done: Sequence[str]) -> None:
-        """Write the state, unless the last write is less than `interval_s` old."""
-        if self._path is None or time.monotonic() - self._written < self._interval_s:
+    def append(self, record: Record) -> None:
+        """Keep one more record, at once; but a job that is younger than `interval_s` has no journal yet.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if self._path is None:
             return
-        head = json.dumps({"job": self._job, "done": list(done)}).encode()
-        temporary = self._path.with_name(self._path.name + ".part")
+        self._pending.append(encode(record))
+        if self._whole is None:
+            self.load()
+        if self._descriptor is None and not self._whole and not self._due():
+            return
+        with self._writing():
+            if self._descriptor is None:
+                self._descriptor = self._begin()
+            if self._descriptor is not None:
+                write_all(self._descriptor, b"".join(self._pending))
+                self._pending.clear()
+                if self._due():
+                    os.fsync(self._descriptor)
+                    self._on_disk = time.monotonic()
+
+    def snapshot(self, record: Callable[[], Record]) -> None:
+        """Keep this record in place of all others, unless the last one is less than `interval_s` old.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if self._path is None or not self._due():
+            return
+        with self._writing():
+            with replacing(self._path) as descriptor:
+                write_all(descriptor, header(self._job) + encode(record()))
+            os.close(descriptor)
+            self._on_disk = time.monotonic()
+
+    def memo(self, key: str, measure: Callable[[], float]) -> float:
+        """What `measure` came to when it was first asked for `key`, in this run or an earlier one.
+
+        Raises:
+            OutputError: it cannot be kept.
+        """
+        if self._memos is None:
+            self._memos = {r.done[0]: float(r.arrays["value"]) for r in self.load("measurements")}
+        if key not in self._memos:
+            self._memos[key] = measure()
+            self.append(Record((key,), {"value": np.asarray(self._memos[key])}))
+        return self._memos[key]
+
+    def close(self) -> None:
+        """Nothing more is kept; the file stays, on disk."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            try:
+                with self._writing():
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def remove(self) -> None:
+        """Forget the job: its result is on disk."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            sweep(self._path)
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._on_disk >= self._interval_s
+
+    def _begin(self) -> int | None:
+        """Open the file to append to: after what is whole of it, or a new one. None if none is kept."""
+        assert self._path is not None
+        if not self._whole:
+            with replacing(self._path) as descriptor:
+                write_all(descriptor, header(self._job))
+            return descriptor
+        descriptor = open_own(self._path, os.O_RDWR | os.O_APPEND)
+        if not lock(descriptor):
+            os.close(descriptor)
+            self._progress.note(f"another run of this job keeps the journal {self._path}: this one keeps none")
+            self._path = None
+            self._pending.clear()
+            return None
+        os.ftruncate(descriptor, self._whole)
+        return descriptor
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            with temporary.open("wb") as stream:
-                np.savez(stream, head=np.frombuffer(head, np.uint8), **arrays())
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(self._path)
+            yield
         except OSError as error:
             raise OutputError(
                 f"cannot write the journal {self._path}: {error.strerror or error}",
                 fix="free some space, or write to another place",
             ) from error
-        self._written = time.monotonic()
 
-    def remove(self) -> None:
-        """Forget the job: it is finished."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-            self._path.with_name(self._path.name + ".part").unlink(missing_ok=True)
+
+class Journals:
+    """The journals of all steps towards one output, which are forgotten together: when the output is on disk.
+
+        with Journals(output) as journals:
+            table = calibrate(…, journals=journals)
+            write(table, output)
+
+    A block that ends in an error leaves them for the next run.
+
+    Args:
+        output: the file or folder; None keeps none.
+    """
+
+    def __init__(self, output: Path | None, *, progress: Progress = SILENT) -> None:
+        self._output = output
+        self._progress = progress
+        self._opened: list[Journal] = []
+
+    def of(self, job: str) -> Journal:
+        """The journal of the step with this digest."""
+        if self._output is None:
+            return Journal(None, job)
+        journal = Journal(journal_path(self._output, job), job, progress=self._progress)
+        self._opened.append(journal)
+        return journal
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +221,13 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """A job that ends without an error needs its journal no longer."""
-        if error is None:
-            self.remove()
+        for journal in self._opened:
+            if error is None:
+                journal.remove()
+                continue
+            with suppress(OutputError):  # there is an error to tell already
+                journal.close()
+
+
+NONE_KEPT = Journals(None)
+"""Where nothing resumes."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +15,11 @@ from fcn_onnx.calibration.means import ChannelMeans
 from fcn_onnx.calibration.store import Histograms, Statistics
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
-from fcn_onnx.data.sample import Sample
+from fcn_onnx.data.sample import Sample, by_name
 from fcn_onnx.errors import CalibrationError, ImageError
-from fcn_onnx.jobs.prefetch import prefetch
+from fcn_onnx.jobs.executor import Executor
+from fcn_onnx.jobs.fold import Sum, fold
+from fcn_onnx.jobs.records import Arrays
 from fcn_onnx.journal import Journal
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.intake import take_in
@@ -27,11 +27,12 @@ from fcn_onnx.progress import Progress
 from fcn_onnx.runtime import Network, SessionConfig, with_taps
 
 Batch = NDArray[np.float32]
+Loaded = tuple[str, Batch | ImageError]
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What is observed, and how: everything that a process needs to count one image.
+    """What is observed, and how: the task that counts one image.
 
     Attributes:
         model: fp32 ONNX file.
@@ -47,34 +48,74 @@ class Pass:
     preprocessing: Preprocessing
     threads: int
 
-    def load(self, sample: Sample) -> Batch | ImageError:
-        """The model's input for an image, or why there is none."""
+    def load(self, sample: Sample) -> Loaded:
+        """An image's name and the model's input for it, or why there is none."""
         try:
-            return self.preprocessing(read_rgb(sample.path))
+            return sample.name, self.preprocessing(read_rgb(sample.path))
         except ImageError as error:
-            return error
+            return sample.name, error
+
+    def open(self) -> Callable[[Loaded], Statistics | ImageError]:
+        """A function to the statistics of all tensors."""
+        proto = take_in(load_model(self.model), str(self.model))
+        inputs = {value.name for value in proto.graph.input}
+        inner = [name for name in dict.fromkeys([*self.tensors, *self.conv_inputs]) if name not in inputs]
+        config = SessionConfig(threads=self.threads, arena=False)
+        multiple_of = self.preprocessing.multiple_of
+        network = Network(with_taps(proto, inner), config, name=str(self.model), multiple_of=multiple_of)
+        pool = ThreadPoolExecutor(config.thread_count, thread_name_prefix="count")
+
+        def count(loaded: Loaded) -> Statistics | ImageError:
+            image, batch = loaded
+            if isinstance(batch, ImageError):
+                return batch
+            shown = network.form.padded(batch)
+            values = network.run(batch, inner) | {name: shown for name in self.tensors if name in inputs}
+            histograms = _histograms({name: values[name] for name in self.tensors}, pool, image)
+            means = pool.map(ChannelMeans.of, [values[name] for name in self.conv_inputs])
+            return Statistics(histograms, dict(zip(self.conv_inputs, means, strict=True)))
+
+        return count
 
 
-@dataclass
-class Collected:
+class Collected(Sum[Statistics | ImageError]):
     """What has been observed so far.
 
+    Args:
+        skip_bad_images: list them in `skipped` instead of raising what they are.
+
     Attributes:
-        statistics: over all images that were observed.
-        done: names of those images.
+        statistics: over all images in `done`.
         skipped: name and reason of each image that could not be read.
     """
 
-    statistics: Statistics = field(default_factory=Statistics)
-    done: list[str] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
+    def __init__(self, *, skip_bad_images: bool) -> None:
+        super().__init__()
+        self.statistics = Statistics()
+        self.skipped: dict[str, str] = {}
+        self._skip_bad_images = skip_bad_images
+
+    def add(self, name: str, result: Statistics | ImageError) -> None:
+        if not isinstance(result, ImageError):
+            self.statistics.add(result)
+            self.done.append(name)
+        elif self._skip_bad_images:
+            self.skipped[name] = result.what
+        else:
+            raise result
+
+    def to_arrays(self) -> Arrays:
+        return self.statistics.to_arrays()
+
+    def from_arrays(self, arrays: Arrays) -> None:
+        self.statistics = Statistics.from_arrays(arrays)
 
 
 def observe(
     work: Pass,
     samples: Sequence[Sample],
     *,
-    workers: int,
+    executor: Executor,
     skip_bad_images: bool,
     journal: Journal,
     progress: Progress,
@@ -88,72 +129,20 @@ def observe(
     Raises:
         ImageError: an image cannot be read, unless they are skipped.
         CalibrationError: an activation is NaN or infinite; names the tensor and the image.
+        WorkerError: a worker process died.
     """
-    state = journal.load()
-    collected = Collected(Statistics.from_arrays(state.arrays), list(state.done)) if state else Collected()
-    finished = set(collected.done)
-    remaining = [sample for sample in samples if sample.name not in finished]
-    counted = _here(work, remaining) if workers == 1 else _in_workers(work, remaining, workers)
-    for sample, found in progress.track(counted, total=len(samples), label="calibrating", done=len(finished)):
-        if isinstance(found, ImageError):
-            if not skip_bad_images:
-                raise found
-            collected.skipped[sample.name] = found.what
-            continue
-        collected.statistics.add(found)
-        collected.done.append(sample.name)
-        journal.save(collected.statistics.to_arrays, collected.done)
+    threads = max(1, SessionConfig(threads=work.threads).thread_count // executor.workers)
+    collected = Collected(skip_bad_images=skip_bad_images)
+    fold(
+        replace(work, threads=threads),
+        by_name(samples),
+        collected,
+        executor=executor,
+        journal=journal,
+        progress=progress,
+        label="calibrating",
+    )
     return collected
-
-
-def _here(work: Pass, samples: Sequence[Sample]) -> Iterator[tuple[Sample, Statistics | ImageError]]:
-    """Count in this process; the next images are decoded meanwhile."""
-    count = counter(work)
-    for sample, batch in prefetch(work.load, samples):
-        yield sample, batch if isinstance(batch, ImageError) else count(batch, sample.name)
-
-
-def _in_workers(
-    work: Pass, samples: Sequence[Sample], workers: int
-) -> Iterator[tuple[Sample, Statistics | ImageError]]:
-    """Count in processes of their own, which share the threads."""
-    threads = max(1, SessionConfig(threads=work.threads).thread_count // workers)
-    share = replace(work, threads=threads)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context)
-    try:
-        yield from zip(samples, pool.map(_count_one, [share] * len(samples), samples), strict=True)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _count_one(work: Pass, sample: Sample) -> Statistics | ImageError:
-    """One image's statistics, in a worker."""
-    batch = work.load(sample)
-    return batch if isinstance(batch, ImageError) else _worker_counter(work)(batch, sample.name)
-
-
-def counter(work: Pass) -> Callable[[Batch, str], Statistics]:
-    """A function from a batch and its image's name to the statistics of all tensors."""
-    proto = take_in(load_model(work.model), str(work.model))
-    inputs = {value.name for value in proto.graph.input}
-    inner = [name for name in dict.fromkeys([*work.tensors, *work.conv_inputs]) if name not in inputs]
-    config = SessionConfig(threads=work.threads, arena=False)
-    network = Network(with_taps(proto, inner), config, name=str(work.model), multiple_of=work.preprocessing.multiple_of)
-    pool = ThreadPoolExecutor(config.thread_count, thread_name_prefix="count")
-
-    def count(batch: Batch, image: str) -> Statistics:
-        shown = network.form.padded(batch)
-        values = network.run(batch, inner) | {name: shown for name in work.tensors if name in inputs}
-        histograms = _histograms({name: values[name] for name in work.tensors}, pool, image)
-        means = pool.map(ChannelMeans.of, [values[name] for name in work.conv_inputs])
-        return Statistics(histograms, dict(zip(work.conv_inputs, means, strict=True)))
-
-    return count
-
-
-_worker_counter = cache(counter)
-"""A worker opens its session once, and keeps it for as long as it lives."""
 
 
 def _histograms(values: Mapping[str, Batch], pool: ThreadPoolExecutor, image: str) -> Histograms:

@@ -17,7 +17,8 @@ from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, Method, get_method, 
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import ImageError, ModelError, UsageError
-from fcn_onnx.journal import Journal
+from fcn_onnx.jobs.executor import EXECUTORS
+from fcn_onnx.journal import NONE_KEPT, Journals
 from fcn_onnx.model.files import digest_model, load_model
 from fcn_onnx.model.form import require_float32
 from fcn_onnx.model.graph import is_quantized
@@ -70,7 +71,7 @@ def calibrate(
     skip_bad_images: bool = False,
     workers: int = 1,
     threads: int = 0,
-    journal: Path | None = None,
+    journals: Journals = NONE_KEPT,
     progress: Progress = SILENT,
 ) -> Calibration:
     """Observe the activations of `model` on images and choose a range for each.
@@ -89,7 +90,8 @@ def calibrate(
         skip_bad_images: images that cannot be read are listed in the result instead of being an error.
         workers: processes that share the images and the threads.
         threads: in all; 0 means all cores.
-        journal: where the histograms so far are kept, so that an interrupted run continues.
+        journals: where the histograms so far are kept, so that an interrupted run continues, until the caller has what
+            is made from them on disk.
 
     Raises:
         UsageError: no image, or no such method.
@@ -113,18 +115,18 @@ def calibrate(
     digests = digest_files([sample.path for sample in samples], progress)
     images = {sample.name: digest for sample, digest in zip(samples, digests, strict=True)}
     job = job_digest("calibrate", "pillow", model=source, preprocessing=preprocessing.to_json(), images=images)
-    with Journal(journal, job, progress=progress) as record:
-        collected = observe(
-            Pass(model, observed.tensors, observed.conv_inputs, preprocessing, threads),
-            samples,
-            workers=workers,
-            skip_bad_images=skip_bad_images,
-            journal=record,
-            progress=progress,
-        )
+    collected = observe(
+        Pass(model, observed.tensors, observed.conv_inputs, preprocessing, threads),
+        samples,
+        executor=EXECUTORS["local"](workers, progress),
+        skip_bad_images=skip_bad_images,
+        journal=journals.of(job),
+        progress=progress,
+    )
     if not collected.done:
         raise ImageError(f"none of the {len(samples)} images can be read", fix="check the data folder")
-    for name, reason in collected.skipped.items():
+    skipped = {sample.name: collected.skipped[sample.name] for sample in samples if sample.name in collected.skipped}
+    for name, reason in skipped.items():
         progress.note(f"skipped {name}: {reason}")
     observation = Observation(
         statistics=collected.statistics,
@@ -136,7 +138,7 @@ def calibrate(
     )
     if histograms is not None:
         observation.save(histograms)
-    return _tabulate(observation, rule, output, collected.skipped)
+    return _tabulate(observation, rule, output, skipped)
 
 
 def derive(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -77,6 +78,16 @@ class Sample:
     id: int | str
     name: str
     path: Path
+
+
+def by_name(samples: Iterable[Sample]) -> dict[str, Sample]:
+    """Samples by name, in their order. Raises UsageError if two have one name."""
+    found: dict[str, Sample] = {}
+    for sample in samples:
+        if sample.name in found:
+            raise UsageError(f"the image {sample.name} is there twice", fix="name each image once")
+        found[sample.name] = sample
+    return found
 
 
 class Dataset(Protocol):

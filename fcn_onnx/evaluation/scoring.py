@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,9 +14,12 @@ from numpy.typing import NDArray
 
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
-from fcn_onnx.data.sample import Dataset, Sample
+from fcn_onnx.data.sample import Dataset, Sample, by_name
 from fcn_onnx.evaluation.latency import alternate, timed
 from fcn_onnx.evaluation.protocols import Protocol
+from fcn_onnx.jobs.executor import Executor
+from fcn_onnx.jobs.fold import Rows, fold
+from fcn_onnx.jobs.records import Arrays
 from fcn_onnx.journal import Journal
 from fcn_onnx.progress import Progress
 from fcn_onnx.runtime import SessionConfig
@@ -44,17 +46,19 @@ class Tally:
     agreement: list[tuple[int, int]] = field(default_factory=list)
     seconds: list[tuple[float, float, float]] = field(default_factory=list)
 
-    def add(self, row: Row) -> None:
-        """Append one image."""
-        self.names.append(row.name)
-        for model in (FP32, INT8):
-            self.counts[model].append(row.counts[model])
-            self.latency_ms[model].append(row.latency_ms[model])
-        self.agreement.append(row.agreement)
-        self.seconds.append(row.seconds)
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Tally:
+        """Of images in this order."""
+        return cls(
+            names=[row.name for row in rows],
+            counts={model: [row.counts[model] for row in rows] for model in (FP32, INT8)},
+            latency_ms={model: [row.latency_ms[model] for row in rows] for model in (FP32, INT8)},
+            agreement=[row.agreement for row in rows],
+            seconds=[row.seconds for row in rows],
+        )
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Everything but the names, as arrays for the journal."""
+        """Everything but the names, as arrays."""
         return {
             "counts_fp32": np.asarray(self.counts[FP32], np.int64),
             "counts_int8": np.asarray(self.counts[INT8], np.int64),
@@ -63,17 +67,6 @@ class Tally:
             "agreement": np.asarray(self.agreement, np.int64),
             "seconds": np.asarray(self.seconds),
         }
-
-    @classmethod
-    def restore(cls, arrays: Mapping[str, NDArray[np.generic]], names: Sequence[str]) -> Tally:
-        """The tally that `arrays` and `names` were taken from."""
-        return cls(
-            names=list(names),
-            counts={m: list(arrays[f"counts_{m}"].astype(np.int64)) for m in (FP32, INT8)},
-            latency_ms={m: arrays[f"latency_{m}"].tolist() for m in (FP32, INT8)},
-            agreement=[(int(a), int(b)) for a, b in arrays["agreement"].tolist()],
-            seconds=[(a, b, c) for a, b, c in arrays["seconds"].tolist()],
-        )
 
 
 @dataclass(frozen=True)
@@ -86,10 +79,37 @@ class Row:
     agreement: tuple[int, int]
     seconds: tuple[float, float, float]
 
+    def to_arrays(self) -> Arrays:
+        """All but the name, for the journal."""
+        return {
+            "counts": np.stack([self.counts[FP32], self.counts[INT8]]),
+            "latency_ms": np.array([self.latency_ms[FP32], self.latency_ms[INT8]]),
+            "agreement": np.array(self.agreement, np.int64),
+            "seconds": np.array(self.seconds),
+        }
+
+    @classmethod
+    def from_arrays(cls, name: str, arrays: Arrays) -> Row:
+        """The inverse of `to_arrays`."""
+        (counts_fp32, counts_int8), (latency_fp32, latency_int8) = arrays["counts"], arrays["latency_ms"].tolist()
+        same, compared = arrays["agreement"].tolist()
+        loading, sessions, scoring = arrays["seconds"].tolist()
+        return cls(
+            name=name,
+            counts={FP32: counts_fp32, INT8: counts_int8},
+            latency_ms={FP32: latency_fp32, INT8: latency_int8},
+            agreement=(same, compared),
+            seconds=(loading, sessions, scoring),
+        )
+
+
+Turn = tuple[Sample, int]
+"""An image and its number, which decides who goes first."""
+
 
 @dataclass(frozen=True)
 class Contest:
-    """Everything that a process needs to score an image.
+    """The task that scores an image.
 
     Attributes:
         models: file by name, `FP32` and `INT8`.
@@ -106,7 +126,11 @@ class Contest:
     protocol: Protocol
     threads: int
 
-    def scorer(self) -> Callable[[Sample, int], Row]:
+    def load(self, turn: Turn) -> Turn:
+        """Nothing: an image is read in its turn, as nothing may run beside a session that is timed."""
+        return turn
+
+    def open(self) -> Callable[[Turn], Row]:
         """Open the sessions, and return what scores the n-th image; the models take turns, AB, BA, ….
 
         Both models' outputs are scored at once, and while no session runs, so that latencies are undisturbed.
@@ -116,7 +140,8 @@ class Contest:
         warm: set[str] = set()
         both = ThreadPoolExecutor(2, thread_name_prefix="scoring")
 
-        def score(sample: Sample, index: int) -> Row:
+        def score(turn: Turn) -> Row:
+            sample, index = turn
             started = time.perf_counter()
             photograph = read_rgb(sample.path)
             batch = self.preprocessing(photograph)
@@ -150,7 +175,7 @@ class Contest:
 
 
 def score_images(
-    contest: Contest, samples: Sequence[Sample], *, workers: int, journal: Journal, progress: Progress
+    contest: Contest, samples: Sequence[Sample], *, executor: Executor, journal: Journal, progress: Progress
 ) -> Tally:
     """Run, time and count both models on every sample; continues what `journal` holds.
 
@@ -160,42 +185,18 @@ def score_images(
     Raises:
         ImageError, DatasetError: an image or its truth cannot be read.
         ModelError: an output is not what the protocol scores.
+        WorkerError: a worker process died.
     """
-    state = journal.load()
-    tally = Tally.restore(state.arrays, state.done) if state else Tally()
-    finished = len(tally.names)
-    remaining = [(sample, index) for index, sample in enumerate(samples)][finished:]
-    rows = _here(contest, remaining) if workers == 1 or not remaining else _in_workers(contest, remaining, workers)
-    for row in progress.track(rows, total=len(samples), label="validating", done=finished):
-        tally.add(row)
-        journal.save(tally.arrays, tally.names)
-    return tally
-
-
-def _here(contest: Contest, items: Sequence[tuple[Sample, int]]) -> Iterator[Row]:
-    score = contest.scorer() if items else None
-    return (score(sample, index) for sample, index in items if score)
-
-
-def _in_workers(contest: Contest, items: Sequence[tuple[Sample, int]], workers: int) -> Iterator[Row]:
-    threads = max(1, SessionConfig(threads=contest.threads).thread_count // workers)
-    share = replace(contest, threads=threads)
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_open_worker, initargs=(share,)
+    threads = max(1, SessionConfig(threads=contest.threads).thread_count // executor.workers)
+    rows = Rows(Row.to_arrays, Row.from_arrays)
+    items = {name: (sample, index) for index, (name, sample) in enumerate(by_name(samples).items())}
+    fold(
+        replace(contest, threads=threads),
+        items,
+        rows,
+        executor=executor,
+        journal=journal,
+        progress=progress,
+        label="validating",
     )
-    try:
-        yield from pool.map(_score_in_worker, *zip(*items, strict=True))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_worker: list[Callable[[Sample, int], Row]] = []
-"""A worker's scorer: opened once, kept for as long as the process lives."""
-
-
-def _open_worker(contest: Contest) -> None:
-    _worker[:] = [contest.scorer()]
-
-
-def _score_in_worker(sample: Sample, index: int) -> Row:
-    return _worker[0](sample, index)
+    return Tally.of(rows.in_order(items))

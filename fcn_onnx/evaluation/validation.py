@@ -25,7 +25,8 @@ from fcn_onnx.evaluation.protocols import Protocol, get_protocol
 from fcn_onnx.evaluation.result import SCHEMA, Gate, ModelResult, Validation, delta_json, relative_percent
 from fcn_onnx.evaluation.scoring import FP32, INT8, Contest, Tally, score_images
 from fcn_onnx.evaluation.selection import Selection, select_images
-from fcn_onnx.journal import Journal
+from fcn_onnx.jobs.executor import EXECUTORS
+from fcn_onnx.journal import NONE_KEPT, Journals
 from fcn_onnx.model.files import digest_model, load_model, model_bytes
 from fcn_onnx.model.graph import is_quantized
 from fcn_onnx.progress import SILENT, Progress
@@ -67,7 +68,7 @@ def validate(
     interface: Interface = Interface(),
     workers: int = 1,
     threads: int = 0,
-    journal: Path | None = None,
+    journals: Journals = NONE_KEPT,
     command: str | None = None,
     progress: Progress = SILENT,
 ) -> Validation:
@@ -88,7 +89,8 @@ def validate(
         interface: of both models, where they do not say it themselves.
         workers: processes that share the images and the threads; the scores are the same for any number.
         threads: of each session; 0 means all cores.
-        journal: where finished images are kept, so that an interrupted run continues.
+        journals: where finished images are kept, so that an interrupted run continues, until the caller has the report
+            on disk.
         command: recorded in the report as the way to repeat it.
 
     Raises:
@@ -138,13 +140,18 @@ def validate(
         machine=[measured_cpu().kernels(), config.thread_count],
         workers=workers,
     )
-    with Journal(journal, job, progress=progress) as record:
-        paths = {name: model.path for name, model in models.items()}
-        contest = Contest(paths, interface, preprocessing, dataset, rules, threads)
-        tally = score_images(contest, selection.samples, workers=workers, journal=record, progress=progress)
-        worst = most_changed(np.asarray(tally.agreement), WORST_IMAGES)
-        chosen = [selection.samples[i] for i in worst[:GALLERY_IMAGES]]
-        gallery = draw_gallery(segmenters, preprocessing, dataset, chosen, rules)
+    paths = {name: model.path for name, model in models.items()}
+    contest = Contest(paths, interface, preprocessing, dataset, rules, threads)
+    tally = score_images(
+        contest,
+        selection.samples,
+        executor=EXECUTORS["local"](workers, progress),
+        journal=journals.of(job),
+        progress=progress,
+    )
+    worst = most_changed(np.asarray(tally.agreement), WORST_IMAGES)
+    chosen = [selection.samples[i] for i in worst[:GALLERY_IMAGES]]
+    gallery = draw_gallery(segmenters, preprocessing, dataset, chosen, rules)
     results = {name: _result(models[name], rules, tally, name) for name in models}
     context = {
         "dataset": {

@@ -17,7 +17,7 @@ from fcn_onnx.calibration import (
     squared_errors,
 )
 from fcn_onnx.data.choice import ImageChoice
-from fcn_onnx.journal import journal_path
+from fcn_onnx.journal import Journals
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.form import require_float32
 from fcn_onnx.naming import table_path
@@ -52,20 +52,21 @@ def calibrate_data(
     interface = settle([model], interface, progress)
     preprocessing = preprocessing_of(proto, str(model), interface)
     samples = choice.choose(progress, classes_of(proto, str(model), interface))
-    return calibrate(
-        model,
-        samples,
-        method=method,
-        percentile=percentile,
-        output=output,
-        histograms=histograms,
-        skip_bad_images=skip_bad_images,
-        workers=workers,
-        journal=journal_path(output),
-        preprocessing=preprocessing,
-        threads=threads,
-        progress=progress,
-    )
+    with Journals(output, progress=progress) as journals:
+        return calibrate(
+            model,
+            samples,
+            method=method,
+            percentile=percentile,
+            output=output,
+            histograms=histograms,
+            skip_bad_images=skip_bad_images,
+            workers=workers,
+            journals=journals,
+            preprocessing=preprocessing,
+            threads=threads,
+            progress=progress,
+        )
 
 
 def plot_histograms(histograms: Path, output: Path | None = None) -> tuple[TensorPlot, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.artifact import claim_outputs, digest_file, job_digest
+from fcn_onnx.artifact import claim_outputs, digest_file, digest_json, job_digest
 from fcn_onnx.bounds import require_bound
 from fcn_onnx.calibration import DEFAULT_METHOD, calibrate, get_method, observed_tensors
 from fcn_onnx.data.choice import ImageChoice
@@ -22,7 +22,7 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import QuantizationError, UsageError
 from fcn_onnx.evaluation import Judge, OutputError, benchmark, changed_labels
-from fcn_onnx.journal import Journal, journal_path
+from fcn_onnx.journal import Journals
 from fcn_onnx.model.files import digest_model, load_model, save_model
 from fcn_onnx.model.form import require_float32
 from fcn_onnx.model.graph import read_facts
@@ -211,25 +211,40 @@ def quantize(
     if own_methods:
         goal = Goal(judge.drop_percent, max_drop) if judge and max_drop is not None else None
         return _reported(write_int8(work.make(plan, _images(work), goal), output), backend, progress)
-    if table is None:
-        table = calibrate(
-            model,
-            samples,
-            method=method or DEFAULT_METHOD,
-            percentile=percentile,
-            preprocessing=preprocessing,
-            journal=journal_path(output),
-            threads=threads,
-            progress=progress,
-        ).table
+    with Journals(output, progress=progress) as journals:
+        if table is None:
+            table = calibrate(
+                model,
+                samples,
+                method=method or DEFAULT_METHOD,
+                percentile=percentile,
+                preprocessing=preprocessing,
+                journals=journals,
+                threads=threads,
+                progress=progress,
+            ).table
+        return _made(work, plan, table, judge, max_drop, journals, refine_ranges=refine_ranges)
+
+
+def _made(
+    work: _Work,
+    plan: Plan,
+    table: RangeTable,
+    judge: Judge | None,
+    max_drop: float | None,
+    journals: Journals,
+    *,
+    refine_ranges: bool,
+) -> Quantized:
+    """The int8 model from a table, on disk and proven."""
     refinement = None
     if refine_ranges:
-        table, refinement = _refined(work, plan, table)
+        table, refinement = _refined(work, plan, table, journals)
         work = replace(work, method=table.method)
     if judge is None or max_drop is None:
         result = work.write(plan, table)
     else:
-        result = _within(max_drop, work, plan, table, judge)
+        result = _within(max_drop, work, plan, table, judge, journals)
     return replace(result, refinement=refinement)
 
 
@@ -273,16 +288,13 @@ def _images(work: _Work) -> Images:
     return Images(len(shapes), fed, (height, width))
 
 
-def _refined(work: _Work, plan: Plan, table: RangeTable) -> tuple[RangeTable, Refinement]:
+def _refined(work: _Work, plan: Plan, table: RangeTable, journals: Journals) -> tuple[RangeTable, Refinement]:
     """The table with its thresholds moved, in groups of neighbours, to where the output errs least."""
     carried = observed_tensors(take_in(load_model(work.model), str(work.model))).carried
     roots = [root for root in dict.fromkeys(carried.values()) if root in table.ranges]
     blocks = [set(block) for block in np.array_split(roots, min(REFINED_GROUPS, len(roots)))]
     groups = [[name for name in table.ranges if carried.get(name, name) in block] for block in blocks]
-    with (
-        tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder,
-        Journal(journal_path(work.output, "refine"), work.job + table.digest(), progress=work.progress) as journal,
-    ):
+    with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
         trial = Path(folder, "trial.onnx")
         error = OutputError(
             work.model,
@@ -292,11 +304,15 @@ def _refined(work: _Work, plan: Plan, table: RangeTable) -> tuple[RangeTable, Re
             threads=work.threads,
         )
         return refine(
-            table, groups, lambda candidate: error(work.trial(plan, candidate, trial)), journal, work.progress
+            table,
+            groups,
+            lambda candidate: error(work.trial(plan, candidate, trial)),
+            journals.of(digest_json(["refine", work.job, table.digest()])),
+            work.progress,
         )
 
 
-def _within(max_drop: float, work: _Work, plan: Plan, table: RangeTable, judge: Judge) -> Quantized:
+def _within(max_drop: float, work: _Work, plan: Plan, table: RangeTable, judge: Judge, journals: Journals) -> Quantized:
     """The int8 model with the fewest convolutions in fp32 that loses no more than `max_drop` percent."""
     with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
         trial, whole = Path(folder, "trial.onnx"), Path(folder, "int8.onnx")
@@ -308,15 +324,14 @@ def _within(max_drop: float, work: _Work, plan: Plan, table: RangeTable, judge: 
         def made(kept: Sequence[str]) -> Path:
             return work.trial(keep_float(plan, fp32, kept), table, trial)
 
-        with Journal(journal_path(work.output, "search"), work.job + table.digest(), progress=work.progress) as journal:
-            found: Found = search(
-                names,
-                lambda name: judge.flipped_share(made([name]), RANKING_IMAGES),
-                lambda kept: judge.drop_percent(made(kept), work.progress),
-                max_drop,
-                journal,
-                work.progress,
-            )
+        found: Found = search(
+            names,
+            lambda name: judge.flipped_share(made([name]), RANKING_IMAGES),
+            lambda kept: judge.drop_percent(made(kept), work.progress),
+            max_drop,
+            journals.of(digest_json(["search", work.job, table.digest()])),
+            work.progress,
+        )
         result = work.write(keep_float(plan, fp32, found.float_convs), table)
         if not found.float_convs:
             return replace(result, trials=found.trials)

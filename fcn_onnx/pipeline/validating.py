@@ -13,7 +13,7 @@ from fcn_onnx.data.selection import read_list
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation import Validation, get_protocol, select_images, validate
 from fcn_onnx.evaluation.pairing import common_classes, require_one_input
-from fcn_onnx.journal import journal_path
+from fcn_onnx.journal import Journals
 from fcn_onnx.model.files import load_model
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.report import CANDIDATES_FILES, REPORT_FILES, write_candidates, write_report
@@ -43,23 +43,24 @@ def validate_and_report(
     dataset = open_dataset(data, annotations=annotations, classes=_classes([fp32, int8], interface))
     require_labels(dataset)
     chosen = read_list(images, dataset) if images else None
-    result = validate(
-        fp32,
-        int8,
-        dataset,
-        protocol=protocol,
-        images=chosen,
-        limit=limit,
-        include_calibration_images=include_calibration_images,
-        max_drop=max_drop,
-        interface=interface,
-        workers=workers,
-        threads=threads,
-        journal=journal_path(report),
-        command=command,
-        progress=progress,
-    )
-    write_report(result.report, report, result.per_image)
+    with Journals(report, progress=progress) as journals:
+        result = validate(
+            fp32,
+            int8,
+            dataset,
+            protocol=protocol,
+            images=chosen,
+            limit=limit,
+            include_calibration_images=include_calibration_images,
+            max_drop=max_drop,
+            interface=interface,
+            workers=workers,
+            threads=threads,
+            journals=journals,
+            command=command,
+            progress=progress,
+        )
+        write_report(result.report, report, result.per_image)
     return result
 
 
@@ -104,28 +105,30 @@ def validate_candidates(
         kept = select_images(
             dataset, rules, card, images=chosen, include_calibration_images=include_calibration_images
         ).samples
-        common = [sample for sample in kept if common is None or sample in common]
+        names = {sample.name for sample in common or ()}
+        common = [sample for sample in kept if common is None or sample.name in names]
     if not common:
         raise UsageError("no image is left that no candidate was calibrated on", fix="use more images")
     results = {}
     for path in candidates:
         progress.note(f"candidate {path}")
-        results[path.stem] = validate(
-            fp32,
-            path,
-            dataset,
-            protocol=protocol,
-            images=common[:limit],
-            include_calibration_images=include_calibration_images,
-            max_drop=max_drop,
-            interface=interface,
-            workers=workers,
-            threads=threads,
-            journal=journal_path(report / path.stem),
-            command=command,
-            progress=progress,
-        )
-        write_report(results[path.stem].report, report / path.stem, results[path.stem].per_image)
+        with Journals(report / path.stem, progress=progress) as journals:
+            results[path.stem] = validate(
+                fp32,
+                path,
+                dataset,
+                protocol=protocol,
+                images=common[:limit],
+                include_calibration_images=include_calibration_images,
+                max_drop=max_drop,
+                interface=interface,
+                workers=workers,
+                threads=threads,
+                journals=journals,
+                command=command,
+                progress=progress,
+            )
+            write_report(results[path.stem].report, report / path.stem, results[path.stem].per_image)
     write_candidates({name: result.report for name, result in results.items()}, report)
     return results
 

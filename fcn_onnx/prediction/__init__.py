@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,8 +25,10 @@ from fcn_onnx.data.images import read_rgb, upright
 from fcn_onnx.data.palette import draw_legend, label_image, overlay
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import OutputError, UsageError
-from fcn_onnx.jobs.prefetch import prefetch
-from fcn_onnx.journal import Arrays, Journal, State, journal_path, nearest_folder
+from fcn_onnx.jobs.executor import Here
+from fcn_onnx.jobs.fold import Rows, fold
+from fcn_onnx.jobs.records import Arrays
+from fcn_onnx.journal import Journals, nearest_folder
 from fcn_onnx.model.files import digest_model
 from fcn_onnx.prediction.frames import read_frames
 from fcn_onnx.progress import SILENT, Progress
@@ -119,21 +121,19 @@ def predict(
         cpu=measured_cpu().kernels(),
         how=[eye.preprocessing.to_json(), eye.segmenter.output, list(eye.segmenter.classes), legend],
     )
-    with _made(output), Journal(journal_path(output), job, progress=progress) as journal:
-        done = _finished(journal.load(), files, output, eye.segmenter.classes)
-        digests = {path: _digest(prediction) for path, prediction in done.items()}
-        remaining = [path for path in files if path not in done]
-
-        def state() -> Arrays:
-            shares = [[p.shares.get(name, 0.0) for name in eye.segmenter.classes] for p in done.values()]
-            return {"shares": np.array(shares), "digests": np.array(list(digests.values()))}
-
-        loaded = prefetch(lambda path: upright(path, read_rgb(path)), remaining)
-        for path, photograph in progress.track(loaded, total=len(files), label="predicting", done=len(done)):
-            done[path] = eye.look(photograph, str(path)).save(path, output / files[path])
-            digests[path] = _digest(done[path])
-            journal.save(state, [str(p) for p in done])
-    return tuple(done[path] for path in files)
+    rows = Rows(eye.to_arrays, lambda name, arrays: eye.from_arrays(items[name], arrays))
+    items = {str(path): (path, output / result) for path, result in files.items()}
+    with _made(output), Journals(output, progress=progress) as journals:
+        fold(
+            _Drawing(eye),
+            items,
+            rows,
+            executor=Here(),
+            journal=journals.of(job),
+            progress=progress,
+            label="predicting",
+        )
+    return tuple(rows.in_order(items))
 
 
 def predict_frames(
@@ -156,6 +156,27 @@ def predict_frames(
     eye = _Eye(model, settle([model], interface, progress), threads, legend=legend)
     for name, photograph in frames:
         yield name, eye.look(photograph, name)
+
+
+Named = tuple[Path, Path]
+"""An image, and what the names of its results begin with."""
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """The task that draws what a model sees in an image."""
+
+    eye: _Eye
+
+    def load(self, named: Named) -> tuple[Named, Image.Image]:
+        return named, upright(named[0], read_rgb(named[0]))
+
+    def open(self) -> Callable[[tuple[Named, Image.Image]], Prediction]:
+        def draw(loaded: tuple[Named, Image.Image]) -> Prediction:
+            (image, result), photograph = loaded
+            return self.eye.look(photograph, str(image)).save(image, result)
+
+        return draw
 
 
 class _Eye:
@@ -184,6 +205,22 @@ class _Eye:
             numbers = {name: number for number, name in enumerate(self.segmenter.classes)}
             blended = draw_legend(blended, {numbers[name]: name for name in shares if numbers[name]})
         return Picture(label_image(labels), blended, confidence, shares)
+
+    def to_arrays(self, prediction: Prediction) -> Arrays:
+        """What the journal keeps of a prediction: the shares by label, and which pictures there are."""
+        return {
+            "shares": np.array([prediction.shares.get(name, 0.0) for name in self.segmenter.classes]),
+            "rated": np.array(prediction.confidence is not None),
+            "pictures": np.array(_digest(prediction)),
+        }
+
+    def from_arrays(self, named: Named, arrays: Arrays) -> Prediction:
+        """The inverse of `to_arrays`. Raises ValueError if the pictures are not those any more."""
+        shares = dict(zip(self.segmenter.classes, arrays["shares"].tolist(), strict=True))
+        prediction = _prediction(*named, shares, rated=bool(arrays["rated"]))
+        if _digest(prediction) != str(arrays["pictures"]):
+            raise ValueError(f"the pictures of {named[0]} have changed")
+        return prediction
 
 
 @contextmanager
@@ -219,22 +256,6 @@ def _files(images: Sequence[Path], output: Path) -> dict[Path, Path]:
             f"the results of {same} would both be called {name}", fix="predict them into different --output folders"
         )
     return files
-
-
-def _finished(
-    state: State | None, files: Mapping[Path, Path], output: Path, classes: Sequence[str]
-) -> dict[Path, Prediction]:
-    """What an earlier run of this job drew, where the pictures are still those that it wrote."""
-    found: dict[Path, Prediction] = {}
-    if state is None:
-        return found
-    for name, row, digest in zip(state.done, state.arrays["shares"], state.arrays["digests"], strict=True):
-        path, result = Path(name), output / files[Path(name)]
-        shares = dict(zip(classes, row.tolist(), strict=True))
-        prediction = _prediction(path, result, shares, rated=_named(result, "confidence").exists())
-        if _digest(prediction) == digest:
-            found[path] = prediction
-    return found
 
 
 def _digest(prediction: Prediction) -> str:

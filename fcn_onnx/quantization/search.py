@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from functools import partial
 
 from fcn_onnx.errors import QuantizationError
 from fcn_onnx.journal import Journal
@@ -60,18 +59,10 @@ def search(
     Raises:
         QuantizationError: the loss is above the bound with every one in fp32.
     """
-    state = journal.load()
-    known: dict[str, float] = dict(zip(state.done, state.arrays["values"].tolist(), strict=True)) if state else {}
     trials: list[Trial] = []
 
-    def value(key: str, measure: Callable[[], float]) -> float:
-        if key not in known:
-            known[key] = measure()
-            journal.save(lambda: {"values": np.array(list(known.values()))}, list(known))
-        return known[key]
-
     def drop(kept: Sequence[str]) -> float:
-        found = value(f"drop:{len(kept)}", lambda: drop_percent(kept))
+        found = journal.memo(f"drop:{len(kept)}", lambda: drop_percent(kept))
         trials.append(Trial(len(kept), found))
         progress.note(f"{len(kept)} convolutions in fp32: {found:.3f} % of the mIoU lost on calibration images")
         return found
@@ -79,7 +70,7 @@ def search(
     if drop(()) <= max_drop:
         return Found((), tuple(trials))
     measured = progress.track(convs, total=len(convs), label="ranking")
-    flips = {name: value(f"flips:{name}", lambda name=name: flips_without(name)) for name in measured}  # type: ignore[misc]
+    flips = {name: journal.memo(f"flips:{name}", partial(flips_without, name)) for name in measured}
     ranked = sorted(convs, key=lambda name: flips[name])
     if drop(ranked) > max_drop:
         raise QuantizationError(

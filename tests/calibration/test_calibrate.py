@@ -99,8 +99,8 @@ from fcn_onnx.artifact import digest_json
 from fcn_onnx.calibration import collector
 from fcn_onnx.data.folder import FolderDataset
 from fcn_onnx.data.preprocess import Preprocessing, Resize
-import fcn_onnx.journal as journal
-journal.Journal.__init__.__kwdefaults__["interval_s"] = 0.0
+from fcn_onnx.journal import Journal, Journals
+Journal.__init__.__kwdefaults__["interval_s"] = 0.0
 class Slow:
     def track(self, items, *, total, label, done=0):
         for item in items:
@@ -109,8 +109,9 @@ class Slow:
     def note(self, message):
         print(message, flush=True)
 folder = Path(sys.argv[1])
-calibrate(folder / "m.onnx", FolderDataset.open(folder / "images").samples, preprocessing=Preprocessing(Resize()),
-          method="kl", output=folder / "out.json", journal=folder / "journal", progress=Slow())
+with Journals(folder / "out.json", progress=Slow()) as journals:
+    calibrate(folder / "m.onnx", FolderDataset.open(folder / "images").samples, preprocessing=Preprocessing(Resize()),
+              method="kl", output=folder / "out.json", journals=journals, progress=Slow())
 """
 
 
@@ -119,7 +120,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(tmp_path: Path) -> 
     samples = write_images(tmp_path / "images").samples
     calibrate(model, samples, method="kl", preprocessing=RULES, output=tmp_path / "whole.json")
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
-    while not (tmp_path / "journal").exists():
+    while not list(tmp_path.glob(".out.json.*.journal")):
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -128,7 +129,7 @@ def test_a_killed_run_continues_and_ends_with_the_same_bytes(tmp_path: Path) -> 
     again = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, check=True)
     assert "continuing after" in again.stdout
     assert (tmp_path / "out.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
-    assert not (tmp_path / "journal").exists()
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_nan_names_the_tensor_and_the_image(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from fcn_onnx.data.scenes import write_scenes
 from fcn_onnx.errors import ImageError, ModelError, UsageError
 from fcn_onnx.evaluation import Validation, validate, validation
 from fcn_onnx.exporter import export
-from fcn_onnx.journal import Journal
+from fcn_onnx.journal import Journal, Journals
 from fcn_onnx.pipeline import validate_and_report, validate_candidates
 from fcn_onnx.report import to_html, to_markdown, verdict
 from fcn_onnx.runtime import measured_cpu
@@ -252,13 +252,17 @@ def test_an_interrupted_run_continues_to_the_same_scores(
         def note(self, message: str) -> None:
             notes.append(message)
 
-    journal = tmp_path / "journal"
+    def scored(after: int) -> dict[str, Any]:
+        progress = Interrupting(after)
+        with Journals(tmp_path / "report", progress=progress) as journals:
+            return validate(*models, dataset, journals=journals, progress=progress).report
+
     with pytest.raises(KeyboardInterrupt):
-        validate(*models, dataset, journal=journal, progress=Interrupting(3))
-    assert journal.exists()
-    resumed = validate(*models, dataset, journal=journal, progress=Interrupting(99)).report
+        scored(3)
+    assert len(list(tmp_path.glob(".report.*.journal"))) == 1
+    resumed = scored(99)
     assert any("continuing after 3 finished images" in note for note in notes)
-    assert not journal.exists()
+    assert not list(tmp_path.glob(".report.*"))
     for name in ("fp32", "int8"):
         for score in ("miou", "pixel_accuracy", "per_class_iou"):
             assert resumed[name][score] == whole[name][score]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,10 +62,11 @@ def test_an_interrupted_refinement_measures_nothing_twice(tmp_path: Path) -> Non
         measured += 1
         return error(table)
 
-    with pytest.raises(KeyboardInterrupt):
-        refine(TABLE, GROUPS, stopping, Journal(tmp_path / "j", "job", interval_s=0), SILENT)
+    with pytest.raises(KeyboardInterrupt), closing(Journal(tmp_path / "j", "job", interval_s=0)) as journal:
+        refine(TABLE, GROUPS, stopping, journal, SILENT)
     measured = 0
-    table, found = refine(TABLE, GROUPS, stopping, Journal(tmp_path / "j", "job", interval_s=0), SILENT)
+    with closing(Journal(tmp_path / "j", "job", interval_s=0)) as journal:
+        table, found = refine(TABLE, GROUPS, stopping, journal, SILENT)
     assert (table, found.trials, measured) == (whole, 6, 2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
@@ -71,12 +72,11 @@ def test_an_interrupted_search_does_not_try_anything_twice(tmp_path: Path) -> No
     def drop(kept: Sequence[str]) -> float:
         return 6.0 - len(kept)
 
-    with pytest.raises(KeyboardInterrupt):
-        search(names, flips, drop, 2.0, Journal(path, "j", interval_s=0), SILENT)
+    with pytest.raises(KeyboardInterrupt), closing(Journal(path, "j", interval_s=0)) as journal:
+        search(names, flips, drop, 2.0, journal, SILENT)
     again: list[str] = []
-    found = search(
-        names, lambda name: again.append(name) or float(name[-1]), drop, 2.0, Journal(path, "j", interval_s=0), SILENT
-    )
+    with closing(Journal(path, "j", interval_s=0)) as journal:
+        found = search(names, lambda name: again.append(name) or float(name[-1]), drop, 2.0, journal, SILENT)
     assert again == names[3:]
     assert found.float_convs == tuple(names[:4])
 

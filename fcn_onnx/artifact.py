@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from fcn_onnx.errors import OutputError
+from fcn_onnx.jobs.files import sync
 from fcn_onnx.progress import SILENT, Progress
 
 FORM_VERSION = 2
@@ -193,6 +194,8 @@ def _identity(path: Path) -> Identity:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path`, else it is removed.
 
+    It is on the disk before it gets its name, and its name before this returns: a power cut leaves the old or the new.
+
     Raises:
         OutputError: `path` cannot be written.
     """
@@ -203,7 +206,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
-        _replace(temporary, path)
+        _replace({temporary: path})
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -226,10 +229,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path if path.is_dir() else path.parent))
     try:
         yield temporary
-        for file in sorted(p for p in temporary.rglob("*") if p.is_file()):
-            target = path / file.relative_to(temporary)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _replace(file, target)
+        files = sorted(p for p in temporary.rglob("*") if p.is_file())
+        _replace({file: path / file.relative_to(temporary) for file in files})
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -240,11 +241,26 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _replace(source: Path, target: Path) -> None:
+def _replace(targets: Mapping[Path, Path]) -> None:
+    """Give written files their names: when all of them are on the disk."""
+    for source, target in targets.items():
+        with _writing(target):
+            sync(source)
+    for source, target in targets.items():
+        with _writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(target)
+    for folder in {target.parent: None for target in targets.values()}:
+        with _writing(folder):
+            sync(folder)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        source.replace(target)
+        yield
     except OSError as error:
-        raise _unwritable(target, error) from error
+        raise _unwritable(path, error) from error
 
 
 def _umask() -> int:

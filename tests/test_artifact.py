@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from importlib.metadata import version
 from pathlib import Path
 
@@ -105,3 +106,32 @@ def test_outputs_are_claimed_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_a_device_is_no_output() -> None:
     with pytest.raises(OutputError, match="device"):
         artifact.claim_outputs({"--json": Path("/dev/null")})
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_bytes_are_on_the_disk_before_their_name_and_the_name_is_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    done: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def watched_fsync(descriptor: int) -> None:
+        done.append(("fsync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        fsync(descriptor)
+
+    def watched_replace(self: Path, target: Path) -> Path:
+        done.append(("rename", self.name))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "replace", watched_replace)
+    if kind == "file":
+        with artifact.atomic_path(tmp_path / "out") as temporary:
+            temporary.write_text("whole")
+        name = temporary.name
+        assert done == [("fsync", name), ("rename", name), ("fsync", tmp_path.name)]
+    else:
+        with artifact.atomic_folder(tmp_path / "out") as temporary:
+            for name in "ab":
+                (temporary / name).write_text("whole")
+        assert done == [("fsync", "a"), ("fsync", "b"), ("rename", "a"), ("rename", "b"), ("fsync", "out")]

@@ -42,7 +42,7 @@ def replacing(path: Path) -> Iterator[int]:
         yield descriptor
         os.fsync(descriptor)
         Path(name).replace(path)
-        sync_folder(path.parent)
+        sync(path.parent)
     except BaseException:
         os.close(descriptor)
         Path(name).unlink(missing_ok=True)
@@ -76,13 +76,12 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the system put a file's bytes on the disk, not only in its memory."""
+    """Have the system put a file's bytes on the disk, not only in its memory; of a folder, the names in it.
+
+    Without the latter, a file that was renamed may have its old name after a power cut.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-sync_folder = sync
-"""The same for the names in a folder: without it, a renamed file may have its old name after a power cut."""

@@ -320,8 +320,10 @@ def show(rows: Sequence[Row], fp32: Row, protocol_name: str, title: str) -> None
     print(f"{'':46}{heads}")
     for row in rows:
         d = compare(metric, before, np.stack(row.counts), np.asarray(row.agreement))
-        high, low = (-100 * x / base for x in d.miou_ci95)
-        drop, agree = f"{low:.2f} … {high:.2f}", "{:.4f} … {:.4f}".format(*d.label_agreement_ci95)
+        drop = agree = "too few images"
+        if d.miou_ci95 and d.label_agreement_ci95:
+            high, low = (-100 * x / base for x in d.miou_ci95)
+            drop, agree = f"{low:.2f} … {high:.2f}", "{:.4f} … {:.4f}".format(*d.label_agreement_ci95)
         speed = np.median(row.reference_milliseconds) / np.median(row.milliseconds)
         print(
             f"{row.name:46}{-100 * d.miou / base:8.2f}{drop:>18}{d.label_agreement:11.4f}{agree:>18}"

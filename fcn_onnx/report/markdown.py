@@ -17,7 +17,8 @@ def to_markdown(report: Report) -> str:
         "# int8 against fp32",
         f"**{_escape(verdict(report))}**",
         markdown_table(HEADER, summary_rows(report)),
-        f"Protocol {_escape(protocol_line(report))} Changes of scores are in percentage points, int8 − fp32.",
+        f"Protocol {_escape(protocol_line(report))} {report['images']} images. "
+        "Changes of scores are in percentage points, int8 − fp32.",
         *(
             f"- {_escape(note)}"
             for note in filter(None, [data["description"], coverage_line(report), *report["notes"]])

@@ -44,14 +44,14 @@ def summary_rows(report: Report) -> list[Row]:
 
 
 def protocol_line(report: Report) -> str:
-    """The protocol and how many images it scored, and the size they were shown at where that is not the protocol's."""
+    """The protocol, and the size that images were shown at where that is not the protocol's."""
     shown = report.get("shown", {"resize": "", "protocol_resize": ""})
     told = (
         ""
         if shown["resize"] == shown["protocol_resize"]
         else f" Shown at {shown['resize']}, the one size that the models take, not at {shown['protocol_resize']}."
     )
-    return f"{report['protocol']}: {report['protocol_description']}. {report['images']} images.{told}"
+    return f"{report['protocol']}: {report['protocol_description']}.{told}"
 
 
 def per_class_rows(report: Report) -> list[Row]:
@@ -100,7 +100,8 @@ def verdict(report: Report) -> str:
     if gate["passed"] is None:
         return text
     allowed = f"{gate['max_drop_percent']:g} % relative allowed"
-    return f"{'PASSED' if gate['passed'] else 'FAILED'} ({allowed}). {text}"
+    by = " by the point estimate" if cannot_tell(report) else ""
+    return f"{'PASSED' if gate['passed'] else 'FAILED'}{by} ({allowed}). {text}"
 
 
 def cannot_tell(report: Report) -> str | None:

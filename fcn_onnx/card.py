@@ -29,6 +29,7 @@ class ModelCard:
         weights: where they came from and their digest: {"source", "digest", "random"}.
         classes: class names in label order.
         preprocessing: `Preprocessing.to_json()`.
+        output: name of the output to read, where the user had to say it.
         versions: packages that made it.
         form: `FORM_VERSION` of the fcn-onnx that wrote it.
         source: digest of the fp32 model that an int8 model was made from.
@@ -43,6 +44,7 @@ class ModelCard:
     weights: Mapping[str, Any] | None = None
     classes: tuple[str, ...] = ()
     preprocessing: Mapping[str, Any] | None = None
+    output: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     form: int | None = None
     source: str | None = None

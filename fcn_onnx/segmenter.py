@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fcn_onnx.card import ModelCard
 from fcn_onnx.errors import ModelError
 from fcn_onnx.interface import Interface, classes_of, default_classes, preprocessing_of
 from fcn_onnx.model.files import load_model
@@ -53,7 +54,7 @@ class Segmenter:
         proto = load_model(model)
         self.preprocessing = preprocessing_of(proto, str(model), interface)
         self.network = Network(model, config, multiple_of=self.preprocessing.multiple_of)
-        self.output = self._choose(interface.output)
+        self.output = self._choose(interface.output or ModelCard.read_from(proto, str(model)).output)
         self._declared, dtype = self.network.declared(self.output)
         self.meaning = Meaning.LABELS if is_label_type(dtype) else meaning_of(proto, self.output)
         self.named = classes_of(proto, str(model), interface, default=())

@@ -8,7 +8,7 @@ import click
 
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, print_table, wants_stdout, write_json
-from fcn_onnx.cli.options import PATH, Size, json_option, threads_option
+from fcn_onnx.cli.options import PATH, Size, json_option, multiple_of_option, threads_option
 
 
 @click.command(epilog="Example: fcn-onnx benchmark fcn-resnet50-12.onnx fcn-resnet50-12-int8.onnx --size 520x520")
@@ -22,10 +22,16 @@ from fcn_onnx.cli.options import PATH, Size, json_option, threads_option
     help="Of the random input; may be repeated. Default: the one that a model takes, or 520x520.",
 )
 @click.option("--runs", type=click.IntRange(min=1), default=20, show_default=True, help="Of each model.")
+@multiple_of_option
 @threads_option
 @json_option
 def benchmark(
-    models: tuple[Path, ...], sizes: tuple[tuple[int, int], ...], runs: int, threads: int, json_target: str | None
+    models: tuple[Path, ...],
+    sizes: tuple[tuple[int, int], ...],
+    runs: int,
+    multiple_of: int | None,
+    threads: int,
+    json_target: str | None,
 ) -> None:
     """Time models in turns on random images; speed-ups refer to the first.
 
@@ -35,7 +41,9 @@ def benchmark(
     from fcn_onnx import benchmark as run_benchmark
 
     claim(json_target)
-    result = run_benchmark(models, sizes=sizes, runs=runs, threads=threads, progress=ConsoleProgress())
+    result = run_benchmark(
+        models, sizes=sizes, runs=runs, multiple_of=multiple_of, threads=threads, progress=ConsoleProgress()
+    )
     write_json(result.to_json(), json_target)
     if wants_stdout(json_target):
         return

@@ -119,6 +119,16 @@ class Finite(click.FloatRange):
         return number
 
 
+def multiple_of_option(function: F) -> F:
+    """`--multiple-of N`."""
+    return click.option(
+        "--multiple-of",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Pad images to sides that are multiples of N. Default: what the model says, or is found to need.",
+    )(function)
+
+
 def interface_options(function: Callable[..., None]) -> Callable[..., None]:
     """What a model may not say itself; the command gets it as `interface`."""
 
@@ -155,12 +165,7 @@ def interface_options(function: Callable[..., None]) -> Callable[..., None]:
             metavar="FILE",
             help="Class names, one a line, background first. Default: what the model says, else VOC's 21.",
         ),
-        click.option(
-            "--multiple-of",
-            type=click.IntRange(min=1),
-            metavar="N",
-            help="Pad images to sides that are multiples of N. Default: what the model says, or is found to need.",
-        ),
+        multiple_of_option,
     )
     for option in reversed(options):
         command = option(command)

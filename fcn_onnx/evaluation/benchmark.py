@@ -21,6 +21,7 @@ from fcn_onnx.model.files import load_model
 from fcn_onnx.model.graph import fixed_size, read_facts
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.runtime import Network, SessionConfig, measured_cpu
+from fcn_onnx.settling import known_multiple, tried_multiple
 
 DEFAULT_SIZE = (520, 520)
 
@@ -31,7 +32,7 @@ class Timing:
 
     Attributes:
         model: path.
-        size: (height, width) of the image.
+        size: (height, width) of the image, which a model pads where it needs to; costs are those of what is run.
         latency_ms: of single images.
         gmacs: 10⁹ multiply-accumulates of convolutions an image; None where the graph does not tell.
         gmacs_per_second: at the median latency.
@@ -82,6 +83,7 @@ def benchmark(
     sizes: Sequence[tuple[int, int]] = (),
     threads: int = 0,
     runs: int = 20,
+    multiple_of: int | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Benchmark:
@@ -94,6 +96,7 @@ def benchmark(
         sizes: each (height, width) in pixels; by default the one that a model takes, or 520×520.
         threads: of each session; 0 means all cores.
         runs: timed runs of each model.
+        multiple_of: what the sides must be multiples of, where a model does not say it itself; images are padded.
 
     Raises:
         UsageError: no model, no run, or a model of another fixed size.
@@ -105,28 +108,45 @@ def benchmark(
             fix="name at least one model, one run and a positive size",
         )
     config = SessionConfig(threads=threads)
-    networks = [Network(path, config) for path in models]
+    networks = [_open(path, config, multiple_of, progress) for path in models]
     own = (fixed_size(load_model(path)) for path in models)
     peak = measure_peak(config)
     rows: list[Timing] = []
     for size in sizes or [next(filter(None, own), DEFAULT_SIZE)]:
         batch = np.random.default_rng(seed).standard_normal((1, 3, *size), np.float32)
-        for network in networks:
+        for network in dict.fromkeys(networks):
             network.run(batch)
+            if (padded := network.form.padded_size(*size)) != size:
+                progress.note(f"{network.name}: {size[0]}×{size[1]} is run as {padded[0]}×{padded[1]}")
         series: list[list[float]] = [[] for _ in networks]
         for turn in progress.track(range(runs), total=runs, label=f"timing at {size[0]}×{size[1]}"):
             for index in alternate(range(len(networks)), turn):
                 series[index].append(timed(partial(networks[index].run, batch))[1])
         samples = np.asarray(series)
-        rows += [_row(path, samples[0], samples[i], size, peak) for i, path in enumerate(models)]
+        named = zip(networks, models, strict=True)
+        rows += [_row(network, path, samples[0], samples[i], size, peak) for i, (network, path) in enumerate(named)]
     return Benchmark(runs, config.thread_count, measured_cpu(), peak, tuple(rows))
 
 
+def _open(model: Path, config: SessionConfig, multiple_of: int | None, progress: Progress) -> Network:
+    """The model, padding what it is given as it needs; one that does not say what it needs is tried out."""
+    multiple_of = multiple_of or known_multiple(model)
+    network = Network(model, config, multiple_of=multiple_of)
+    found = tried_multiple(network, progress) if multiple_of is None else None
+    return Network(model, config, multiple_of=found) if found else network
+
+
 def _row(
-    path: Path, reference: NDArray[np.float64], series: NDArray[np.float64], size: tuple[int, int], peak: Peak
+    network: Network,
+    path: Path,
+    reference: NDArray[np.float64],
+    series: NDArray[np.float64],
+    size: tuple[int, int],
+    peak: Peak,
 ) -> Timing:
-    macs = read_facts(load_model(path), size).macs
-    int8_share = read_coverage(path, size).int8_macs_share
+    run_at = network.form.padded_size(*size)
+    macs = read_facts(load_model(path), run_at).macs
+    int8_share = read_coverage(path, run_at).int8_macs_share
     latency = Latency.of(series)
     speedup, interval = speedup_interval(reference, series)
     return Timing(

@@ -130,19 +130,22 @@ def export(
     parity = None
     if not skipped:
         outputs = ("out", "aux") if aux else ("out",)
+        multiple_of = architecture.preprocessing.multiple_of
         progress.note(f"tracing at opset {opset}")
         model = trace(network, opset, outputs=outputs, size=size)
         model = clean(model, outputs=outputs, classes=len(architecture.classes), size=size)
         progress.note("comparing with torch")
         if half or labels:  # the tolerance of another form would hide a small error of the exporter
-            check_parity(network, model, outputs=outputs, size=size)
+            check_parity(network, model, outputs=outputs, size=size, multiple_of=multiple_of)
         model = in_half_precision(model) if half else model
         model = with_labels(model) if labels else model
         card.write_to(model)
         onnx.checker.check_model(model, full_check=True)
         with atomic_model(model, path) as temporary:
             precision = "float16" if half else "float32"
-            parity = check_parity(network, temporary, outputs=outputs, size=size, precision=precision)
+            parity = check_parity(
+                network, temporary, outputs=outputs, size=size, precision=precision, multiple_of=multiple_of
+            )
     archive = write_test_data(path) if test_data else None
     return ExportResult(path, opset, card, parity, model_bytes(path), archive, skipped)
 

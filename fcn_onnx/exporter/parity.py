@@ -127,6 +127,7 @@ def check_parity(
     outputs: tuple[str, ...],
     size: tuple[int, int] | None,
     precision: str = "float32",
+    multiple_of: int | None = None,
 ) -> Parity:
     """Compare torch and onnxruntime on seeded normal inputs.
 
@@ -139,17 +140,19 @@ def check_parity(
         outputs: which to compare.
         size: the one (height, width) that the model takes; None if it takes any.
         precision: a name in `PRECISIONS`.
+        multiple_of: what the network's sides must be multiples of; the inputs' are rounded up to it.
 
     Raises:
         ParityError: an output has another shape, or differs by more than the precision allows.
     """
     import torch
 
-    session = Network(model, name="the exported model")
+    session = Network(model, name="the exported model", multiple_of=multiple_of)
     rng = np.random.default_rng(SEED)
     shapes = [(1, *size), (2, *size)] if size else SHAPES
     found, kinds = [], set()
-    for batch, height, width in shapes:
+    for batch, *sides in shapes:
+        height, width = session.form.padded_size(*sides)
         values = rng.standard_normal((batch, 3, height, width), np.float32)
         with torch.no_grad():
             expected = network(torch.from_numpy(values))

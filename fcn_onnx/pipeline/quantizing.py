@@ -88,6 +88,7 @@ class _Work:
             job=self.job,
             goal=goal,
             classes=self.interface.classes or (),
+            output_name=self.interface.output,
         )
 
     def trial(self, plan: Plan, table: RangeTable, path: Path) -> Path:
@@ -197,6 +198,7 @@ def quantize(
         max_drop=max_drop,
         refine=refine_ranges,
         classes=list(interface.classes or ()),
+        output=interface.output,
         **how,
     )
     if not force and (existing := up_to_date(output, job, model, plan)):

@@ -96,6 +96,7 @@ def make_int8(
     job: str = "",
     goal: Goal | None = None,
     classes: tuple[str, ...] = (),
+    output_name: str | None = None,
 ) -> Made:
     """Quantize `fp32`, in memory.
 
@@ -107,6 +108,7 @@ def make_int8(
         log: gets what a chatty backend says.
         goal: for a backend that tunes by itself.
         classes: names in label order, for the card, where the model does not say them itself.
+        output_name: the output that is read, for the card, likewise.
 
     Raises:
         QuantizationError: the backend fails.
@@ -130,6 +132,7 @@ def make_int8(
         calibration_images=calibration_images,
         preprocessing=preprocessing,
         classes=classes or card.classes,
+        output=output_name or card.output,
         versions=versions(),
         form=FORM_VERSION,
     ).write_to(quantized)

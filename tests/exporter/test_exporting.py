@@ -11,7 +11,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from fcn_onnx import exporter
 from fcn_onnx.card import ModelCard
@@ -146,6 +146,28 @@ def test_a_difference_from_torch_is_an_error(tmp_path: Path) -> None:
     network, _ = build_network("tiny", "DEFAULT")
     with pytest.raises(ParityError, match="differs from torch by up to"):
         parity.check_parity(network, model, outputs=("out", "aux"), size=None)
+
+
+def test_parity_is_measured_where_the_network_runs(tmp_path: Path) -> None:
+    """One whose sides must be multiples of 32 is not asked for 65×97, and fails if it is."""
+
+    class Picky(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            assert x.shape[2] % 32 == x.shape[3] % 32 == 0, x.shape
+            return {"out": 2 * x}
+
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "x"], ["out"])],
+        "double",
+        [value("x", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [value("out", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    found = parity.check_parity(Picky(), model, outputs=("out",), size=None, multiple_of=32)
+    assert [shape.shape for shape in found.shapes] == [(1, 3, 128, 128), (2, 3, 96, 128), (1, 3, 224, 160)]
+    with pytest.raises(AssertionError):
+        parity.check_parity(Picky(), model, outputs=("out",), size=None)
 
 
 def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

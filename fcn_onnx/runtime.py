@@ -54,7 +54,7 @@ class SessionConfig:
         options.inter_op_num_threads = 1
         options.enable_cpu_mem_arena = self.arena
         options.enable_mem_pattern = False  # plans memory per input shape; shapes vary here
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # an error is raised, and what is tried out may raise one: not logged as well
         if not self.optimise:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         if self.exact_int8:

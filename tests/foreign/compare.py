@@ -34,16 +34,16 @@ from fcn_onnx.segmenter import Interface, preprocessing_of
 from foreign.networks import NETWORKS, Foreign
 from foreign.pictures import write_pictures
 
-CALIBRATION = range(8)
-EVALUATION = range(100, 106)
-SHORT_SIDE = 520
+OTHERS = 100
+"""The seed of the first picture that is not calibrated on."""
+
 TIMED_RUNS = 7
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Score:
-    """How near a model comes to the fp32 one, on `EVALUATION`.
+    """How near a model comes to the fp32 one, on pictures it was not calibrated on.
 
     Attributes:
         sqnr_db: 10 · log₁₀(Σ fp32² / Σ (fp32 − int8)²) of the output; inf where nothing differs.
@@ -64,8 +64,9 @@ class Bench:
         self.model = folder / "foreign.onnx"
         proto = foreign.build(opset or foreign.opset)
         onnx.save(proto, self.model)
-        self.pictures = write_pictures(folder / "pictures", CALIBRATION, foreign.size)
-        write_pictures(folder / "others", EVALUATION, foreign.size)
+        self.calibrated, compared = foreign.pictures
+        self.pictures = write_pictures(folder / "pictures", range(self.calibrated), foreign.size)
+        write_pictures(folder / "others", range(OTHERS, OTHERS + compared), foreign.size)
         self.preprocessing = self._preprocessing(proto)
 
     def _preprocessing(self, proto: onnx.ModelProto) -> Preprocessing:
@@ -73,7 +74,7 @@ class Bench:
 
     def ours(self, **options: Any) -> Quantized:
         """By the program, with its own choice of everything."""
-        choice = ImageChoice(self.pictures, limit=len(CALIBRATION))
+        choice = ImageChoice(self.pictures, limit=self.calibrated)
         return quantize(self.model, choice, output=self.folder / "ours.onnx", interface=self.interface, **options)
 
     def theirs(self, form: QuantFormat) -> Path:

@@ -35,6 +35,7 @@ class Foreign:
         opset: that it is tested at.
         interface: what has to be said of it.
         size: (height, width) of the pictures that it is shown.
+        pictures: how many it is calibrated on, and how many others it is compared on.
         multiple_of: what both sides of its input must be multiples of.
         refusal: what the error says, where it cannot be quantized.
     """
@@ -43,12 +44,13 @@ class Foreign:
     opset: int = 13
     interface: Interface = FIGURES
     size: tuple[int, int] = (64, 64)
+    pictures: tuple[int, int] = (8, 6)
     multiple_of: int = 1
     refusal: str | None = None
 
 
 NETWORKS: Mapping[str, Foreign] = {
-    "unet": Foreign(unet, size=(72, 64), multiple_of=32),
+    "unet": Foreign(unet, size=(72, 64), pictures=(3, 2), multiple_of=32),
     "fcn8s": Foreign(fcn8s, opset=12),
     "lraspp": Foreign(lraspp),
     "convnext": Foreign(convnext),

@@ -11,6 +11,7 @@ import onnx
 
 from fcn_onnx.artifact import FORM_VERSION, versions
 from fcn_onnx.card import ModelCard
+from fcn_onnx.errors import QuantizationError
 from fcn_onnx.model.files import atomic_model, digest_model, load_model, model_bytes
 from fcn_onnx.model.graph import GraphFacts, read_facts
 from fcn_onnx.model.intake import take_in
@@ -146,20 +147,30 @@ def write_int8(made: Made, output: Path, try_kernels: Callable[[Path], Saturatio
         try_kernels: compares this CPU's kernels on the file, before it gets its name; raises if they disagree.
 
     Raises:
-        QuantizationError: see `prove`.
+        QuantizationError: nothing of it would compute in int8; or see `prove`.
     """
+    facts = read_facts(made.int8)
+    _require_int8(facts, output)
     with atomic_model(made.int8, output) as temporary:
         proof = prove(made, temporary, output)
         saturation = try_kernels(temporary) if try_kernels else None
     return Quantized(
         output,
         made.plan,
-        read_facts(made.int8),
+        facts,
         made.fp32_size_bytes,
         model_bytes(output),
         proof=proof,
         saturation=saturation,
     )
+
+
+def _require_int8(facts: GraphFacts, output: Path) -> None:
+    if not any(node.int8 for node in facts.multiplications):
+        raise QuantizationError(
+            f"{output} is not written: nothing in it would compute in int8",
+            fix="see what the plan keeps in fp32; without --keep-float, or with a larger --max-drop, less of it does",
+        )
 
 
 def _draft(model: onnx.ModelProto, table: RangeTable, plan: Plan, log: Path) -> Draft:

@@ -106,19 +106,22 @@ def test_kernels_that_disagree_are_an_error(tmp_path: Path, data: Path, monkeypa
 
 
 def test_max_drop_keeps_convolutions_in_fp32(tmp_path: Path, data: Path) -> None:
-    """A bound of 0 on images without labels allows no flip at all, so something has to stay fp32."""
+    """Without labels fp32's stand in for them: a bound of 2 allows few flips, one of 0 no int8 at all."""
     (tmp_path / "coco" / "annotations" / "instances_val2017.json").unlink()
     model = model_of(tmp_path / "m.onnx")
     loose = quantize(model, ImageChoice(data, limit=5), max_drop=100, target="vnni", output=tmp_path / "loose.onnx")
     assert [trial.float_convs for trial in loose.trials] == [0]
     assert loose.speed_kept is None
-    tight = quantize(model, ImageChoice(data, limit=5), max_drop=0, target="vnni", output=tmp_path / "tight.onnx")
+    tight = quantize(model, ImageChoice(data, limit=5), max_drop=2, target="vnni", output=tmp_path / "tight.onnx")
     floats = [conv.name for conv in tight.facts.convs if not conv.int8]
     assert len(floats) > 1
     assert tight.trials[0].drop_percent > 0
     assert tight.speed_kept is not None
     assert {name.removesuffix("_quant") for name in floats} <= set(tight.plan.float_nodes)
     assert not list(tmp_path.glob(".*journal*"))
+    with pytest.raises(QuantizationError, match="nothing in it would compute in int8"):
+        quantize(model, ImageChoice(data, limit=5), max_drop=0, target="vnni", output=tmp_path / "none.onnx")
+    assert not (tmp_path / "none.onnx").exists()
 
 
 def test_contradictions_are_refused(tmp_path: Path, data: Path) -> None:
@@ -190,8 +193,12 @@ def test_neural_compressor_is_fed_in_the_models_layout(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     proto = foreign(size=(20, 24))
-    proto.graph.node.append(onnx.helper.make_node("Relu", ["scores"], ["shown"]))
-    proto.graph.output[0].name = "shown"
+    last = proto.graph.node.pop()
+    proto.graph.node.append(onnx.helper.make_node("Relu", ["out"], ["positive"]))
+    proto.graph.node.append(onnx.helper.make_node("Conv", ["positive", "second"], ["logits"], name="logits"))
+    proto.graph.node.append(onnx.helper.make_node(last.op_type, ["logits"], last.output, perm=[0, 2, 3, 1]))
+    second = np.random.default_rng(0).standard_normal((21, 21, 1, 1)).astype(np.float32)
+    proto.graph.initializer.append(numpy_helper.from_array(second, "second"))
     result = quantize(
         save(proto, tmp_path / "m.onnx"),
         ImageChoice(data, limit=2),
@@ -200,7 +207,7 @@ def test_neural_compressor_is_fed_in_the_models_layout(
         target="vnni",
         output=tmp_path / "nc.onnx",
     )
-    assert result.path.exists()
+    assert [conv.int8 for conv in result.facts.convs] == [True, False]
 
 
 @needs_neural_compressor

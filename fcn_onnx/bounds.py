@@ -1,17 +1,50 @@
-"""Bounds that a user sets, checked once for the command line and the library alike."""
+"""Which values an option may have: one place, for the command line, recipes and the library alike."""
 
 from __future__ import annotations
 
-from math import isfinite
+from dataclasses import dataclass
+from math import inf
 
 from fcn_onnx.errors import UsageError
 
 
-def require_bound(option: str, value: float | None) -> None:
-    """A bound is a finite number that is not negative; every comparison with NaN is false, so NaN bounds nothing.
+@dataclass(frozen=True)
+class Bound:
+    """An interval of finite numbers; NaN is in none, as every comparison with it is false.
 
-    Raises:
-        UsageError: it is not; `option` says which.
+    Attributes:
+        least, most: its ends.
+        above: `least` itself is not in it.
     """
-    if value is not None and not (isfinite(value) and value >= 0):
-        raise UsageError(f"{option} {value:g} bounds nothing", fix="give it a number, 0 or more")
+
+    least: float
+    most: float = inf
+    above: bool = False
+
+    def __str__(self) -> str:
+        if self.most == inf:
+            return f"{self.least:g} or more"
+        return f"in {'(' if self.above else '['}{self.least:g}, {self.most:g}]"
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` lies in it."""
+        return self.least <= value <= self.most and value < inf and not (self.above and value == self.least)
+
+    def require(self, name: str, value: float | None) -> None:
+        """Raise UsageError where `value`, which the user calls `name`, is not in it; None leaves the choice to us."""
+        if value is not None and not self.holds(value):
+            raise UsageError(f"{name} is {value}, not a number {self}", fix="correct the value")
+
+
+COUNT = Bound(1)
+"""Of images, workers, runs."""
+
+THREADS = Bound(0, 1024)
+"""0 means all cores."""
+
+DROP = Bound(0)
+"""Percent that may be lost."""
+
+PERCENT = Bound(0, 100, above=True)
+SIDE = Bound(1, 99_999)
+"""Pixels of an image."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -52,6 +53,11 @@ class Interface:
 
 def _joined(values: tuple[float, ...]) -> str:
     return ",".join(f"{value:g}" for value in values)
+
+
+def default_output(names: Sequence[str]) -> str:
+    """The output that is read where the user names none, of a model with outputs of these names."""
+    return names[0] if len(names) == 1 else "out"
 
 
 def preprocessing_of(model: onnx.ModelProto, name: str, interface: Interface = Interface()) -> Preprocessing:

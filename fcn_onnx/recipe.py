@@ -10,17 +10,18 @@ Each section's keys are the options of the command of that name. Paths are relat
 
 from __future__ import annotations
 
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
 import yaml
 
-from fcn_onnx.errors import RecipeError
+from fcn_onnx.bounds import COUNT, DROP, PERCENT, SIDE, THREADS
+from fcn_onnx.errors import RecipeError, UsageError
 
 T = TypeVar("T")
 MAX_BYTES = 1 << 20
@@ -35,6 +36,10 @@ class ExportSection:
     weights: str = "DEFAULT"
     aux: bool = True
     size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        for side in self.size or ():
+            SIDE.require("a side of size", side)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +75,11 @@ class QuantizeSection(ModelSection):
     refine: bool = False
     max_drop: float | None = None
 
+    def __post_init__(self) -> None:
+        COUNT.require("limit", self.limit)
+        PERCENT.require("percentile", self.percentile)
+        DROP.require("max_drop", self.max_drop)
+
 
 @dataclass(frozen=True)
 class ValidateSection(ModelSection):
@@ -82,6 +92,10 @@ class ValidateSection(ModelSection):
     protocol: str = "torchvision"
     include_calibration_images: bool = False
     max_drop: float | None = None
+
+    def __post_init__(self) -> None:
+        COUNT.require("limit", self.limit)
+        DROP.require("max_drop", self.max_drop)
 
 
 @dataclass(frozen=True)
@@ -96,6 +110,9 @@ class ScenesSection:
     folder: Path
     images: int = 60
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        COUNT.require("images", self.images)
 
 
 @dataclass(frozen=True)
@@ -115,6 +132,9 @@ class Recipe:
     scenes: ScenesSection | None = None
     threads: int = 0
 
+    def __post_init__(self) -> None:
+        THREADS.require("threads", self.threads)
+
     def to_json(self) -> dict[str, Any]:
         """The recipe as plain values, paths as strings."""
         plain: dict[str, Any] = asdict(self, dict_factory=_plain)
@@ -125,7 +145,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a YAML recipe and apply `section.key=value` overrides, whose values are YAML too.
 
     Raises:
-        RecipeError: no such file, not YAML, an unknown or missing key, or a value of another type.
+        RecipeError: no such file, not YAML, an unknown or missing key, or a value of another type or out of bounds.
     """
     if not path.is_file():
         raise RecipeError(f"no such recipe: {path}", fix="name a YAML file; recipes/ has examples")
@@ -171,6 +191,8 @@ def _build(kind: type[T], value: Any, where: str) -> T:
         return kind(**built)
     except TypeError as error:
         raise RecipeError(f"{where}: {error}".replace("__init__() ", ""), fix="add the missing key") from error
+    except UsageError as error:
+        raise RecipeError(f"{where}: {error.what}", fix=error.fix) from error
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -183,7 +205,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if option is Path and isinstance(value, str):
             return Path(value)
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
-            if not isfinite(value):
+            if not -sys.float_info.max <= value <= sys.float_info.max:
                 raise RecipeError(f"{where} is {value}, not a finite number", fix="correct the value")
             return float(value)
         if isinstance(option, type) and type(value) is option:

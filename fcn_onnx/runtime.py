@@ -18,6 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from fcn_onnx.bounds import THREADS
 from fcn_onnx.cpu import Cpu, read_cpu
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.form import InputForm
@@ -41,6 +42,10 @@ class SessionConfig:
     exact_int8: bool = False
     optimise: bool = True
     arena: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise UsageError on a number of threads that no session can have."""
+        THREADS.require("--threads", self.threads)
 
     @property
     def thread_count(self) -> int:

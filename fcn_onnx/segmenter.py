@@ -16,7 +16,7 @@ from PIL import Image
 
 from fcn_onnx.card import ModelCard
 from fcn_onnx.errors import ModelError
-from fcn_onnx.interface import Interface, classes_of, default_classes, preprocessing_of
+from fcn_onnx.interface import Interface, classes_of, default_classes, default_output, preprocessing_of
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.labels import Axes, Meaning, Shape, is_label_type, meaning_of
 from fcn_onnx.runtime import Network, SessionConfig
@@ -64,9 +64,7 @@ class Segmenter:
 
     def _choose(self, wanted: str | None) -> str:
         names = self.network.output_names
-        if wanted is None and "out" not in names and len(names) == 1:
-            return names[0]
-        wanted = wanted or "out"
+        wanted = wanted or default_output(names)
         if wanted not in names:
             raise ModelError(
                 f"{self.network.name} has the outputs {', '.join(names)}, not {wanted!r}",

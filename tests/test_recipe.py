@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fcn_onnx.errors import RecipeError
+from fcn_onnx.errors import RecipeError, UsageError
+from fcn_onnx.pipeline import run
 from fcn_onnx.recipe import load_recipe
 
 REPOSITORY = Path(__file__).parents[1]
@@ -42,6 +43,20 @@ def test_defaults_and_overrides(tmp_path: Path) -> None:
         (MINIMAL, ["export.arch.name=x"], "not a section"),
         (MINIMAL, ["quantize=3"], "not a mapping"),
         ("!!python/object/apply:os.system [true]", [], "not YAML"),
+        (MINIMAL, ["quantize.limit=-1"], "quantize: limit is -1, not a number 1 or more"),
+        (MINIMAL, ["quantize.limit=0"], "limit is 0"),
+        (MINIMAL, ["quantize.percentile=0"], "percentile is 0.0, not a number in (0, 100]"),
+        (MINIMAL, ["quantize.percentile=100.1"], "percentile is 100.1"),
+        (MINIMAL, ["quantize.max_drop=-5"], "quantize: max_drop is -5.0, not a number 0 or more"),
+        (MINIMAL, ["validate.max_drop=-5"], "validate: max_drop is -5.0"),
+        (MINIMAL, ["validate.max_drop=.nan"], "not a finite number"),
+        (MINIMAL, ["validate.max_drop=.inf"], "not a finite number"),
+        (MINIMAL, ["validate.max_drop=1" + 400 * "0"], "not a finite number"),
+        (MINIMAL, ["validate.limit=-1"], "validate: limit is -1"),
+        (MINIMAL, ["threads=-4"], "threads is -4, not a number in [0, 1024]"),
+        (MINIMAL, ["threads=99999999999"], "threads is 99999999999"),
+        (MINIMAL, ["export.size=[0, 64]"], "export: a side of size is 0"),
+        (MINIMAL, ["scenes.folder=x", "scenes.images=0"], "scenes: images is 0"),
     ],
 )
 def test_bad_recipes_are_refused(tmp_path: Path, text: str, overrides: list[str], words: str) -> None:
@@ -68,3 +83,23 @@ def test_demo_recipe_is_the_command_demo() -> None:
     from fcn_onnx.pipeline import demo_recipe
 
     assert load_recipe(REPOSITORY / "recipes" / "demo.yaml") == demo_recipe(Path("demo"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["quantize.images=list.txt", "quantize.limit=3"], "--images contradicts"),
+        (["quantize.percentile=99"], "does not go with --method mse"),
+        (["quantize.std=[1, 0, 1]"], "--std"),
+        (["quantize.backend=neural-compressor", "quantize.percentile=99"], "a percentile of its own"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(write(tmp_path, MINIMAL), overrides)
+    with pytest.raises(UsageError) as caught:
+        run(recipe)
+    assert words in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["recipe.yaml"]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fcn_onnx.artifact import claim_outputs, digest_files, job_digest, versions
+from fcn_onnx.bounds import COUNT, THREADS
 from fcn_onnx.calibration.collector import Pass, observe
 from fcn_onnx.calibration.observed import observed_tensors
 from fcn_onnx.calibration.store import Observation
@@ -25,6 +26,7 @@ from fcn_onnx.model.graph import is_quantized
 from fcn_onnx.model.intake import take_in
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.ranges import RangeTable
+from fcn_onnx.runtime import measured_cpu
 from fcn_onnx.segmenter import preprocessing_of
 
 
@@ -100,9 +102,10 @@ def calibrate(
         CalibrationError: an activation is NaN or infinite.
     """
     rule = get_method(method, percentile)
-    if not samples or workers < 1:
-        what = "no image" if not samples else f"{workers} workers"
-        raise UsageError(f"{what} to calibrate with", fix="give at least one")
+    COUNT.require("--workers", workers)
+    THREADS.require("--threads", threads)
+    if not samples:
+        raise UsageError("no image to calibrate with", fix="give at least one")
     photographs = {f"the image {sample.name}": sample.path for sample in samples}
     claim_outputs({"--output": output, "--histograms": histograms}, {"the model": model, **photographs})
     proto = load_model(model)
@@ -114,7 +117,14 @@ def calibrate(
     source = digest_model(model)
     digests = digest_files([sample.path for sample in samples], progress)
     images = {sample.name: digest for sample, digest in zip(samples, digests, strict=True)}
-    job = job_digest("calibrate", "pillow", model=source, preprocessing=preprocessing.to_json(), images=images)
+    job = job_digest(
+        "calibrate",
+        "pillow",
+        model=source,
+        preprocessing=preprocessing.to_json(),
+        images=images,
+        cpu=measured_cpu().kernels(),
+    )
     collected = observe(
         Pass(model, observed.tensors, observed.conv_inputs, preprocessing, threads),
         samples,

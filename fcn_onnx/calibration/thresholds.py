@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from fcn_onnx.bounds import PERCENT
 from fcn_onnx.calibration.histogram import Histogram
 from fcn_onnx.errors import UsageError
 from fcn_onnx.ranges import Range
@@ -158,10 +159,10 @@ def get_method(name: str, percent: float | None = None) -> Method:
         raise UsageError(f"no method is called {name!r}", fix=f"choose one of: {', '.join(METHODS)}")
     if percent is None:
         return METHODS[name]
-    if name != "percentile" or not 0 < percent <= 100:
+    if name != "percentile" or not PERCENT.holds(percent):
         raise UsageError(
             f"--percentile {percent} does not go with --method {name}",
-            fix="give it a number in (0, 100], with --method percentile",
+            fix=f"give it a number {PERCENT}, with --method percentile",
         )
     exact = repr(float(percent)).removesuffix(".0")  # 99.99999 is not 100
     return Method(f"percentile {exact}", f"{exact} % of the magnitudes", partial(percentile, percent=percent))

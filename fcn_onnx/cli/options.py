@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from fcn_onnx.bounds import THREADS
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import CHANNELS
 from fcn_onnx.data.sample import read_classes
@@ -174,9 +175,12 @@ def interface_options(function: Callable[..., None]) -> Callable[..., None]:
 
 def threads_option(function: F) -> F:
     """`--threads N`."""
-    return click.option("--threads", type=click.IntRange(min=0), default=0, help="Of each session; 0 means all cores.")(
-        function
-    )
+    return click.option(
+        "--threads",
+        type=click.IntRange(int(THREADS.least), int(THREADS.most)),
+        default=0,
+        help="Of each session; 0 means all cores.",
+    )(function)
 
 
 def percentile_option(function: F) -> F:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fcn_onnx.bounds import COUNT
 from fcn_onnx.data.discover import annotations_beside, open_dataset, require_labels
 from fcn_onnx.data.sample import VOC_CLASSES, Sample
 from fcn_onnx.data.selection import draw, read_list, spread_over_classes
@@ -35,6 +36,12 @@ class ImageChoice:
     seed: int = 0
     spread: bool = False
 
+    def __post_init__(self) -> None:
+        """Raise UsageError on a list and a draw at once, or a draw of no image."""
+        COUNT.require("--limit", self.limit)
+        if self.images is not None and (self.limit is not None or self.spread):
+            raise UsageError("--images contradicts --limit and --spread", fix="give one of them")
+
     def inputs(self) -> dict[str, Path | None]:
         """Files that are read beside the images, by what they are called; see `claim_outputs`."""
         return {
@@ -50,10 +57,7 @@ class ImageChoice:
 
         Raises:
             DatasetError: the data, or what the list names, is not there; or `spread` finds no labels of `classes`.
-            UsageError: a list and a draw at once.
         """
-        if self.images is not None and (self.limit is not None or self.spread):
-            raise UsageError("--images contradicts --limit and --spread", fix="give one of them")
         dataset = open_dataset(self.data, annotations=self.annotations, classes=classes if self.spread else VOC_CLASSES)
         progress.note(dataset.description)
         if self.images is not None:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from fcn_onnx.artifact import digest_files, digest_json, job_digest, versions
-from fcn_onnx.bounds import require_bound
+from fcn_onnx.bounds import COUNT, DROP
 from fcn_onnx.card import ModelCard
 from fcn_onnx.coverage import read_coverage
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
-from fcn_onnx.errors import ModelError, UsageError
+from fcn_onnx.errors import ModelError
 from fcn_onnx.evaluation.comparison import Difference, compare, speedup_interval
 from fcn_onnx.evaluation.gallery import draw_gallery, most_changed
 from fcn_onnx.evaluation.metrics import ConfusionMetric
@@ -98,10 +98,10 @@ def validate(
         ModelError: a model is not what it should be.
         DatasetError, ImageError: truth or an image cannot be read.
     """
-    require_bound("--max-drop", max_drop)
+    DROP.require("--max-drop", max_drop)
+    COUNT.require("--limit", limit)
+    COUNT.require("--workers", workers)
     rules = get_protocol(protocol, len(dataset.classes))
-    if workers < 1:
-        raise UsageError(f"{workers} workers", fix="use at least one")
     models = {FP32: Contestant.open(fp32), INT8: Contestant.open(int8)}
     if models[FP32].quantized:
         raise ModelError(

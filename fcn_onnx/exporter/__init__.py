@@ -9,6 +9,7 @@ from typing import Any
 import onnx
 
 from fcn_onnx.artifact import FORM_VERSION, claim_outputs, job_digest, versions
+from fcn_onnx.bounds import SIDE
 from fcn_onnx.card import ModelCard
 from fcn_onnx.errors import ModelError
 from fcn_onnx.exporter.cleaning import clean
@@ -98,6 +99,8 @@ def export(
     """
     architecture = get_architecture(arch)
     path = output or Path(fp32_name(arch, opset))
+    for side in size or ():
+        SIDE.require("a side of --size", side)
     claimed = {"--output": path, **(test_data_files(path) if test_data else {})}
     claim_outputs(claimed, {"the checkpoint": None if weights in ("DEFAULT", "none") else Path(weights)})
     progress.note(f"building {arch} with weights {weights}")

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.artifact import claim_outputs, digest_file, digest_json, job_digest
-from fcn_onnx.bounds import require_bound
-from fcn_onnx.calibration import DEFAULT_METHOD, calibrate, get_method, observed_tensors
+from fcn_onnx.artifact import claim_outputs, digest_file, digest_files, digest_json, job_digest
+from fcn_onnx.bounds import DROP, THREADS
+from fcn_onnx.calibration import DEFAULT_METHOD, Method, calibrate, get_method, observed_tensors
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.data.images import read_rgb
@@ -22,6 +22,7 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import QuantizationError, UsageError
 from fcn_onnx.evaluation import Judge, OutputError, benchmark, changed_labels
+from fcn_onnx.interface import default_output
 from fcn_onnx.journal import Journals
 from fcn_onnx.model.files import digest_model, load_model, save_model
 from fcn_onnx.model.form import require_float32
@@ -151,13 +152,14 @@ def quantize(
         UsageError, ModelError, DatasetError, ImageError, TableError: see the message.
         QuantizationError: the int8 model cannot be written, loaded or run, or no set of convolutions meets `max_drop`.
     """
-    require_bound("--max-drop", max_drop)
+    DROP.require("--max-drop", max_drop)
+    THREADS.require("--threads", threads)
     output = output or int8_path(model)
     own_methods = get_backend(backend).methods
     outputs = {"--output": output, "the log": log_path(output) if own_methods else None}
     claim_outputs(outputs, {"the model": model, "--ranges": ranges, **(choice.inputs() if choice else {})})
     _require_consistent(choice, ranges, backend, own_methods, method, max_drop, refine_ranges)
-    rule = None if own_methods else get_method(method or DEFAULT_METHOD, percentile)
+    rule = choose_method(backend, method, percentile)
     proto = load_model(model)
     require_float32(proto, str(model))
     plan = make_plan(
@@ -183,31 +185,39 @@ def quantize(
         images, name = table.images, table.method
         how: dict[str, Any] = {"ranges": digest_file(ranges)}
     else:
-        images = {sample.name: digest_file(sample.path) for sample in samples}
+        contents = digest_files([sample.path for sample in samples], progress)
+        images = {sample.name: content for sample, content in zip(samples, contents, strict=True)}
         name = rule.name if rule else (method or (own_methods or ("",))[0])
         how = {"method": name, "images": dict(images)}
+    dataset = None
+    if max_drop is not None and choice is not None:
+        dataset = open_dataset(choice.data, annotations=choice.annotations, classes=classes)
+    if dataset or refine_ranges:
+        how["tried"] = {
+            "max_drop": max_drop,
+            "refine": refine_ranges,
+            "truth": dataset.fingerprint() if dataset and dataset.labelled else None,
+            "order": [sample.name for sample in samples],
+            "exact": plan.pair_safe or measured_cpu().exact_u8s8,
+        }
     job = job_digest(
         "quantize",
-        "pillow",
-        "pycocotools",
-        "neural-compressor",
+        *(["pillow"] if samples else []),
+        *(["pycocotools"] if dataset else []),
+        *([backend] if own_methods else []),
         source=source,
-        plan=plan.to_json(),
+        plan=plan.decided(),
         backend=backend,
         preprocessing=preprocessing.to_json(),
-        max_drop=max_drop,
-        refine=refine_ranges,
-        classes=list(interface.classes or ()),
-        output=interface.output,
+        classes=list(classes_of(proto, str(model), interface, default=())),
+        output=interface.output or default_output([value.name for value in proto.graph.output]),
         **how,
     )
     if not force and (existing := up_to_date(output, job, model, plan)):
         return existing
     work = _Work(model, output, backend, name, preprocessing, samples, images, interface, threads, job, progress)
     judge = None
-    if max_drop is not None:
-        assert choice is not None
-        dataset = open_dataset(choice.data, annotations=choice.annotations, classes=classes)
+    if dataset is not None and max_drop is not None:
         judge = Judge(model, dataset, samples, preprocessing, interface=interface, threads=threads, progress=progress)
         plan = replace(plan, reasons=(*plan.reasons, f"--max-drop {max_drop:g}: {judge.truth}"))
     if own_methods:
@@ -250,6 +260,22 @@ def _made(
     return replace(result, refinement=refinement)
 
 
+def choose_method(backend: str, method: str | None, percentile: float | None) -> Method | None:
+    """How thresholds are chosen; None where the backend does it, by a method of its own.
+
+    Raises:
+        UsageError: the backend has no such method, or the method no such percentile.
+    """
+    own = get_backend(backend).methods
+    if own is None:
+        return get_method(method or DEFAULT_METHOD, percentile)
+    if percentile is not None:
+        raise UsageError(f"{backend} has a percentile of its own", fix="leave --percentile out")
+    if method is not None and method not in own:
+        raise UsageError(f"{backend} has no method {method!r}", fix=f"choose one of: {', '.join(own)}")
+    return None
+
+
 def _require_consistent(
     choice: ImageChoice | None,
     ranges: Path | None,
@@ -268,8 +294,6 @@ def _require_consistent(
         raise UsageError("--method chooses ranges, and --ranges brings them", fix="give one of them")
     if own_methods and ranges is not None:
         raise UsageError(f"{backend} observes images itself and takes no table", fix="give it --data, not --ranges")
-    if own_methods and method is not None and method not in own_methods:
-        raise UsageError(f"{backend} has no method {method!r}", fix=f"choose one of: {', '.join(own_methods)}")
     if refine_ranges and own_methods:
         raise UsageError(f"{backend} chooses its own ranges, which --refine cannot move", fix="leave --refine out")
     if refine_ranges and choice is None:

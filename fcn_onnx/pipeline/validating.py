@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fcn_onnx.artifact import claim_outputs
+from fcn_onnx.bounds import COUNT
 from fcn_onnx.card import ModelCard
 from fcn_onnx.data.discover import annotations_beside, open_dataset, require_labels
 from fcn_onnx.data.sample import VOC_CLASSES, Sample
@@ -91,6 +92,7 @@ def validate_candidates(
         UsageError: two candidates of one name, or no image is left.
         FcnOnnxError: what `validate_and_report` raises.
     """
+    COUNT.require("--limit", limit)
     stems = [path.stem for path in candidates]
     if len(set(stems)) < len(stems):
         raise UsageError("two candidates have the same file name, and reports are named after them", fix="rename one")

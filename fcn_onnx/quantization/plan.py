@@ -96,6 +96,10 @@ class Plan:
         """As recorded in the model."""
         return asdict(self)
 
+    def decided(self) -> dict[str, Any]:
+        """All but the reasons: what the int8 model depends on, whether it was asked for or chosen."""
+        return {name: value for name, value in self.to_json().items() if name != "reasons"}
+
     def __str__(self) -> str:
         scales = "per-channel" if self.per_channel else "per-tensor"
         pairs = "pair-safe " if self.pair_safe else ""

@@ -157,9 +157,9 @@ def test_images_without_truth_are_judged_by_fp32s_labels_over_all_of_the_models_
 
 def test_a_data_set_of_other_classes_than_the_models_is_refused_before_anything_runs(tmp_path: Path) -> None:
     dataset = open_dataset(write_coco(tmp_path / "coco"))
-    model = save(pixel_classifier(0, classes=30), tmp_path / "a.onnx")
     said = Said()
     for names in (NAMES, ("sky", *VOC_CLASSES[1:])):
+        model = save(pixel_classifier(0, classes=len(names)), tmp_path / "a.onnx")
         with pytest.raises(DatasetError, match=r"has 21 classes .*, and .*a\.onnx has"):
             Judge(
                 model,

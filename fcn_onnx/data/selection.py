@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,19 +39,29 @@ def spread_over_classes(dataset: Dataset, limit: int, seed: int = 0) -> tuple[Sa
     """
     draw(dataset.samples, limit, seed)  # checks the limit
     order = {s.name: hashlib.sha256(f"{seed}:{s.name}".encode()).digest() for s in dataset.samples}
-    left = sorted(dataset.samples, key=lambda s: order[s.name])
-    classes = {s.name: dataset.classes_in(s) for s in left}
+    classes = {s.name: dataset.classes_in(s) for s in sorted(dataset.samples, key=lambda s: order[s.name])}
+    everyone = deque(classes)
+    waiting: dict[int, deque[str]] = {}
+    for name, present in classes.items():
+        for c in present:
+            waiting.setdefault(c, deque()).append(name)
     seen: Counter[int] = Counter()
-    chosen = []
+    picked: set[str] = set()
     for _ in range(limit):
-        present = sorted({c for s in left for c in classes[s.name]})
-        rarest = min(present, key=lambda c: (seen[c], c), default=None)
-        best = next((s for s in left if rarest in classes[s.name]), left[0])
-        left.remove(best)
-        seen.update(classes[best.name])
-        chosen.append(best.name)
-    picked = set(chosen)
+        left = [c for c, names in waiting.items() if _skip(names, picked)]
+        rarest = min(left, key=lambda c: (seen[c], c), default=None)
+        _skip(everyone, picked)
+        best = everyone[0] if rarest is None else waiting[rarest][0]
+        seen.update(classes[best])
+        picked.add(best)
     return tuple(s for s in dataset.samples if s.name in picked)
+
+
+def _skip(names: deque[str], picked: set[str]) -> bool:
+    """Drop picked names from the front; whether one is left."""
+    while names and names[0] in picked:
+        names.popleft()
+    return bool(names)
 
 
 def read_list(path: Path, dataset: Dataset) -> tuple[Sample, ...]:

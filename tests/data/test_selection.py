@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from toys import write_coco
 
 from fcn_onnx.data.discover import open_dataset
@@ -48,6 +52,45 @@ def test_spreading_covers_classes_that_a_draw_misses(tmp_path: Path) -> None:
     assert len(set(spread)) == limit
     assert len(covered(spread)) >= len(covered(draw(dataset.samples, limit)))
     assert len(covered(spread)) == 20
+
+
+class Labelled:
+    """As much of a data set as spreading looks at."""
+
+    def __init__(self, classes: list[frozenset[int]]) -> None:
+        self.samples = tuple(Sample(i, f"{i}.jpg", Path(f"{i}.jpg")) for i in range(len(classes)))
+        self._classes = dict(zip(self.samples, classes, strict=True))
+
+    def classes_in(self, sample: Sample) -> frozenset[int]:
+        return self._classes[sample]
+
+
+def literally_spread(dataset: Labelled, limit: int, seed: int) -> list[Sample]:
+    """Each next sample holds the class, of those that are left, that is rarest so far; the best by hash of these."""
+    rank = {s: hashlib.sha256(f"{seed}:{s.name}".encode()).digest() for s in dataset.samples}
+    left, chosen = sorted(dataset.samples, key=lambda s: rank[s]), []
+    for _ in range(limit):
+        seen = Counter(c for s in chosen for c in dataset.classes_in(s))
+        present = {c for s in left for c in dataset.classes_in(s)}
+        rarest = min(present, key=lambda c: (seen[c], c)) if present else None
+        chosen.append(next(s for s in left if rarest is None or rarest in dataset.classes_in(s)))
+        left.remove(chosen[-1])
+    return sorted(chosen, key=lambda s: s.id)
+
+
+@given(st.lists(st.frozensets(st.integers(0, 6), max_size=4), min_size=1, max_size=20), st.data())
+def test_spreading_is_what_it_says(classes: list[frozenset[int]], data: st.DataObject) -> None:
+    dataset = Labelled(classes)
+    limit = data.draw(st.integers(1, len(classes)))
+    assert list(spread_over_classes(dataset, limit, 3)) == literally_spread(dataset, limit, 3)
+
+
+def test_spreading_takes_time_in_proportion() -> None:
+    """Twenty thousand images, all of them: minutes if every choice looked at every image."""
+    dataset = Labelled([frozenset({i % 80, i % 7}) for i in range(20_000)])
+    started = time.process_time()
+    assert len(spread_over_classes(dataset, 20_000)) == 20_000
+    assert time.process_time() - started < 10
 
 
 def test_lists(tmp_path: Path) -> None:

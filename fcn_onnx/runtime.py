@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fcn_onnx.bounds import THREADS
 from fcn_onnx.cpu import Cpu, read_cpu
 from fcn_onnx.errors import ModelError
+from fcn_onnx.model.files import is_large_file, load_model, loadable
 from fcn_onnx.model.form import InputForm
 
 QMAX = 127
@@ -91,9 +93,9 @@ class Network:
         self.name = name or (str(model) if isinstance(model, Path) else "model")
         if isinstance(model, Path) and not model.is_file():
             raise ModelError(f"no such model: {model}", fix="check the path, or make the model first")
-        source = str(model) if isinstance(model, Path) else model.SerializeToString()
         try:
-            self.session = ort.InferenceSession(source, config.options(), providers=["CPUExecutionProvider"])
+            with nullcontext(str(model)) if isinstance(model, Path) else loadable(model) as source:
+                self.session = ort.InferenceSession(source, config.options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises many unrelated types here
             raise ModelError(
                 f"onnxruntime cannot load {self.name}: {error}",
@@ -234,11 +236,13 @@ def _rewritten(path: Path, level: ort.GraphOptimizationLevel) -> onnx.ModelProto
         options = SessionConfig().options()
         options.graph_optimization_level = level
         options.optimized_model_filepath = str(rewritten)
+        if is_large_file(path):
+            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "executed.data")
         try:
             ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises many unrelated types here
             raise ModelError(f"onnxruntime cannot load {path}: {error}", fix="make the file again") from error
-        return onnx.load(rewritten)
+        return load_model(rewritten)
 
 
 def with_taps(

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from fcn_onnx.artifact import FORM_VERSION, claim_outputs, job_digest, versions
 from fcn_onnx.bounds import SIDE
 from fcn_onnx.card import ModelCard
@@ -17,7 +15,7 @@ from fcn_onnx.exporter.forms import in_half_precision, with_labels
 from fcn_onnx.exporter.parity import Parity, check_parity
 from fcn_onnx.exporter.testdata import test_data_files, write_test_data
 from fcn_onnx.exporter.tracing import require_opset, supported_opsets, trace
-from fcn_onnx.model.files import atomic_model, digest_model, load_model, model_bytes
+from fcn_onnx.model.files import atomic_model, check_model, digest_model, load_model, model_bytes
 from fcn_onnx.models import build_network, get_architecture
 from fcn_onnx.naming import fp32_name
 from fcn_onnx.progress import SILENT, Progress
@@ -143,7 +141,7 @@ def export(
         model = in_half_precision(model) if half else model
         model = with_labels(model) if labels else model
         card.write_to(model)
-        onnx.checker.check_model(model, full_check=True)
+        check_model(model)
         with atomic_model(model, path) as temporary:
             precision = "float16" if half else "float32"
             parity = check_parity(

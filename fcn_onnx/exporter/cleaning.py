@@ -6,6 +6,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from fcn_onnx.errors import ExportError
+from fcn_onnx.model.files import check_model
 
 LEFTOVERS = frozenset({"BatchNormalization", "Identity", "Dropout"})
 
@@ -50,5 +51,5 @@ def clean(
             f"the exported graph has the outputs {', '.join(names)} and still holds {', '.join(left) or 'nothing odd'}",
             fix="report this with the versions that `fcn-onnx doctor` prints",
         )
-    onnx.checker.check_model(cleaned, full_check=True)
+    check_model(cleaned)
     return cleaned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -72,6 +73,11 @@ def is_large(model: onnx.ModelProto) -> bool:
     return sum(tensor_bytes(tensor) for tensor in _tensors(model.graph)) > PROTO_LIMIT
 
 
+def is_large_file(path: Path) -> bool:
+    """Whether the model at `path` is, with its external data."""
+    return model_bytes(path) > PROTO_LIMIT
+
+
 def tensor_bytes(tensor: TensorProto) -> int:
     """Bytes of the values of a numeric tensor, read off its shape and type; 0 for strings."""
     if tensor.data_type in (TensorProto.UNDEFINED, TensorProto.STRING):
@@ -91,6 +97,28 @@ def save_model(model: onnx.ModelProto, path: Path) -> None:
     data = path.with_name(f"{path.name}.data")
     data.unlink(missing_ok=True)  # onnx appends
     onnx.save(split, path, save_as_external_data=True, location=data.name, size_threshold=1024)
+
+
+@contextmanager
+def loadable(model: onnx.ModelProto) -> Iterator[bytes | str]:
+    """What a library loads `model` from: its bytes, or above `PROTO_LIMIT` a file, there for as long as the context."""
+    if not is_large(model):
+        yield model.SerializeToString()
+        return
+    with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+        path = Path(folder, "model.onnx")
+        save_model(model, path)
+        yield str(path)
+
+
+def check_model(model: onnx.ModelProto) -> None:
+    """onnx's full check.
+
+    Raises:
+        onnx.checker.ValidationError, onnx.shape_inference.InferenceError: the model is not sound.
+    """
+    with loadable(model) as source:
+        onnx.checker.check_model(source, full_check=True)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from math import prod
 
 import onnx
 
+from fcn_onnx.model.inference import inferred
 from fcn_onnx.model.macs import CONVS, INTEGER_OPS, OPERATORS, Multiplication, multiplications
 from fcn_onnx.model.shapes import Shape, TensorType, channels_last, declared_shape, fixed_size, tensor_types
 
@@ -118,8 +119,8 @@ def _facts_at(model: onnx.ModelProto, size: tuple[int, int]) -> GraphFacts:
 
 def float_tensors(model: onnx.ModelProto) -> frozenset[str]:
     """Names of the float32 tensors that flow through the graph, constants left out."""
-    graph = onnx.shape_inference.infer_shapes(model).graph
-    constants = {tensor.name for tensor in graph.initializer}
+    graph = inferred(model)
+    constants = {tensor.name for tensor in model.graph.initializer}
     constants |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
     return frozenset(
         value.name

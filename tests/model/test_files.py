@@ -17,7 +17,7 @@ from fcn_onnx.errors import ModelError
 from fcn_onnx.evaluation import validate
 from fcn_onnx.inspection import inspect
 from fcn_onnx.model import files
-from fcn_onnx.model.files import atomic_model, digest_model, load_model, model_bytes, save_model
+from fcn_onnx.model.files import atomic_model, digest_model, external_files, load_model, model_bytes, save_model
 from fcn_onnx.pipeline import quantize
 from fcn_onnx.prediction import predict
 
@@ -140,3 +140,34 @@ def test_large_models_are_split_and_take_their_name_whole(tmp_path: Path, monkey
         raise RuntimeError
     assert sorted(tmp_path.iterdir()) == present
     assert load_model(output).graph == residual_network(seed=2).graph
+
+
+@pytest.mark.parametrize(("opset", "quant_format"), [(12, "qoperator"), (13, "qdq")])
+def test_every_stage_works_above_the_limit_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opset: int, quant_format: str
+) -> None:
+    """With a limit below the weights of a small network, whose results are those of one file."""
+    images = write_coco(tmp_path / "coco")
+    choice = ImageChoice(images, limit=2)
+    whole = save(residual_network(opset=opset, width=16), tmp_path / "whole.onnx")
+    quantize(whole, choice, quant_format=quant_format, output=tmp_path / "whole-int8.onnx")
+    expected = {t.name: numpy_helper.to_array(t) for t in load_model(tmp_path / "whole-int8.onnx").graph.initializer}
+
+    monkeypatch.setattr(files, "PROTO_LIMIT", 200)
+    model, output = tmp_path / "large.onnx", tmp_path / "large-int8.onnx"
+    save_model(residual_network(opset=opset, width=16), model)
+    quantize(model, choice, quant_format=quant_format, max_drop=50, refine_ranges=True, output=output)
+    quantize(model, choice, quant_format=quant_format, output=output)
+    written = load_model(output)
+    found = {t.name: numpy_helper.to_array(t) for t in written.graph.initializer}
+    assert expected.keys() == found.keys()
+    assert all(np.array_equal(expected[name], found[name]) for name in expected)
+    kept = onnx.load(output, load_external_data=False).graph.initializer
+    assert any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in kept)
+    assert sorted(path.name for path in tmp_path.iterdir() if ".data" in path.name) == sorted(
+        file.name for path in (model, output) for file in external_files(path)
+    )
+    assert inspect(output).coverage.int8_convs == inspect(tmp_path / "whole-int8.onnx").coverage.int8_convs
+    validation = validate(model, output, open_dataset(images), include_calibration_images=True)
+    assert validation.int8.size_bytes == model_bytes(output) > output.stat().st_size
+    assert len(predict(output, sorted(images.iterdir()), output=tmp_path / "labels")) == 5

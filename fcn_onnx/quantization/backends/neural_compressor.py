@@ -19,6 +19,7 @@ import onnx
 from numpy.typing import NDArray
 
 from fcn_onnx.errors import MissingDependencyError, QuantizationError, UsageError
+from fcn_onnx.model.files import save_model
 from fcn_onnx.model.graph import activation_bytes
 from fcn_onnx.quantization.backends import Draft, Images
 from fcn_onnx.quantization.plan import Plan
@@ -62,7 +63,7 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
             scratch = Path(folder, "trial.onnx")
 
             def accuracy(model: Any) -> float:
-                onnx.save(getattr(model, "model", model), scratch)
+                save_model(getattr(model, "model", model), scratch)
                 return 1 - goal.drop_percent(scratch) / 100
 
             options["eval_func"] = accuracy

@@ -14,6 +14,7 @@ import onnx
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from fcn_onnx.errors import QuantizationError
+from fcn_onnx.model.files import is_large, load_model
 from fcn_onnx.model.graph import float_tensors
 from fcn_onnx.quantization.backends import Draft
 from fcn_onnx.quantization.plan import Plan
@@ -46,6 +47,7 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
                     op_types_to_quantize=list(plan.op_types),
                     nodes_to_exclude=[*plan.float_nodes, *_not_float(draft)],
                     per_channel=plan.per_channel,
+                    use_external_data_format=is_large(draft.model),
                     extra_options=_extra_options(draft, plan),
                 )
         except Exception as error:  # it raises KeyError, ValueError, RuntimeError and onnx's own types
@@ -53,7 +55,7 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
                 f"onnxruntime cannot quantize the model: {type(error).__name__}: {error}",
                 fix="check that the ranges were made for this model (fcn-onnx calibrate)",
             ) from error
-        return onnx.load(output)
+        return load_model(output)
 
 
 def _extra_options(draft: Draft, plan: Plan) -> dict[str, Any]:
@@ -83,8 +85,9 @@ def _not_float(draft: Draft) -> list[str]:
 
 
 def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with inferred shapes, marked so that the quantizer does not ask for its own preprocessing."""
-    prepared = onnx.shape_inference.infer_shapes(model)
+    """The model, marked so that the quantizer does not ask for its own preprocessing; shapes it infers itself."""
+    prepared = onnx.ModelProto()
+    prepared.CopyFrom(model)
     entry = prepared.metadata_props.add()
     entry.key, entry.value = "onnx.quant.pre_process", "onnxruntime.quant"
     return prepared

@@ -92,6 +92,7 @@ def test_demo_recipe_is_the_command_demo() -> None:
         (["quantize.percentile=99"], "does not go with --method mse"),
         (["quantize.std=[1, 0, 1]"], "--std"),
         (["quantize.backend=neural-compressor", "quantize.percentile=99"], "a percentile of its own"),
+        (["quantize.backend=neural-compressor", "quantize.refine=true"], "leave --refine out"),
     ],
 )
 def test_what_contradicts_itself_is_refused_before_any_work(

@@ -11,6 +11,7 @@ from fcn_onnx.artifact import NOTHING, claim_outputs
 from fcn_onnx.cli.console import wants_stdout
 from fcn_onnx.data.folder import EXTENSIONS
 from fcn_onnx.errors import OutputError
+from fcn_onnx.model.files import data_inputs
 
 
 def claim(
@@ -31,7 +32,11 @@ def claim(
     if path and path.suffix.lower() in EXTENSIONS:
         raise OutputError(f"--json {path} names an image", fix="name another file to write")
     given = {name: value for name, value in _paths(click.get_current_context()) if name not in outputs}
-    claim_outputs({"--json": path, **outputs}, {**given, **inputs})
+    read, written = {**given, **inputs}, {"--json": path, **outputs}
+    claim_outputs(written, read)
+    for model in read.values():
+        if model and model.suffix == ".onnx" and model.is_file():
+            claim_outputs(written, data_inputs(model, written.values()))
 
 
 def _paths(context: click.Context) -> Iterator[tuple[str, Path]]:

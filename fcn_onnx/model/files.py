@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -45,6 +45,20 @@ def external_files(path: Path) -> tuple[Path, ...]:
     """
     external = [t for t in _tensors(_parse(path).graph) if t.data_location == TensorProto.EXTERNAL]
     return tuple(sorted({_data_file(tensor, path) for tensor in external}))
+
+
+def data_inputs(model: Path, outputs: Iterable[Path | None]) -> dict[str, Path | None]:
+    """The data files of `model`, by what they are called, for `claim_outputs`.
+
+    A model is parsed for them, which takes half a second where its weights are inside; where none of `outputs` is there
+    already, none can be among them, and nothing is read.
+
+    Raises:
+        ModelError: as for `load_model`.
+    """
+    if not any(path and path.is_file() for path in outputs):
+        return {}
+    return {f"the data file {file.name} of {model}": file for file in external_files(model)}
 
 
 def digest_model(path: Path) -> str:

@@ -18,7 +18,7 @@ from fcn_onnx.calibration import (
 )
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.journal import Journals
-from fcn_onnx.model.files import load_model
+from fcn_onnx.model.files import data_inputs, load_model
 from fcn_onnx.model.form import require_float32
 from fcn_onnx.naming import table_path
 from fcn_onnx.progress import SILENT, Progress
@@ -46,7 +46,8 @@ def calibrate_data(
     The table goes to `output`, by default `calibration/<model>-<method>.json`.
     """
     output = output or table_path(model, method)
-    claim_outputs({"--output": output, "--histograms": histograms}, {"the model": model, **choice.inputs()})
+    outputs = {"--output": output, "--histograms": histograms}
+    claim_outputs(outputs, {"the model": model, **data_inputs(model, outputs.values()), **choice.inputs()})
     proto = load_model(model)
     require_float32(proto, str(model))
     interface = settle([model], interface, progress)

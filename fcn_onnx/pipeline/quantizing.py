@@ -24,7 +24,7 @@ from fcn_onnx.errors import QuantizationError, UsageError
 from fcn_onnx.evaluation import Judge, OutputError, benchmark, changed_labels
 from fcn_onnx.interface import default_output
 from fcn_onnx.journal import Journals
-from fcn_onnx.model.files import digest_model, load_model, save_model
+from fcn_onnx.model.files import data_inputs, digest_model, load_model, save_model
 from fcn_onnx.model.form import require_float32
 from fcn_onnx.model.graph import read_facts
 from fcn_onnx.model.intake import take_in
@@ -157,8 +157,9 @@ def quantize(
     output = output or int8_path(model)
     own_methods = get_backend(backend).methods
     outputs = {"--output": output, "the log": log_path(output) if own_methods else None}
-    claim_outputs(outputs, {"the model": model, "--ranges": ranges, **(choice.inputs() if choice else {})})
-    _require_consistent(choice, ranges, backend, own_methods, method, max_drop, refine_ranges)
+    inputs = {"the model": model, "--ranges": ranges, **data_inputs(model, outputs.values())}
+    claim_outputs(outputs, inputs | (choice.inputs() if choice else {}))
+    require_consistent(choice, ranges, backend, method, max_drop, refine_ranges)
     rule = choose_method(backend, method, percentile)
     proto = load_model(model)
     require_float32(proto, str(model))
@@ -276,15 +277,16 @@ def choose_method(backend: str, method: str | None, percentile: float | None) ->
     return None
 
 
-def _require_consistent(
+def require_consistent(
     choice: ImageChoice | None,
     ranges: Path | None,
     backend: str,
-    own_methods: tuple[str, ...] | None,
     method: str | None,
     max_drop: float | None,
     refine_ranges: bool,
 ) -> None:
+    """Raise UsageError on options of `quantize` that contradict one another."""
+    own_methods = get_backend(backend).methods
     if (choice is None) == (ranges is None):
         raise UsageError(
             "ranges come either from images (--data) or from a table (--ranges)",

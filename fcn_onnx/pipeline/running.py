@@ -14,7 +14,7 @@ from fcn_onnx.errors import RecipeError
 from fcn_onnx.evaluation import PROTOCOLS, Validation
 from fcn_onnx.interface import Interface
 from fcn_onnx.naming import fp32_name, int8_path
-from fcn_onnx.pipeline.quantizing import choose_method, quantize
+from fcn_onnx.pipeline.quantizing import choose_method, quantize, require_consistent
 from fcn_onnx.pipeline.validating import report_files, validate_and_report
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS, Quantized
@@ -44,6 +44,7 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
     chosen = recipe.quantize
     choose_method(chosen.backend, chosen.method, chosen.percentile)
     choice = ImageChoice(chosen.data, chosen.annotations, chosen.images, chosen.limit, chosen.seed, chosen.spread)
+    require_consistent(choice, None, chosen.backend, chosen.method, chosen.max_drop, chosen.refine)
     quantized_as, scored_as = _interface(recipe.quantize), _interface(recipe.validate)
     claim_outputs(outputs_of(recipe), inputs_of(recipe))
     if recipe.scenes:

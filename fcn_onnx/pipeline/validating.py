@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fcn_onnx.artifact import claim_outputs
@@ -15,7 +15,7 @@ from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation import Validation, get_protocol, select_images, validate
 from fcn_onnx.evaluation.pairing import common_classes, require_one_input
 from fcn_onnx.journal import Journals
-from fcn_onnx.model.files import load_model
+from fcn_onnx.model.files import data_inputs, load_model
 from fcn_onnx.progress import SILENT, Progress
 from fcn_onnx.report import CANDIDATES_FILES, REPORT_FILES, write_candidates, write_report
 from fcn_onnx.segmenter import Interface
@@ -40,7 +40,8 @@ def validate_and_report(
     progress: Progress = SILENT,
 ) -> Validation:
     """Open `data`, validate, and write the report; the arguments are those of `fcn-onnx validate`."""
-    claim_outputs(report_files(report), _inputs([fp32, int8], data, annotations, images))
+    outputs = report_files(report)
+    claim_outputs(outputs, _inputs([fp32, int8], data, annotations, images, outputs))
     dataset = open_dataset(data, annotations=annotations, classes=_classes([fp32, int8], interface))
     require_labels(dataset)
     chosen = read_list(images, dataset) if images else None
@@ -96,7 +97,8 @@ def validate_candidates(
     stems = [path.stem for path in candidates]
     if len(set(stems)) < len(stems):
         raise UsageError("two candidates have the same file name, and reports are named after them", fix="rename one")
-    claim_outputs(candidates_files(report, candidates), _inputs([fp32, *candidates], data, annotations, images))
+    outputs = candidates_files(report, candidates)
+    claim_outputs(outputs, _inputs([fp32, *candidates], data, annotations, images, outputs))
     dataset = open_dataset(data, annotations=annotations, classes=_classes([fp32, *candidates], interface))
     require_labels(dataset)
     chosen = read_list(images, dataset) if images else None
@@ -147,11 +149,20 @@ def candidates_files(folder: Path, candidates: Sequence[Path]) -> dict[str, Path
 
 
 def _inputs(
-    models: Sequence[Path], data: Path, annotations: Path | None, images: Path | None
+    models: Sequence[Path],
+    data: Path,
+    annotations: Path | None,
+    images: Path | None,
+    outputs: Mapping[str, Path],
 ) -> dict[str, Path | None]:
     """Files that are read beside the images, by what they are called."""
-    others = {"the annotations": annotations or annotations_beside(data), "the list of images": images}
-    return others | {f"the model {path}": path for path in models}
+    others: dict[str, Path | None] = {
+        "the annotations": annotations or annotations_beside(data),
+        "the list of images": images,
+    }
+    for path in models:
+        others |= {f"the model {path}": path, **data_inputs(path, outputs.values())}
+    return others
 
 
 def _classes(models: Sequence[Path], interface: Interface) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import onnx
 import pytest
 from click.testing import CliRunner
 from toys import photograph, pixel_classifier, residual_network, save, write_coco
@@ -22,6 +23,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     save(residual_network(), tmp_path / "fcn-toy-12.onnx")
     save(pixel_classifier(), tmp_path / "other.onnx")
+    onnx.save(
+        pixel_classifier(), tmp_path / "split.onnx", save_as_external_data=True, location="split.data", size_threshold=0
+    )
     os.link("other.onnx", "hard.onnx")
     Path("soft.onnx").symlink_to("other.onnx")
     write_coco(tmp_path / "coco")
@@ -41,6 +45,9 @@ REFUSED = {
     "over it by another way": ["quantize", "--model", "other.onnx", *DATA, "--output", "coco/../other.onnx"],
     "over it by a symbolic link": ["quantize", "--model", "other.onnx", *DATA, "--output", "soft.onnx"],
     "over it by a hard link": ["quantize", "--model", "hard.onnx", *DATA, "--output", "other.onnx"],
+    "over its data": ["quantize", "--model", "split.onnx", *DATA, "--output", "split.data"],
+    "JSON over its data": ["quantize", "--model", "split.onnx", *DATA, "--json", "split.data"],
+    "table over its data": ["calibrate", "--model", "split.onnx", *DATA, "--histograms", "split.data"],
     "output and JSON": ["quantize", *DATA, "--output", "z", "--json", "z"],
     "default output and JSON": ["quantize", *DATA, "--json", "fcn-toy-12-int8.onnx"],
     "JSON over the model that is found": ["quantize", *DATA, "--json", "fcn-toy-12.onnx"],

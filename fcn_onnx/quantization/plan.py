@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -175,7 +175,7 @@ def make_plan(
     if opset < INT8_MAXPOOL_OPSET and any(node.op_type == "MaxPool" for node in model.graph.node):
         reasons.append(f"MaxPool stays fp32: it takes 8-bit integers from opset {INT8_MAXPOOL_OPSET}")
     op_types = _op_types(model, opset, chosen, logits)
-    islands = () if chosen.symmetric else float_islands(model, op_types, logits)
+    islands = _islands(model, op_types, logits, chosen)
     if islands:
         reasons.append(f"fp32 as all around them: {_listed(islands)}")
     plan = Plan(
@@ -196,19 +196,19 @@ def make_plan(
 
 
 def keep_float(plan: Plan, model: onnx.ModelProto, convs: Sequence[str]) -> Plan:
-    """The plan with these convolutions of `model` in fp32 too, and what reads nothing but fp32 because of them."""
-    chosen = {*plan.float_nodes, *convs}
-    makers = {name: node for node in model.graph.node for name in node.output}
-    floats = float_tensors(model)
-    followers = []
-    for node in model.graph.node if convs else ():
-        read = [makers.get(name) for name in node.input if name in floats]
-        movable = node.op_type in INT8_OPS and node.op_type != "Conv" and node.output[0] in floats
-        if movable and all(maker is None or maker.name in chosen for maker in read):
-            chosen.add(node.name)
-            followers.append(node.name)
-    nodes = dict.fromkeys((*plan.float_nodes, *convs, *followers))
-    return replace(plan, float_nodes=tuple(nodes), kept=(*plan.kept, *convs))
+    """The plan with these convolutions of `model` in fp32 too, and what would be int8 alone because of them."""
+    chosen = dict.fromkeys((*plan.float_nodes, *convs))
+    islands = _islands(model, plan.op_types, chosen, TARGETS[plan.target]) if convs else ()
+    return replace(plan, float_nodes=(*chosen, *islands), kept=(*plan.kept, *convs))
+
+
+def _islands(
+    model: onnx.ModelProto, op_types: Collection[str], float_nodes: Collection[str], target: Target
+) -> tuple[str, ...]:
+    """Of the nodes to be quantized, those that gain nothing from it. What a symmetric target fuses counts as int8."""
+    found = float_islands(model, INT8_OPS if target.symmetric else op_types, float_nodes)
+    quantized = {node.name for node in model.graph.node if node.op_type in op_types}
+    return tuple(name for name in found if name in quantized)
 
 
 def _named(model: onnx.ModelProto, patterns: Sequence[str]) -> tuple[str, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import onnx
 import pytest
+from foreign.encoder_decoders import unet
 from toys import pixel_classifier, residual_network
 
 from fcn_onnx.cpu import Cpu
 from fcn_onnx.errors import ModelError, UsageError
+from fcn_onnx.model.intake import take_in
 from fcn_onnx.quantization.logits import logits_nodes
 from fcn_onnx.quantization.plan import keep_float, make_plan
 
@@ -79,6 +81,16 @@ def test_what_reads_only_fp32_stays_fp32() -> None:
     assert set(keep_float(plan, model, ["/branch"]).float_nodes) == before | {"/branch"}
     everything = keep_float(plan, model, ["/stem", "/inner", "/branch"]).float_nodes
     assert {"/pool", "/inner_relu", "/sum", "/body"} < set(everything)
+
+
+def test_with_every_convolution_in_fp32_nothing_is_int8() -> None:
+    """A Concat of what a ConvTranspose made is no exception."""
+    model = take_in(unet(13), "unet")
+    plan = make_plan(model, NEW)
+    assert not any(node.op_type == "Concat" and node.name in plan.float_nodes for node in model.graph.node)
+    convs = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    kept = keep_float(plan, model, convs).float_nodes
+    assert {node.name for node in model.graph.node if node.op_type in plan.op_types} == set(kept)
 
 
 def test_openvino_takes_qdq_at_any_opset() -> None:

@@ -8,6 +8,7 @@ folder. It is forgotten when whoever wanted the output has it on disk (`Journals
 
 from __future__ import annotations
 
+import glob
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -30,8 +31,19 @@ DIGITS = 16
 
 def journal_path(output: Path, job: str) -> Path:
     """Where the work of `job` towards `output` is kept until the output is on disk."""
-    whole = output if output.name not in ("", "..") else output.resolve()
-    return whole.with_name(f".{whole.name}.{job.removeprefix('sha256:')[:DIGITS]}.journal")
+    named = _named(output)
+    return named.with_name(f".{named.name}.{job.removeprefix('sha256:')[:DIGITS]}.journal")
+
+
+def journals_towards(output: Path) -> list[Path]:
+    """The journals of all jobs towards `output` that were interrupted or are at work."""
+    named = _named(output)
+    return sorted(named.parent.glob(f".{glob.escape(named.name)}.{'[0-9a-f]' * DIGITS}.journal"))
+
+
+def _named(path: Path) -> Path:
+    """`path` with a name at its end, which `.` and `..` have not."""
+    return path if path.name not in ("", "..") else path.resolve()
 
 
 def nearest_folder(path: Path) -> Path:
@@ -227,6 +239,9 @@ class Journals:
                 continue
             with suppress(OutputError):  # there is an error to tell already
                 journal.close()
+        if error is None and self._output is not None and (others := journals_towards(self._output)):
+            names = ", ".join(map(str, others))
+            self._progress.note(f"kept for jobs of other options that were interrupted: {names}")
 
 
 NONE_KEPT = Journals(None)

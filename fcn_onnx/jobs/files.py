@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+TEMPORARY = "[a-z0-9_]" * 8
+"""What `tempfile` appends to a name, as a pattern."""
 
 
 def open_own(path: Path, flags: int) -> int:
@@ -51,7 +55,7 @@ def replacing(path: Path) -> Iterator[int]:
 
 def sweep(path: Path) -> None:
     """Remove what runs that were killed while `replacing` left behind; what a living one writes is locked."""
-    for left in path.parent.glob(f"{path.name}.*"):
+    for left in path.parent.glob(f"{glob.escape(path.name)}.{TEMPORARY}"):
         with suppress(OSError):
             descriptor = open_own(left, os.O_RDONLY)
             if lock(descriptor):

@@ -99,7 +99,8 @@ def test_each_job_has_a_journal_of_its_own_beside_the_output(tmp_path: Path) -> 
     assert journal_path(output, JOB) == tmp_path / ".report.aaaaaaaaaaaaaaaa.journal"
     write_rows(journal_path(output, JOB), 1)
     write_rows(journal_path(output, OTHER), 2, job=OTHER)
-    output.mkdir()  # the place does not depend on what is there
+    output.mkdir()  # the place does not depend on what is there, nor on how the output is called
+    assert journal_path(output / "." / "x" / "..", JOB).name == journal_path(output, JOB).name
     assert names(Journal(journal_path(output, JOB), JOB).load()) == ["1.jpg"]
     assert names(Journal(journal_path(output, OTHER), OTHER).load()) == ["2.jpg"]
 
@@ -144,6 +145,18 @@ def test_journals_go_together_when_all_is_done_and_stay_when_it_is_not(tmp_path:
     assert len(list(tmp_path.iterdir())) == 2
     work(fails=False)
     assert not list(tmp_path.iterdir())
+
+
+def test_journals_of_other_jobs_are_named_when_all_is_done(tmp_path: Path) -> None:
+    output, notes = tmp_path / "out[1].onnx", Notes()
+    write_rows(journal_path(output, OTHER), 1, job=OTHER)
+    for stranger in ("out1.onnx", "out[1].onnx.json"):
+        write_rows(journal_path(tmp_path / stranger, OTHER), 1, job=OTHER)
+    with Journals(output, progress=notes) as journals:
+        journals.of(JOB)
+    kept = journal_path(output, OTHER)
+    assert notes.said == [f"kept for jobs of other options that were interrupted: {kept}"]
+    assert kept.exists()
 
 
 def test_no_output_keeps_nothing() -> None:
@@ -237,9 +250,10 @@ def test_snapshots_of_twins_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_was_writing_is_swept(tmp_path: Path) -> None:
-    (tmp_path / "j.abcdef").write_text("half")
-    write_rows(tmp_path / "j", 1)
-    assert os.listdir(tmp_path) == ["j"]  # noqa: PTH208
+    for left in ("j[1].ab12_xyz", "j1.ab12_xyz", "j[1].bak"):
+        (tmp_path / left).write_text("half")
+    write_rows(tmp_path / "j[1]", 1)
+    assert sorted(os.listdir(tmp_path)) == ["j1.ab12_xyz", "j[1]", "j[1].bak"]  # noqa: PTH208  # others' stay
 
 
 def test_big_rows_are_appended_and_read_in_linear_time(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
 
@@ -13,9 +14,13 @@ from onnx import TensorProto, helper
 
 from fcn_onnx.artifact import atomic_path, digest_file, digest_json
 from fcn_onnx.errors import ModelError
+from fcn_onnx.jobs.files import sync
 
 PROTO_LIMIT = 2**31 - 2**20
 """Bytes of weights that one protobuf file may hold: 2 GiB, and room for the graph."""
+
+INLINE_BYTES = 1024
+"""Tensors up to this size stay in the model's own file: onnx wants to see the values of shapes and axes there."""
 
 PACKED_BITS = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
 """Types of which several values share a byte."""
@@ -102,15 +107,32 @@ def tensor_bytes(tensor: TensorProto) -> int:
 
 
 def save_model(model: onnx.ModelProto, path: Path) -> None:
-    """Write `model` to `path`; above `PROTO_LIMIT` its weights go to `<path>.data` beside it."""
+    """Write `model` to `path`; above `PROTO_LIMIT` its weights go to a file beside it, in the place of older ones."""
     if not is_large(model):
         onnx.save(model, path)
         return
+    with atomic_model(model, path):
+        pass
+
+
+def _save_split(model: onnx.ModelProto, path: Path, name: str) -> Path:
+    """Write `model` to `path`, and its weights to `<name>.<digest>.data` beside it, which is returned.
+
+    As the name holds the digest of what is inside, no file of other content is ever written over.
+    """
     split = onnx.ModelProto()
     split.CopyFrom(model)  # onnx empties the tensors that it writes
-    data = path.with_name(f"{path.name}.data")
-    data.unlink(missing_ok=True)  # onnx appends
-    onnx.save(split, path, save_as_external_data=True, location=data.name, size_threshold=1024)
+    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=path.parent) as folder:
+        written, weights = Path(folder, "model.onnx"), Path(folder, "weights")
+        onnx.save(split, written, save_as_external_data=True, location=weights.name, size_threshold=INLINE_BYTES)
+        sync(weights)
+        data = path.with_name(f"{name}.{digest_file(weights).removeprefix('sha256:')[:8]}.data")
+        for tensor in _tensors(split.graph):
+            for entry in tensor.external_data:
+                entry.value = data.name if entry.key == "location" else entry.value
+        path.write_bytes(split.SerializeToString())
+        weights.replace(data)
+    return data
 
 
 @contextmanager
@@ -139,24 +161,28 @@ def check_model(model: onnx.ModelProto) -> None:
 def atomic_model(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
     """Write `model` beside `path` and yield that file; on success it becomes `path`, else nothing is left.
 
-    External data gets a name that no other file of ours has, so that `path` changes in one step, whole.
+    External data has a name of its own, so `path` changes in one step from one whole model to another.
 
     Raises:
         OutputError: `path` cannot be written.
     """
-    before = external_files(path) if path.is_file() else ()
-    written: tuple[Path, ...] = ()
+    before: tuple[Path, ...] = ()
+    with suppress(ModelError):  # whatever is there is replaced
+        before = external_files(path)
+    data: Path | None = None
     try:
         with atomic_path(path) as temporary:
-            save_model(model, temporary)
-            written = external_files(temporary)
+            if is_large(model):
+                data = _save_split(model, temporary, path.name)
+            else:
+                onnx.save(model, temporary)
             yield temporary
     except BaseException:
-        for file in written:
-            file.unlink(missing_ok=True)
+        if data is not None and data not in before:
+            data.unlink(missing_ok=True)
         raise
-    for file in set(before) - set(written):
-        if file.name.startswith(f".{path.name}."):  # ours, of the file that was replaced
+    for file in set(before) - {data}:
+        if re.fullmatch(re.escape(path.name) + r"\.[0-9a-f]{8}\.data", file.name):  # ours, of what was replaced
             file.unlink(missing_ok=True)
 
 

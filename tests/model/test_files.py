@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +128,11 @@ def test_large_models_are_split_and_take_their_name_whole(tmp_path: Path, monkey
     model, path = residual_network(), tmp_path / "m.onnx"
     save_model(model, path)
     assert load_model(path).graph == model.graph
-    assert (tmp_path / "m.onnx.data").stat().st_size > 1000
+    (data,) = external_files(path)
+    assert re.fullmatch(r"m\.onnx\.[0-9a-f]{8}\.data", data.name)
+    first = path.read_bytes()
+    save_model(model, path)
+    assert (external_files(path), path.read_bytes()) == ((data,), first)
     output = tmp_path / "out.onnx"
     for seed in (1, 2):
         with atomic_model(residual_network(seed=seed), output):
@@ -139,7 +144,20 @@ def test_large_models_are_split_and_take_their_name_whole(tmp_path: Path, monkey
         assert load_model(temporary).graph == residual_network(seed=3).graph
         raise RuntimeError
     assert sorted(tmp_path.iterdir()) == present
+    with (
+        pytest.raises(RuntimeError),
+        atomic_model(residual_network(seed=2), output),
+    ):  # the data file is that of `output`
+        raise RuntimeError
     assert load_model(output).graph == residual_network(seed=2).graph
+
+
+def test_what_is_no_model_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "out.onnx"
+    path.write_bytes(b"torn")
+    with atomic_model(residual_network(), path):
+        pass
+    assert load_model(path).graph == residual_network().graph
 
 
 @pytest.mark.parametrize(("opset", "quant_format"), [(12, "qoperator"), (13, "qdq")])
@@ -156,7 +174,7 @@ def test_every_stage_works_above_the_limit_of_a_file(
     monkeypatch.setattr(files, "PROTO_LIMIT", 200)
     model, output = tmp_path / "large.onnx", tmp_path / "large-int8.onnx"
     save_model(residual_network(opset=opset, width=16), model)
-    quantize(model, choice, quant_format=quant_format, max_drop=50, refine_ranges=True, output=output)
+    quantize(model, choice, quant_format=quant_format, max_drop=50, output=output)
     quantize(model, choice, quant_format=quant_format, output=output)
     written = load_model(output)
     found = {t.name: numpy_helper.to_array(t) for t in written.graph.initializer}

@@ -26,7 +26,7 @@ def network(middle: Sequence[tuple[str, list[str], str]], **scalars: float) -> o
     """`one` (a convolution) → middle, from x to y → `two` → `logits`, scalars in Constant nodes; no node has a name."""
     rng = np.random.default_rng(0)
     shapes = {"w1": (16, 3, 3, 3), "w2": (16, 16, 3, 3), "w3": (5, 16, 1, 1)}
-    weights = {n: rng.standard_normal(s).astype(np.float32) / np.sqrt(np.prod(s[1:])) for n, s in shapes.items()}
+    weights = {n: (rng.standard_normal(s) / np.sqrt(np.prod(s[1:]))).astype(np.float32) for n, s in shapes.items()}
     constants = [
         helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.float32(value).reshape(())))
         for name, value in scalars.items()

@@ -126,12 +126,14 @@ def quantize(
     for line in _fp32_lines(result.facts):
         print_line(line)
     if kept := result.plan.kept:
-        cost = "" if result.kept_macs_share is None else f", {100 * result.kept_macs_share:.2f} % of them"
-        print_line(f"{len(kept)} convolutions kept in fp32{cost}: {', '.join(kept)}")
+        cost = (
+            ""
+            if result.kept_macs_share is None
+            else f" ({100 * result.kept_macs_share:.2f} % of the multiply-accumulates)"
+        )
+        print_line(f"kept in fp32{cost}: {', '.join(kept)}")
     if result.proof and result.proof.pairs.count:
         print_line(_saturation(result.proof.pairs, result.plan))
-    if result.proof and (undone := result.proof.undone):
-        print_line(f"onnxruntime rounds {len(undone)} layers that {backend} kept in fp32: {', '.join(undone)}")
     if found := result.refinement:
         print_line(
             f"refined: the output's error fell from {found.before:.3g} to {found.after:.3g} in {found.trials} trials"

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from fcn_onnx.calibration import calibrate
-from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.data.selection import draw
-from fcn_onnx.runtime import Network, SessionConfig
+from fcn_onnx.data.sets.discover import open_dataset
+from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
+from fcn_onnx.stages.calibrate import calibrate
 
 
 def pixels(sample: Sample) -> int:

@@ -21,11 +21,12 @@ from onnxruntime.quantization import CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 from peers import Reader, of_one_size
 
-from fcn_onnx.calibration import METHODS, calibrate
-from fcn_onnx.data.discover import open_dataset
+from fcn_onnx.calibration.thresholds import METHODS
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
-from fcn_onnx.runtime import Network
+from fcn_onnx.data.sets.discover import open_dataset
+from fcn_onnx.runtime.onnxruntime import Network
+from fcn_onnx.stages.calibrate import calibrate
 
 
 def seconds(work: Callable[[], object]) -> float:

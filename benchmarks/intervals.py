@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.data.discover import open_dataset
-from fcn_onnx.evaluation import validate
+from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.evaluation.comparison import compare
 from fcn_onnx.evaluation.metrics import ConfusionMetric
+from fcn_onnx.stages.validate import validate
 
 METRIC = ConfusionMetric()
 Arrays = dict[str, NDArray[np.int64]]

@@ -38,17 +38,19 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_onnx.calibration import DEFAULT_METHOD, METHODS, calibrate, derive
+from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, METHODS
 from fcn_onnx.data.choice import ImageChoice
-from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.sample import Dataset, Sample
+from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.evaluation.comparison import compare
 from fcn_onnx.evaluation.protocols import get_protocol
 from fcn_onnx.model.files import load_model
-from fcn_onnx.pipeline import quantize
-from fcn_onnx.runtime import SessionConfig, measured_cpu
-from fcn_onnx.segmenter import Interface, Segmenter, on_grid, preprocessing_of
+from fcn_onnx.runtime.interface import Interface, preprocessing_of
+from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
+from fcn_onnx.runtime.segmenter import Segmenter, on_grid
+from fcn_onnx.stages.calibrate import calibrate, derive
+from fcn_onnx.stages.quantize import quantize
 
 OPENVINO = Path(__file__).with_name("peer_openvino.py")
 

@@ -26,9 +26,9 @@ import onnxruntime as ort
 from PIL import Image
 from pycocotools.coco import COCO
 
-from fcn_onnx.data.coco import CATEGORIES
-from fcn_onnx.data.discover import open_dataset
-from fcn_onnx.evaluation import validate
+from fcn_onnx.data.sets.coco import CATEGORIES
+from fcn_onnx.data.sets.discover import open_dataset
+from fcn_onnx.stages.validate import validate
 
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 

@@ -18,25 +18,27 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fcn_onnx.calibration import calibrate
-    from fcn_onnx.evaluation import benchmark, validate
-    from fcn_onnx.exporter import export
-    from fcn_onnx.inspection import inspect
-    from fcn_onnx.pipeline import quantize, run
-    from fcn_onnx.prediction import predict
+    from fcn_onnx.stages.benchmark import benchmark
+    from fcn_onnx.stages.calibrate import calibrate
+    from fcn_onnx.stages.export import export
+    from fcn_onnx.stages.inspect import inspect
+    from fcn_onnx.stages.predict import predict
+    from fcn_onnx.stages.quantize import quantize
+    from fcn_onnx.stages.run import run
+    from fcn_onnx.stages.validate import validate
 
 __version__ = version("fcn-onnx")
 __all__ = ["benchmark", "calibrate", "export", "inspect", "predict", "quantize", "run", "validate"]
 
 _HOMES = {
-    "benchmark": "fcn_onnx.evaluation",
-    "calibrate": "fcn_onnx.calibration",
-    "export": "fcn_onnx.exporter",
-    "inspect": "fcn_onnx.inspection",
-    "predict": "fcn_onnx.prediction",
-    "quantize": "fcn_onnx.pipeline",
-    "run": "fcn_onnx.pipeline",
-    "validate": "fcn_onnx.evaluation",
+    "benchmark": "fcn_onnx.stages.benchmark",
+    "calibrate": "fcn_onnx.stages.calibrate",
+    "export": "fcn_onnx.stages.export",
+    "inspect": "fcn_onnx.stages.inspect",
+    "predict": "fcn_onnx.stages.predict",
+    "quantize": "fcn_onnx.stages.quantize",
+    "run": "fcn_onnx.stages.run",
+    "validate": "fcn_onnx.stages.validate",
 }
 
 

@@ -27,11 +27,11 @@ from pycocotools.coco import COCO
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fcn_onnx.artifact import atomic_path
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sample import VOC_CLASSES, VOID
-from fcn_onnx.data.scenes import write_scenes
-from fcn_onnx.models.tiny import WEIGHTS, build_tiny
+from fcn_onnx.demo.writer import write_scenes
+from fcn_onnx.jobs.artifact import atomic_path
+from fcn_onnx.networks.tiny import WEIGHTS, build_tiny
 
 TRAINING_SEED, HELD_OUT_SEED, HELD_OUT_SCENES = 1000, 0, 40
 COCO_IDS = (0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)

@@ -19,12 +19,12 @@ from fcn_onnx.data.sample import Sample, by_name
 from fcn_onnx.errors import CalibrationError, ImageError
 from fcn_onnx.jobs.executor import Executor
 from fcn_onnx.jobs.fold import Sum, fold
+from fcn_onnx.jobs.journal import Journal
+from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.jobs.records import Arrays
-from fcn_onnx.journal import Journal
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.intake import take_in
-from fcn_onnx.progress import Progress
-from fcn_onnx.runtime import Network, SessionConfig, with_taps
+from fcn_onnx.runtime.onnxruntime import Network, SessionConfig, with_taps
 
 Batch = NDArray[np.float32]
 Loaded = tuple[str, Batch | ImageError]

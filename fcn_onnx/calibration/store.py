@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.artifact import atomic_path
 from fcn_onnx.calibration.histogram import SIDE, Histogram
 from fcn_onnx.calibration.means import ChannelMeans
 from fcn_onnx.errors import TableError
+from fcn_onnx.jobs.artifact import atomic_path
 
 Histograms = dict[str, Histogram]
 FORMAT = 2

@@ -13,10 +13,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.bounds import PERCENT
 from fcn_onnx.calibration.histogram import Histogram
+from fcn_onnx.calibration.table import Range
 from fcn_onnx.errors import UsageError
-from fcn_onnx.ranges import Range
+from fcn_onnx.jobs.bounds import PERCENT
 
 LEVELS_ONE_SIDED = 256
 LEVELS_SYMMETRIC = 128

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fcn_onnx.calibration import DEFAULT_METHOD, METHODS
+from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, METHODS
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import (
@@ -20,8 +20,8 @@ from fcn_onnx.cli.options import (
 )
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.errors import UsageError
-from fcn_onnx.naming import find_fp32, table_path
-from fcn_onnx.segmenter import Interface
+from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.stages.naming import find_fp32, table_path
 
 NAMES = {name: method.description for name, method in METHODS.items()}
 
@@ -59,8 +59,8 @@ def calibrate(
     json_target: str | None,
 ) -> None:
     """Observe the activations on images and write a table of ranges that onnxruntime's quantizer reads."""
-    from fcn_onnx.calibration import derive
-    from fcn_onnx.pipeline import calibrate_data
+    from fcn_onnx.stages.calibrate import derive
+    from fcn_onnx.stages.calibrating import calibrate_data
 
     if (choice is None) == (source is None):
         raise UsageError("images (--data) or histograms (--from)?", fix="give exactly one of the two")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from fcn_onnx.artifact import NOTHING, claim_outputs
 from fcn_onnx.cli.console import wants_stdout
-from fcn_onnx.data.folder import EXTENSIONS
+from fcn_onnx.data.sets.folder import EXTENSIONS
 from fcn_onnx.errors import OutputError
+from fcn_onnx.jobs.artifact import NOTHING, claim_outputs
 from fcn_onnx.model.files import data_inputs
 
 

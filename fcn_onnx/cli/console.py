@@ -20,14 +20,14 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from fcn_onnx.artifact import dump_json, write_text
+from fcn_onnx.jobs.artifact import dump_json, write_text
 
 T = TypeVar("T")
 WIDEST = 200
 
 
 class ConsoleProgress:
-    """`fcn_onnx.progress.Progress` on stderr: a bar with an ETA on a terminal, a line now and then elsewhere."""
+    """`fcn_onnx.jobs.progress.Progress` on stderr: a bar with an ETA on a terminal, a line now and then elsewhere."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)

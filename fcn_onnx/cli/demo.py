@@ -19,7 +19,7 @@ from fcn_onnx.cli.tables import print_validation
 def demo(folder: Path, json_target: str | None) -> None:
     """Run everything on data that comes with the package: synthetic scenes and a tiny trained FCN."""
     from fcn_onnx import run
-    from fcn_onnx.pipeline import demo_recipe, inputs_of, outputs_of
+    from fcn_onnx.stages.run import demo_recipe, inputs_of, outputs_of
 
     recipe = demo_recipe(folder)
     claim(json_target, outputs_of(recipe), inputs_of(recipe))

@@ -7,7 +7,7 @@ import sys
 import click
 
 from fcn_onnx.cli.console import print_line, print_table
-from fcn_onnx.doctor import diagnose
+from fcn_onnx.stages.doctor import diagnose
 
 
 @click.command(epilog="Example: fcn-onnx doctor")

@@ -9,8 +9,8 @@ import click
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import PATH, Size, force_option, json_option, listed
-from fcn_onnx.models import ARCHITECTURES
-from fcn_onnx.naming import fp32_name
+from fcn_onnx.networks.families import ARCHITECTURES
+from fcn_onnx.stages.naming import fp32_name
 
 ARCHS = {name: arch.description for name, arch in ARCHITECTURES.items()}
 
@@ -48,7 +48,7 @@ def export(
 ) -> None:
     """Export a torch network to ONNX and prove that onnxruntime computes the same."""
     from fcn_onnx import export as run_export
-    from fcn_onnx.exporter.testdata import test_data_files
+    from fcn_onnx.networks.testdata import test_data_files
 
     output = output or Path(fp32_name(arch, opset))
     claim(

@@ -11,12 +11,12 @@ import numpy as np
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, print_table, wants_stdout, write_json
 from fcn_onnx.cli.options import PATH, Size, data_option, interface_options, json_option, threads_option
-from fcn_onnx.coverage import Coverage
-from fcn_onnx.data.discover import annotations_beside, open_dataset
 from fcn_onnx.data.sample import Sample
+from fcn_onnx.data.sets.discover import annotations_beside, open_dataset
 from fcn_onnx.errors import UsageError
-from fcn_onnx.inspection import Inspection
-from fcn_onnx.segmenter import Interface
+from fcn_onnx.runtime.coverage import Coverage
+from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.stages.inspect import Inspection
 
 WORST = 10
 SLACK = 1e-3
@@ -76,7 +76,7 @@ def inspect(
 def _compare(
     fp32: Path, int8: Path, samples: Sequence[Sample], interface: Interface, threads: int, json_target: str | None
 ) -> None:
-    from fcn_onnx.inspection import compare_layers
+    from fcn_onnx.evaluation.fidelity import compare_layers
 
     result = compare_layers(fp32, int8, samples, interface=interface, threads=threads, progress=ConsoleProgress())
     write_json(result.to_json(), json_target)
@@ -90,7 +90,7 @@ def _compare(
 
 
 def _inspect_histograms(path: Path, plot: Path | None, json_target: str | None) -> None:
-    from fcn_onnx.pipeline import plot_histograms
+    from fcn_onnx.stages.calibrating import plot_histograms
 
     plots = plot_histograms(path, plot)
     write_json(

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 import click
 
-from fcn_onnx.bounds import THREADS
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import CHANNELS
 from fcn_onnx.data.sample import read_classes
-from fcn_onnx.interface import Interface
+from fcn_onnx.jobs.bounds import THREADS
+from fcn_onnx.runtime.interface import Interface
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,7 +13,7 @@ from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import PATH, interface_options, json_option, threads_option
 from fcn_onnx.errors import UsageError
-from fcn_onnx.segmenter import Interface
+from fcn_onnx.runtime.interface import Interface
 
 STREAM = Path("-")
 KINDS = ("overlay", "labels", "confidence")
@@ -92,7 +92,8 @@ def predict(
 
 def _filter(model: Path, output: Path | None, write: str, legend: bool, interface: Interface, threads: int) -> None:
     """Frames from standard input to a folder or, one for one, to standard output."""
-    from fcn_onnx.prediction import predict_frames, read_frames
+    from fcn_onnx.data.frames import read_frames
+    from fcn_onnx.stages.predict import predict_frames
 
     frames = read_frames(cast(BufferedReader, sys.stdin.buffer))
     for name, picture in predict_frames(

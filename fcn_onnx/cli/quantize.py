@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from fcn_onnx.calibration import DEFAULT_METHOD, METHODS
+from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, METHODS
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import (
@@ -22,10 +22,11 @@ from fcn_onnx.cli.options import (
 )
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.model.graph import GraphFacts
-from fcn_onnx.naming import find_fp32, int8_path, log_path
-from fcn_onnx.quantization import BACKENDS, FORMATS, TARGETS, Plan
+from fcn_onnx.quantization.backends import BACKENDS
+from fcn_onnx.quantization.plan import FORMATS, TARGETS, Plan
 from fcn_onnx.quantization.saturation import Pairs
-from fcn_onnx.segmenter import Interface
+from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.stages.naming import find_fp32, int8_path, log_path
 
 FLOAT_NODES_SHOWN = 3
 TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target in TARGETS.items()}
@@ -85,7 +86,7 @@ def quantize(
     json_target: str | None,
 ) -> None:
     """Quantize an fp32 model to int8, calibrated on images."""
-    from fcn_onnx.pipeline import quantize as run_quantize
+    from fcn_onnx.stages.quantize import quantize as run_quantize
 
     model = model or find_fp32()
     output = output or int8_path(model)

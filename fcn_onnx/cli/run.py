@@ -22,8 +22,8 @@ from fcn_onnx.cli.tables import print_validation
 def run(recipe: Path, overrides: tuple[str, ...], force: bool, json_target: str | None) -> None:
     """Export, quantize and validate as a recipe says; what is up to date is not made again."""
     from fcn_onnx import run as run_recipe
-    from fcn_onnx.pipeline import inputs_of, outputs_of
-    from fcn_onnx.recipe import load_recipe
+    from fcn_onnx.stages.recipe import load_recipe
+    from fcn_onnx.stages.run import inputs_of, outputs_of
 
     plan = load_recipe(recipe, overrides)
     claim(json_target, outputs_of(plan), inputs_of(plan))

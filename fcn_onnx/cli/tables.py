@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fcn_onnx.cli.console import print_line, print_table
-from fcn_onnx.report import summary_rows, verdict
+from fcn_onnx.report.table import summary_rows, verdict
 
 
 def print_validation(report: Mapping[str, Any]) -> None:

@@ -24,10 +24,11 @@ from fcn_onnx.cli.options import (
     threads_option,
 )
 from fcn_onnx.cli.tables import print_validation
-from fcn_onnx.data.discover import annotations_beside
-from fcn_onnx.evaluation import PROTOCOLS, Validation
-from fcn_onnx.report import HEADER, candidate_rows
-from fcn_onnx.segmenter import Interface
+from fcn_onnx.data.sets.discover import annotations_beside
+from fcn_onnx.evaluation.protocols import PROTOCOLS
+from fcn_onnx.evaluation.result import Validation
+from fcn_onnx.report.candidates import HEADER, candidate_rows
+from fcn_onnx.runtime.interface import Interface
 
 NAMES = {
     name: protocol.description + (f"; published: {protocol.published}" if protocol.targets else "")
@@ -83,8 +84,8 @@ def validate(
     json_target: str | None,
 ) -> None:
     """Compare an int8 model with its fp32 original: mIoU, pixel accuracy, agreement, latency."""
-    from fcn_onnx.naming import find_pair
-    from fcn_onnx.pipeline import candidates_files, report_files, validate_and_report, validate_candidates
+    from fcn_onnx.stages.naming import find_pair
+    from fcn_onnx.stages.validating import candidates_files, report_files, validate_and_report, validate_candidates
 
     fp32, first = find_pair(fp32, int8[0] if int8 else None)
     outputs = candidates_files(report, int8) if len(int8) > 1 else report_files(report)

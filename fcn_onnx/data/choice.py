@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcn_onnx.bounds import COUNT
-from fcn_onnx.data.discover import annotations_beside, open_dataset, require_labels
 from fcn_onnx.data.sample import VOC_CLASSES, Sample
 from fcn_onnx.data.selection import draw, read_list, spread_over_classes
+from fcn_onnx.data.sets.discover import annotations_beside, open_dataset, require_labels
 from fcn_onnx.errors import UsageError
-from fcn_onnx.progress import SILENT, Progress
+from fcn_onnx.jobs.bounds import COUNT
+from fcn_onnx.jobs.progress import SILENT, Progress
 
 DEFAULT_LIMIT = 100
 """Images drawn when no limit is given; never more than half of what is there."""

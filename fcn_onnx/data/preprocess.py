@@ -90,7 +90,7 @@ class Preprocessing:
         channels: `RGB` or `BGR`, the order that the network takes.
         pad: (H, W) of the input where it is larger than the picture: zeros to the right and below.
         multiple_of: what the network's sides must be multiples of. The session pads to it, likewise, and crops what
-            comes out (`fcn_onnx.runtime.Network`); it is here so that it is recorded beside the rest.
+            comes out (`fcn_onnx.runtime.onnxruntime.Network`); it is here so that it is recorded beside the rest.
     """
 
     resize: Resize = Resize(short_side=520)

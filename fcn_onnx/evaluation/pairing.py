@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fcn_onnx.card import ModelCard
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.errors import ModelError
 from fcn_onnx.evaluation.protocols import Protocol
-from fcn_onnx.interface import Interface
+from fcn_onnx.model.card import ModelCard
+from fcn_onnx.runtime.interface import Interface
 
 OPTIONS: Mapping[str, str] = {"mean": "--mean", "std": "--std", "channels": "--channels"}
 """What a card says of the input whatever the protocol, and the option that settles it for all models."""

@@ -19,7 +19,7 @@ from fcn_onnx.data.sample import VOC_CLASSES, Dataset, Sample
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.evaluation.metrics import ConfusionMetric, ImageMetric, Metric
 from fcn_onnx.evaluation.upsampling import upsample
-from fcn_onnx.segmenter import Labels, Segmenter, on_grid
+from fcn_onnx.runtime.segmenter import Labels, Segmenter, on_grid
 
 Truth = NDArray[Any]
 Target = tuple[float, float | None]

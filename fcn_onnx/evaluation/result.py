@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.evaluation.comparison import Difference, Interval
-from fcn_onnx.evaluation.latency import Latency
 from fcn_onnx.evaluation.metrics import Counts, Scores
+from fcn_onnx.runtime.timing import Latency
 
 SCHEMA = 1
 

@@ -15,15 +15,16 @@ from numpy.typing import NDArray
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample, by_name
-from fcn_onnx.evaluation.latency import alternate, timed
 from fcn_onnx.evaluation.protocols import Protocol
 from fcn_onnx.jobs.executor import Executor
 from fcn_onnx.jobs.fold import Rows, fold
+from fcn_onnx.jobs.journal import Journal
+from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.jobs.records import Arrays
-from fcn_onnx.journal import Journal
-from fcn_onnx.progress import Progress
-from fcn_onnx.runtime import SessionConfig
-from fcn_onnx.segmenter import Interface, Labels, Segmenter
+from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.segmenter import Labels, Segmenter
+from fcn_onnx.runtime.timing import alternate, timed
 
 FP32, INT8 = "fp32", "int8"
 

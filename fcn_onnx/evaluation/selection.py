@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcn_onnx.artifact import digest_file
-from fcn_onnx.card import ModelCard
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.protocols import Protocol
+from fcn_onnx.jobs.artifact import digest_file
+from fcn_onnx.model.card import ModelCard
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from fcn_onnx.runtime import SessionConfig
+from fcn_onnx.runtime.onnxruntime import SessionConfig
 
 
 def upsample(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

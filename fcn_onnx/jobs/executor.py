@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.prefetch import prefetch
 from fcn_onnx.jobs.processes import map_in_processes
-from fcn_onnx.progress import SILENT, Progress
+from fcn_onnx.jobs.progress import SILENT, Progress
 
 Item = TypeVar("Item")
 Loaded = TypeVar("Loaded")

@@ -8,9 +8,9 @@ from contextlib import closing
 from typing import Generic, Protocol, TypeVar
 
 from fcn_onnx.jobs.executor import Executor, Item, Loaded, Task
+from fcn_onnx.jobs.journal import Journal
+from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.jobs.records import Arrays, Record
-from fcn_onnx.journal import Journal
-from fcn_onnx.progress import Progress
 
 Result = TypeVar("Result")
 Result_contra = TypeVar("Result_contra", contravariant=True)

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from fcn_onnx.errors import FcnOnnxError, WorkerError
-from fcn_onnx.progress import Progress
+from fcn_onnx.jobs.progress import Progress
 
 AT_ONCE = 2
 """Items that a worker has been given: the one in work, and one so that it need not wait for us."""

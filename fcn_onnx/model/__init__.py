@@ -1,1 +1,1 @@
-"""An ONNX file as data: opened with its external data, and brought into the one form that all work is done on."""
+"""An ONNX file as data: read once, taken in, its card, its graph and what that costs."""

@@ -12,8 +12,8 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from fcn_onnx.artifact import atomic_path, digest_file, digest_json
 from fcn_onnx.errors import ModelError
+from fcn_onnx.jobs.artifact import atomic_path, digest_file, digest_json
 from fcn_onnx.jobs.files import sync
 
 PROTO_LIMIT = 2**31 - 2**20

@@ -37,7 +37,7 @@ from fcn_onnx.model.files import load_model, save_model
 from fcn_onnx.model.macs import INTEGER_OPS
 from fcn_onnx.model.uses import fresh, is_op, keep_nodes, producers, tensor_names
 from fcn_onnx.quantization.plan import Plan
-from fcn_onnx.runtime import executed_graph, fused_graph
+from fcn_onnx.runtime.onnxruntime import executed_graph, fused_graph
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm")
 """What WeightBiasQuantization touches."""

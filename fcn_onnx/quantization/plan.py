@@ -9,11 +9,11 @@ from typing import Any
 
 import onnx
 
-from fcn_onnx.cpu import Cpu
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.model.graph import float_tensors, is_quantized
 from fcn_onnx.quantization.islands import float_islands
 from fcn_onnx.quantization.logits import logits_nodes
+from fcn_onnx.runtime.cpu import Cpu
 
 MIN_OPSET = 11
 QDQ_PER_CHANNEL_OPSET = 13

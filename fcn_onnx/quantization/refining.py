@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fcn_onnx.journal import Journal
-from fcn_onnx.progress import Progress
-from fcn_onnx.ranges import Range, RangeTable
+from fcn_onnx.calibration.table import Range, RangeTable
+from fcn_onnx.jobs.journal import Journal
+from fcn_onnx.jobs.progress import Progress
 
 STEPS = (1.12, 1 / 1.12)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from fcn_onnx.errors import QuantizationError
-from fcn_onnx.journal import Journal
-from fcn_onnx.progress import Progress
+from fcn_onnx.jobs.journal import Journal
+from fcn_onnx.jobs.progress import Progress
 
 
 @dataclass(frozen=True)

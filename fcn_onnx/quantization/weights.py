@@ -25,7 +25,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from fcn_onnx.ranges import RangeTable
+from fcn_onnx.calibration.table import RangeTable
 
 QMAX = 127
 PAIR_MAX = 128

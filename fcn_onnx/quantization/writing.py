@@ -9,9 +9,10 @@ from typing import Any
 
 import onnx
 
-from fcn_onnx.artifact import FORM_VERSION, versions
-from fcn_onnx.card import ModelCard
+from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.errors import QuantizationError
+from fcn_onnx.jobs.artifact import FORM_VERSION, versions
+from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import atomic_model, digest_model, load_model, model_bytes
 from fcn_onnx.model.graph import GraphFacts, read_facts
 from fcn_onnx.model.intake import take_in
@@ -24,7 +25,6 @@ from fcn_onnx.quantization.refining import Refinement
 from fcn_onnx.quantization.saturation import Saturation
 from fcn_onnx.quantization.search import Trial
 from fcn_onnx.quantization.weights import place, quantize_weights
-from fcn_onnx.ranges import RangeTable
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from toys import MIXED_MACS, mixed_products, photograph, pixel_classifier, residual_network, save, write_coco
 
-from fcn_onnx.artifact import digest_file
-from fcn_onnx.calibration import METHODS
+from fcn_onnx.calibration.thresholds import METHODS
 from fcn_onnx.cli import main
 from fcn_onnx.cli.console import print_table
 from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.journal import Journal
+from fcn_onnx.jobs.artifact import digest_file
+from fcn_onnx.jobs.journal import Journal
 
 COMMANDS = ("export", "calibrate", "quantize", "validate", "benchmark", "predict", "inspect", "run", "demo", "doctor")
 

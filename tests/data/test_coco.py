@@ -16,8 +16,8 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from toys import COCO_OF_VOC, photograph, rectangle, run_lengths, write_coco
 
-from fcn_onnx.data.coco import CocoDataset
-from fcn_onnx.data.scenes import write_scenes
+from fcn_onnx.data.sets.coco import CocoDataset
+from fcn_onnx.demo.writer import write_scenes
 from fcn_onnx.errors import DatasetError
 
 

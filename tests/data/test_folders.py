@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from toys import photograph, write_coco, write_voc
 
-from fcn_onnx.data.discover import open_dataset, require_labels
 from fcn_onnx.data.palette import label_image, voc_palette
+from fcn_onnx.data.sets.discover import open_dataset, require_labels
 from fcn_onnx.errors import DatasetError
 
 

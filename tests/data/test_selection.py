@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import write_coco
 
-from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.data.sample import Sample
-from fcn_onnx.data.scenes import write_scenes
 from fcn_onnx.data.selection import draw, read_list, spread_over_classes
+from fcn_onnx.data.sets.discover import open_dataset
+from fcn_onnx.demo.writer import write_scenes
 from fcn_onnx.errors import DatasetError, UsageError
 
 SAMPLES = tuple(Sample(i, f"{i:03d}.jpg", Path(f"{i:03d}.jpg")) for i in range(50))

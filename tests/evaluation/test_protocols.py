@@ -20,10 +20,11 @@ from PIL import Image
 from pycocotools.coco import COCO
 from toys import COCO_OF_VOC, coarse_classifier, save, write_coco, write_voc
 
-from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import ModelError, UsageError
-from fcn_onnx.evaluation import PROTOCOLS, validate
+from fcn_onnx.evaluation.protocols import PROTOCOLS
+from fcn_onnx.stages.validate import validate
 
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 REAL = Path(os.environ.get("FCN_ONNX_DATA", "no-real-data"))

@@ -28,9 +28,9 @@ from fcn_onnx import quantize
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.errors import FcnOnnxError
-from fcn_onnx.quantization import Quantized
-from fcn_onnx.runtime import SessionConfig
-from fcn_onnx.segmenter import Interface, preprocessing_of
+from fcn_onnx.quantization.writing import Quantized
+from fcn_onnx.runtime.interface import Interface, preprocessing_of
+from fcn_onnx.runtime.onnxruntime import SessionConfig
 from foreign.networks import NETWORKS, Foreign
 from foreign.pictures import write_pictures
 

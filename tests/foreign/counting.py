@@ -10,7 +10,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from fcn_onnx.runtime import executed_graph
+from fcn_onnx.runtime.onnxruntime import executed_graph
 
 OPERANDS = {
     **dict.fromkeys(("Conv", "ConvTranspose", "MatMul", "Gemm", "ConvInteger", "MatMulInteger"), (0, 1)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from fcn_onnx.segmenter import Interface
+from fcn_onnx.runtime.interface import Interface
 from foreign.attention import convnext, eca, segformer
 from foreign.encoder_decoders import (
     binary,

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from onnxruntime.quantization import QuantFormat
 
 from fcn_onnx.cli import main
-from fcn_onnx.coverage import read_coverage
+from fcn_onnx.runtime.coverage import read_coverage
 from foreign.compare import Bench
 from foreign.counting import int8_share
 from foreign.networks import NETWORKS

@@ -12,9 +12,9 @@ import pytest
 
 from fcn_onnx.jobs.executor import Here, Processes
 from fcn_onnx.jobs.fold import Rows, Sum, fold
+from fcn_onnx.jobs.journal import Journal
+from fcn_onnx.jobs.progress import SILENT
 from fcn_onnx.jobs.records import Arrays
-from fcn_onnx.journal import Journal
-from fcn_onnx.progress import SILENT
 
 ITEMS = {f"{i}.jpg": i for i in range(20)}
 

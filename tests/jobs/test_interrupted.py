@@ -7,15 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fcn_onnx.pipeline.making as making
 import pytest
 from toys import pixel_classifier, residual_network, save, write_coco
 
-import fcn_onnx.pipeline.making as making
-import fcn_onnx.pipeline.validating as validating
+import fcn_onnx.stages.validating as validating
+from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.data.choice import ImageChoice
-from fcn_onnx.journal import Journal
-from fcn_onnx.pipeline import calibrate_data, quantize, validate_and_report
-from fcn_onnx.ranges import RangeTable
+from fcn_onnx.jobs.journal import Journal
+from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.quantize import quantize
+from fcn_onnx.stages.validating import validate_and_report
 
 
 class Watching:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fcn_onnx.errors import OutputError
+from fcn_onnx.jobs.journal import Journal, Journals, journal_path
 from fcn_onnx.jobs.records import Record
-from fcn_onnx.journal import Journal, Journals, journal_path
 
 JOB, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 

@@ -11,16 +11,16 @@ import pytest
 from onnx import numpy_helper
 from toys import photograph, pixel_classifier, residual_network, save, write_coco
 
-from fcn_onnx.artifact import digest_file
 from fcn_onnx.data.choice import ImageChoice
-from fcn_onnx.data.discover import open_dataset
+from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import ModelError
-from fcn_onnx.evaluation import validate
-from fcn_onnx.inspection import inspect
+from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.model import files
 from fcn_onnx.model.files import atomic_model, digest_model, external_files, load_model, model_bytes, save_model
-from fcn_onnx.pipeline import quantize
-from fcn_onnx.prediction import predict
+from fcn_onnx.stages.inspect import inspect
+from fcn_onnx.stages.predict import predict
+from fcn_onnx.stages.quantize import quantize
+from fcn_onnx.stages.validate import validate
 
 
 def save_split(model: onnx.ModelProto, path: Path, location: str = "weights.data") -> Path:

@@ -14,7 +14,7 @@ from toys import residual_network
 
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.intake import take_in
-from fcn_onnx.runtime import SessionConfig
+from fcn_onnx.runtime.onnxruntime import SessionConfig
 
 RNG = np.random.default_rng(0)
 

@@ -15,8 +15,8 @@ from toys import photograph, save
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.model.intake import take_in
-from fcn_onnx.pipeline import quantize
 from fcn_onnx.quantization.islands import float_islands
+from fcn_onnx.stages.quantize import quantize
 
 OPS = ("Conv", "Relu", "Clip", "Add", "MaxPool", "Concat")
 SIZE = 48

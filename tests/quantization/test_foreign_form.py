@@ -16,8 +16,8 @@ from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import QuantizationError
-from fcn_onnx.pipeline import quantize
-from fcn_onnx.runtime import SessionConfig
+from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.stages.quantize import quantize
 
 SIZE = 48
 Array = NDArray[np.float32]

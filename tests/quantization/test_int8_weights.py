@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from fcn_onnx.calibration.table import Range, RangeTable
 from fcn_onnx.quantization.corrections import correct_biases, mean_shift
 from fcn_onnx.quantization.weights import QuantizedWeight, place, quantize_weight, quantize_weights, unsafe_pairs
-from fcn_onnx.ranges import Range, RangeTable
-from fcn_onnx.runtime import SessionConfig
+from fcn_onnx.runtime.onnxruntime import SessionConfig
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 6), st.sampled_from([1, 3]), st.sampled_from([1, 3]))
 

@@ -12,13 +12,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from toys import photograph, residual_network, save
 
-from fcn_onnx.card import ModelCard
-from fcn_onnx.coverage import read_coverage
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import QuantizationError, UsageError
-from fcn_onnx.pipeline import quantize
+from fcn_onnx.model.card import ModelCard
 from fcn_onnx.quantization.keeping import require_kept, shield
+from fcn_onnx.runtime.coverage import read_coverage
+from fcn_onnx.stages.quantize import quantize
 
 FORMS = [(11, "qoperator"), (12, "qoperator"), (12, "qdq"), (13, "qdq"), (13, "qoperator"), (17, "qdq")]
 ROUNDING = ["WeightBiasQuantization"]

@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from toys import pixel_classifier, residual_network
 
-from fcn_onnx.cpu import Cpu
 from fcn_onnx.quantization.logits import logits_nodes
 from fcn_onnx.quantization.plan import make_plan
+from fcn_onnx.runtime.cpu import Cpu
 
 CLASSES = 5
 

@@ -7,11 +7,11 @@ import pytest
 from foreign.encoder_decoders import unet
 from toys import pixel_classifier, residual_network
 
-from fcn_onnx.cpu import Cpu
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.model.intake import take_in
 from fcn_onnx.quantization.logits import logits_nodes
 from fcn_onnx.quantization.plan import keep_float, make_plan
+from fcn_onnx.runtime.cpu import Cpu
 
 OLD = Cpu("old", 2, frozenset({"avx2"}))
 NEW = Cpu("new", 2, frozenset({"avx2", "avx512_vnni"}))

@@ -12,15 +12,15 @@ import pytest
 from onnx import numpy_helper
 from toys import photograph, residual_network, save
 
-from fcn_onnx.card import ModelCard
-from fcn_onnx.cpu import Cpu
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import QuantizationError
-from fcn_onnx.pipeline import quantize
+from fcn_onnx.model.card import ModelCard
 from fcn_onnx.quantization import writing
 from fcn_onnx.quantization.backends import Draft
 from fcn_onnx.quantization.plan import Plan
+from fcn_onnx.runtime.cpu import Cpu
+from fcn_onnx.stages.quantize import quantize
 
 Run = Callable[..., Any]
 
@@ -29,7 +29,7 @@ Run = Callable[..., Any]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """`quantize` a toy to `int8.onnx`, on a CPU whose fast kernel is said to saturate."""
     cpu = Cpu("old", 2, frozenset({"avx2"})).saturating()
-    monkeypatch.setattr("fcn_onnx.pipeline.quantizing.measured_cpu", lambda: cpu)
+    monkeypatch.setattr("fcn_onnx.stages.quantize.measured_cpu", lambda: cpu)
     for index in range(2):
         (tmp_path / "images").mkdir(exist_ok=True)
         photograph(64, 48, index).save(tmp_path / "images" / f"{index}.png")
@@ -94,7 +94,7 @@ def test_every_proof_comes_before_the_name(
 def test_weights_that_could_saturate_elsewhere_are_refused_on_a_machine_that_cannot_try(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, target: str
 ) -> None:
-    monkeypatch.setattr("fcn_onnx.pipeline.quantizing.measured_cpu", lambda: Cpu("new", 2, frozenset()).exact())
+    monkeypatch.setattr("fcn_onnx.stages.quantize.measured_cpu", lambda: Cpu("new", 2, frozenset()).exact())
     result = run(target=target)
     weights = [t for t in onnx.load(result.path).graph.initializer if t.data_type == onnx.TensorProto.INT8 and t.dims]
     pairs = sum(t.dims[0] * (int(np.prod(t.dims[1:])) // 2) for t in weights if len(t.dims) == 4)

@@ -16,16 +16,15 @@ from click.testing import CliRunner
 from PIL import Image
 from toys import foreign, residual_network, save, write_coco
 
-from fcn_onnx.card import ModelCard
+from fcn_onnx.calibration.table import Range, RangeTable
 from fcn_onnx.cli import main
 from fcn_onnx.data.choice import ImageChoice
-from fcn_onnx.evaluation import OutputError
-from fcn_onnx.journal import Journal
-from fcn_onnx.pipeline import quantize
-from fcn_onnx.progress import SILENT
-from fcn_onnx.quantization import refine
-from fcn_onnx.quantization.refining import STEPS
-from fcn_onnx.ranges import Range, RangeTable
+from fcn_onnx.jobs.journal import Journal
+from fcn_onnx.jobs.progress import SILENT
+from fcn_onnx.model.card import ModelCard
+from fcn_onnx.quantization.output_error import OutputError
+from fcn_onnx.quantization.refining import STEPS, refine
+from fcn_onnx.stages.quantize import quantize
 
 TABLE = RangeTable({name: Range(-1.0, 2.0) for name in "abcd"}, "mse", "m", {}, {})
 GROUPS = [["a", "b"], ["c"], ["d"]]

@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from toys import pixel_classifier, save, write_coco
 
-from fcn_onnx.data.discover import open_dataset
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import DatasetError, QuantizationError, UsageError
-from fcn_onnx.evaluation import Judge
-from fcn_onnx.evaluation.kernels import changed_labels
-from fcn_onnx.journal import Journal
-from fcn_onnx.progress import SILENT
-from fcn_onnx.quantization import search
-from fcn_onnx.segmenter import Interface
+from fcn_onnx.jobs.journal import Journal
+from fcn_onnx.jobs.progress import SILENT
+from fcn_onnx.quantization.judge import Judge
+from fcn_onnx.quantization.kernels import changed_labels
+from fcn_onnx.quantization.search import search
+from fcn_onnx.runtime.interface import Interface
 
 T = TypeVar("T")
 

@@ -11,13 +11,14 @@ import pytest
 from onnx import numpy_helper
 from toys import foreign, residual_network, save, write_coco
 
-from fcn_onnx.card import ModelCard
-from fcn_onnx.cpu import Cpu
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import MissingDependencyError, QuantizationError, UsageError
-from fcn_onnx.pipeline import calibrate_data, quantize
-from fcn_onnx.segmenter import Interface
+from fcn_onnx.model.card import ModelCard
+from fcn_onnx.runtime.cpu import Cpu
+from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.quantize import quantize
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_an_openvino_model_is_qdq_and_pair_safe(tmp_path: Path, data: Path) -> N
 def test_a_saturating_cpu_gets_the_proof(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """(On a machine whose kernels are exact, the numbers are 0 by nature; that they are taken is what is tested.)"""
     cpu = Cpu("old", 2, frozenset({"avx2"})).saturating()
-    monkeypatch.setattr("fcn_onnx.pipeline.quantizing.measured_cpu", lambda: cpu)
+    monkeypatch.setattr("fcn_onnx.stages.quantize.measured_cpu", lambda: cpu)
     model = model_of(tmp_path / "m.onnx")
     result = quantize(model, ImageChoice(data, limit=3), output=tmp_path / "a.onnx")
     assert result.plan.target == "avx2"
@@ -99,7 +100,7 @@ def test_a_saturating_cpu_gets_the_proof(tmp_path: Path, data: Path, monkeypatch
 
 def test_kernels_that_disagree_are_an_error(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = Cpu("old", 2, frozenset({"avx2"})).saturating()
-    monkeypatch.setattr("fcn_onnx.pipeline.quantizing.measured_cpu", lambda: cpu)
+    monkeypatch.setattr("fcn_onnx.stages.quantize.measured_cpu", lambda: cpu)
     monkeypatch.setattr("fcn_onnx.pipeline.making.changed_labels", lambda *_: np.array([0, 5]))
     with pytest.raises(QuantizationError, match=r"5 labels of .* differ between the fast and the exact"):
         quantize(model_of(tmp_path / "m.onnx"), ImageChoice(data, limit=1), output=tmp_path / "a.onnx")

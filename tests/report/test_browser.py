@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from toys import pixel_classifier, save, write_coco
 
-from fcn_onnx.data.discover import open_dataset
-from fcn_onnx.evaluation import validate
-from fcn_onnx.report import to_html
+from fcn_onnx.data.sets.discover import open_dataset
+from fcn_onnx.report.html import to_html
+from fcn_onnx.stages.validate import validate
 
 STYLE = Path(__file__).parents[2] / "fcn_onnx" / "report" / "style.css"
 needs_chromium = pytest.mark.skipif(photograph.CHROMIUM is None, reason="Chromium is not installed")

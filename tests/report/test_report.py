@@ -12,13 +12,15 @@ import pytest
 from toys import pixel_classifier, residual_network, save, write_coco
 
 from fcn_onnx.data.choice import ImageChoice
-from fcn_onnx.data.discover import open_dataset
+from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import OutputError
-from fcn_onnx.evaluation import validate
-from fcn_onnx.pipeline import quantize
-from fcn_onnx.report import per_class_rows, summary_rows, to_html, to_markdown, verdict, write_report
+from fcn_onnx.report.files import write_report
+from fcn_onnx.report.html import to_html
+from fcn_onnx.report.markdown import to_markdown
 from fcn_onnx.report.quantized import quantized_line
-from fcn_onnx.report.table import coverage_line
+from fcn_onnx.report.table import coverage_line, per_class_rows, summary_rows, verdict
+from fcn_onnx.stages.quantize import quantize
+from fcn_onnx.stages.validate import validate
 
 VOID_TAGS = {"meta", "img", "br", "hr", "link", "input"}
 HOSTILE = '<script>alert("x")</script>|*`'

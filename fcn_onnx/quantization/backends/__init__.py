@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.errors import UsageError
 from fcn_onnx.quantization.plan import Plan
-from fcn_onnx.ranges import RangeTable
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,110 @@
+"""PASCAL VOC segmentation: photographs and palette masks in the layout of a VOCdevkit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fcn_onnx.data.images import MAX_PIXELS
+from fcn_onnx.data.sample import VOC_CLASSES, VOID, Sample
+from fcn_onnx.errors import DatasetError
+from fcn_onnx.jobs.artifact import digest_file, digest_json
+
+LAYOUT = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
+
+
+@dataclass(frozen=True)
+class VocDataset:
+    """One split of one year; sample names are relative to the year's folder."""
+
+    root: Path
+    samples: tuple[Sample, ...]
+    description: str
+    kind: str = "voc"
+    labelled: bool = True
+    classes: tuple[str, ...] = VOC_CLASSES
+
+    @classmethod
+    def open(cls, root: Path, split: str = "val", classes: tuple[str, ...] = VOC_CLASSES) -> VocDataset:
+        """Read `ImageSets/Segmentation/<split>.txt` of `root`, a folder like VOCdevkit/VOC2012.
+
+        Raises:
+            DatasetError: a part of the layout, the split, or a file that it names is missing.
+        """
+        for part in LAYOUT:
+            if not (root / part).is_dir():
+                raise DatasetError(f"{root} has no {part} folder", fix="name a VOCdevkit/VOC2012 folder")
+        listing = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+        if not listing.is_file():
+            raise DatasetError(f"no split {split!r}: {listing} is missing", fix="use train, val or trainval")
+        names = listing.read_text(encoding="utf-8").split()
+        if not names:
+            raise DatasetError(f"{listing} names no image", fix="use another split")
+        samples = tuple(cls._sample(root, name, listing) for name in sorted(names))
+        text = f"{root}: {len(samples)} images of VOC {split} with palette masks"
+        return cls(root, samples, text, classes=classes)
+
+    @staticmethod
+    def _sample(root: Path, name: str, listing: Path) -> Sample:
+        if "/" in name or "\\" in name or name.startswith("."):
+            raise DatasetError(f"{listing} names {name!r}, which leaves the data folder", fix="correct the list")
+        image = root / "JPEGImages" / f"{name}.jpg"
+        for path in (image, root / "SegmentationClass" / f"{name}.png"):
+            if not path.is_file():
+                raise DatasetError(f"{listing} names {name}, and {path} is missing", fix="complete the data")
+        return Sample(name, image.relative_to(root).as_posix(), image)
+
+    def fingerprint(self) -> str:
+        """Digest of all the split's masks."""
+        return digest_json([digest_file(self._mask(sample)) for sample in self.samples])
+
+    def classes_in(self, sample: Sample) -> frozenset[int]:
+        """Labels in the mask but background and void; reads it."""
+        return frozenset(np.unique(self.label_map(sample)).tolist()) - {0, VOID}
+
+    def labelled_area(self, sample: Sample) -> float:
+        """Pixels that are neither background nor void."""
+        labels = self.label_map(sample)
+        return float(((labels != 0) & (labels != VOID)).sum())
+
+    def label_map(self, sample: Sample) -> NDArray[np.uint8]:
+        """The mask's palette indices, (H, W) uint8; 255 is void.
+
+        Raises:
+            DatasetError: the mask is damaged, not a palette image, of another size, or holds another label.
+        """
+        path = self._mask(sample)
+        try:
+            with Image.open(path) as mask, Image.open(sample.path) as image:
+                if mask.mode not in ("P", "L") or mask.width * mask.height > MAX_PIXELS:
+                    raise DatasetError(
+                        f"{path} is a {mask.size} image of mode {mask.mode}, not a palette mask",
+                        fix="use the masks as VOC publishes them",
+                    )
+                if mask.size != image.size:
+                    raise DatasetError(
+                        f"{path} is {mask.size} and {sample.path} is {image.size}",
+                        fix="use a mask of the image's own size",
+                    )
+                labels = np.array(mask, dtype=np.uint8)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DatasetError(f"{path} cannot be decoded: {error}", fix="fetch it again") from error
+        unknown = set(np.unique(labels).tolist()) - set(range(len(self.classes))) - {VOID}
+        if unknown:
+            raise DatasetError(
+                f"{path} holds the labels {sorted(unknown)}; {len(self.classes)} classes have 0…"
+                f"{len(self.classes) - 1} and {VOID}",
+                fix="use the class masks, not the object masks, or name the classes with --classes",
+            )
+        return labels
+
+    def _mask(self, sample: Sample) -> Path:
+        return self.root / "SegmentationClass" / f"{sample.id}.png"
+
+    def multilabel(self, sample: Sample) -> NDArray[np.bool_]:
+        """One mask a class, (C, H, W) bool; void pixels belong to none, background included."""
+        return np.asarray(self.label_map(sample)[None] == np.arange(len(self.classes))[:, None, None])

@@ -1,0 +1,82 @@
+"""A small FCN with the anatomy of the real one: what the demo, the tests and quick experiments run.
+
+Same parts and names as torchvision's `fcn_resnet50`: a stride-2 stem with batch norm and max pooling, four
+stages of bottlenecks with residual additions (the last two dilated, output stride 8), a head on `layer4`
+(`out`) and one on `layer3` (`aux`), bilinear upsampling to the input's size. 279,818 parameters and
+1.8 GMAC at 520×693, a hundredth of fcn_resnet50's.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.networks.torchvision_compat import import_torchvision
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WEIGHTS = Path(__file__).with_name("tiny_weights.pth")
+"""State dict with both heads, half precision, made by `tools/train_tiny.py`."""
+
+STEM_WIDTH = 16
+STAGES: tuple[tuple[int, int, int, int], ...] = ((8, 1, 1, 1), (16, 2, 2, 1), (32, 2, 1, 2), (48, 2, 1, 4))
+"""Per stage: planes (a quarter of its output channels), bottlenecks, stride, dilation."""
+
+
+def build_tiny(aux: bool = True) -> nn.Module:
+    """The network with fresh random weights, in training mode.
+
+    Args:
+        aux: with the auxiliary head.
+
+    Returns:
+        torchvision's `FCN`: (N, 3, H, W) float32 → OrderedDict of `out` and, with `aux`, `aux`, each
+        (N, 21, H, W) float32 logits.
+
+    Raises:
+        MissingDependencyError: torch or torchvision is not installed.
+    """
+    import_torchvision()
+    from torchvision.models._utils import IntermediateLayerGetter
+    from torchvision.models.segmentation.fcn import FCN, FCNHead
+
+    layers = {"layer4": "out", "layer3": "aux"} if aux else {"layer4": "out"}
+    backbone = IntermediateLayerGetter(_trunk(), return_layers=layers)
+    classes = len(VOC_CLASSES)
+    out_channels, aux_channels = 4 * STAGES[3][0], 4 * STAGES[2][0]
+    model: nn.Module = FCN(backbone, FCNHead(out_channels, classes), FCNHead(aux_channels, classes) if aux else None)
+    return model
+
+
+def _trunk() -> nn.Sequential:
+    """Stem and stages, named as in torchvision's ResNet."""
+    from torch import nn
+
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        conv1=nn.Conv2d(3, STEM_WIDTH, kernel_size=7, stride=2, padding=3, bias=False),
+        bn1=nn.BatchNorm2d(STEM_WIDTH),
+        relu=nn.ReLU(inplace=True),
+        maxpool=nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
+    )
+    channels, dilation_before = STEM_WIDTH, 1
+    for number, (planes, blocks, stride, dilation) in enumerate(STAGES, start=1):
+        layers[f"layer{number}"] = _stage(channels, planes, blocks, stride, (dilation_before, dilation))
+        channels, dilation_before = 4 * planes, dilation
+    return nn.Sequential(layers)
+
+
+def _stage(channels: int, planes: int, blocks: int, stride: int, dilations: tuple[int, int]) -> nn.Sequential:
+    """Bottlenecks as torchvision stacks them: the first has the stride and the dilation before."""
+    from torch import nn
+    from torchvision.models.resnet import Bottleneck
+
+    shortcut = nn.Sequential(
+        nn.Conv2d(channels, 4 * planes, kernel_size=1, stride=stride, bias=False),
+        nn.BatchNorm2d(4 * planes),
+    )
+    first = Bottleneck(channels, planes, stride, shortcut, dilation=dilations[0])
+    rest = (Bottleneck(4 * planes, planes, dilation=dilations[1]) for _ in range(blocks - 1))
+    return nn.Sequential(first, *rest)

@@ -1,0 +1,65 @@
+"""How far an int8 model's output is from fp32's, as one number that moves long before a label does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcn_onnx.data.images import read_rgb
+from fcn_onnx.data.preprocess import Preprocessing
+from fcn_onnx.data.sample import Sample
+from fcn_onnx.errors import UsageError
+from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.segmenter import Segmenter
+
+
+class OutputError:
+    """Compares int8 models with their fp32 original, which is run once.
+
+    Args:
+        fp32: the original.
+        samples: calibration images; their inputs and outputs are held in memory.
+        preprocessing: theirs.
+        interface: of the models.
+        threads: of each session.
+
+    Raises:
+        UsageError: the model returns labels, which are right or wrong but not near.
+    """
+
+    def __init__(
+        self,
+        fp32: Path,
+        samples: Sequence[Sample],
+        preprocessing: Preprocessing,
+        *,
+        interface: Interface = Interface(),
+        threads: int = 0,
+    ) -> None:
+        self._samples = samples
+        self._interface = interface
+        self._config = SessionConfig(threads=threads)
+        self._batches = [preprocessing(read_rgb(sample.path)) for sample in samples]
+        self._reference = self._logits(fp32)
+
+    def __call__(self, model: Path) -> float:
+        """Σ (int8 − fp32)² / Σ fp32² of the logits, mean over images."""
+        pairs = zip(self._logits(model), self._reference, strict=True)
+        return float(np.mean([np.square(a - b).sum() / np.square(b).sum() for a, b in pairs]))
+
+    def _logits(self, model: Path) -> list[NDArray[np.float32]]:
+        segmenter = Segmenter(model, self._config, self._interface)
+        found = []
+        for sample, batch in zip(self._samples, self._batches, strict=True):
+            logits = segmenter.scores(segmenter.run(batch), sample.name)
+            if logits is None:
+                raise UsageError(
+                    f"{model} returns labels, whose error cannot be lowered by degrees",
+                    fix="quantize without --refine, or a model that returns logits",
+                )
+            found.append(logits)
+        return found

@@ -1,0 +1,1 @@
+"""A model that runs: sessions, labels, timing, and what this machine can do."""

@@ -1,0 +1,96 @@
+"""From a data folder to a range table, and what was observed drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from fcn_onnx.calibration.histogram import Histogram
+from fcn_onnx.calibration.store import Observation
+from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, METHODS, squared_errors
+from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.jobs.artifact import claim_outputs, write_text
+from fcn_onnx.jobs.journal import Journals
+from fcn_onnx.jobs.progress import SILENT, Progress
+from fcn_onnx.model.files import data_inputs, load_model
+from fcn_onnx.model.form import require_float32
+from fcn_onnx.report.histograms import TensorPlot, to_histogram_page
+from fcn_onnx.runtime.interface import Interface, classes_of, preprocessing_of
+from fcn_onnx.runtime.settling import settle
+from fcn_onnx.stages.calibrate import Calibration, calibrate
+from fcn_onnx.stages.naming import table_path
+
+
+def calibrate_data(
+    model: Path,
+    choice: ImageChoice,
+    *,
+    method: str = DEFAULT_METHOD,
+    percentile: float | None = None,
+    output: Path | None = None,
+    histograms: Path | None = None,
+    skip_bad_images: bool = False,
+    workers: int = 1,
+    interface: Interface = Interface(),
+    threads: int = 0,
+    progress: Progress = SILENT,
+) -> Calibration:
+    """Choose images and calibrate; the arguments are those of `fcn-onnx calibrate`.
+
+    The table goes to `output`, by default `calibration/<model>-<method>.json`.
+    """
+    output = output or table_path(model, method)
+    outputs = {"--output": output, "--histograms": histograms}
+    claim_outputs(outputs, {"the model": model, **data_inputs(model, outputs.values()), **choice.inputs()})
+    proto = load_model(model)
+    require_float32(proto, str(model))
+    interface = settle([model], interface, progress)
+    preprocessing = preprocessing_of(proto, str(model), interface)
+    samples = choice.choose(progress, classes_of(proto, str(model), interface))
+    with Journals(output, progress=progress) as journals:
+        return calibrate(
+            model,
+            samples,
+            method=method,
+            percentile=percentile,
+            output=output,
+            histograms=histograms,
+            skip_bad_images=skip_bad_images,
+            workers=workers,
+            journals=journals,
+            preprocessing=preprocessing,
+            threads=threads,
+            progress=progress,
+        )
+
+
+def plot_histograms(histograms: Path, output: Path | None = None) -> tuple[TensorPlot, ...]:
+    """Every tensor of a file of histograms with every method's threshold; `output` gets a page that draws them.
+
+    Raises:
+        TableError: not a file of histograms.
+    """
+    claim_outputs({"--plot": output}, {"the file of histograms": histograms})
+    observation = Observation.load(histograms)
+    plots = tuple(_plot(name, histogram) for name, histogram in observation.histograms.items())
+    if output is not None:
+        title = f"Activations of {observation.model[:19]}… on {len(observation.images)} images"
+        write_text(output, to_histogram_page(title, plots))
+    return plots
+
+
+def _plot(name: str, histogram: Histogram) -> TensorPlot:
+    thresholds = {method.name: method.threshold(histogram) for method in METHODS.values()}
+    errors = squared_errors(histogram, np.array([histogram.max_magnitude, *thresholds.values()]))
+    return TensorPlot(
+        name=name,
+        counts=histogram.counts,
+        lowest=histogram.lowest_edge,
+        width=histogram.width,
+        thresholds=thresholds,
+        errors={
+            method: float(error / errors[0]) if errors[0] else 1.0
+            for method, error in zip(thresholds, errors[1:], strict=True)
+        },
+    )

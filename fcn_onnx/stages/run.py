@@ -1,0 +1,159 @@
+"""A recipe from end to end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fcn_onnx.calibration.thresholds import METHODS
+from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.data.sample import read_classes
+from fcn_onnx.data.sets.discover import annotations_beside
+from fcn_onnx.errors import RecipeError
+from fcn_onnx.evaluation.protocols import PROTOCOLS
+from fcn_onnx.evaluation.result import Validation
+from fcn_onnx.jobs.artifact import claim_outputs
+from fcn_onnx.jobs.progress import SILENT, Progress
+from fcn_onnx.quantization.backends import BACKENDS
+from fcn_onnx.quantization.plan import FORMATS, TARGETS
+from fcn_onnx.quantization.writing import Quantized
+from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.stages.naming import fp32_name, int8_path
+from fcn_onnx.stages.quantize import choose_method, quantize, require_consistent
+from fcn_onnx.stages.recipe import ExportSection, ModelSection, QuantizeSection, Recipe, ScenesSection, ValidateSection
+from fcn_onnx.stages.validating import report_files, validate_and_report
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What `run` made: both models, the comparison and the report's HTML file."""
+
+    fp32: Path
+    quantized: Quantized
+    validation: Validation
+    report: Path
+
+
+def run(recipe: Recipe, *, force: bool = False, command: str | None = None, progress: Progress = SILENT) -> RunResult:
+    """Run a recipe from end to end; models that are up to date are not made again.
+
+    Raises:
+        RecipeError: a name that no table has, before any work.
+        FcnOnnxError: what the stages raise.
+    """
+    from fcn_onnx.stages.export import export  # needs torch only when called
+
+    _require_known_names(recipe)
+    chosen = recipe.quantize
+    choose_method(chosen.backend, chosen.method, chosen.percentile)
+    choice = ImageChoice(chosen.data, chosen.annotations, chosen.images, chosen.limit, chosen.seed, chosen.spread)
+    require_consistent(choice, None, chosen.backend, chosen.method, chosen.max_drop, chosen.refine)
+    quantized_as, scored_as = _interface(recipe.quantize), _interface(recipe.validate)
+    claim_outputs(outputs_of(recipe), inputs_of(recipe))
+    if recipe.scenes:
+        from fcn_onnx.demo.writer import write_scenes
+
+        write_scenes(recipe.scenes.folder, images=recipe.scenes.images, seed=recipe.scenes.seed, progress=progress)
+    section = recipe.export
+    exported = export(
+        section.arch,
+        opset=section.opset,
+        weights=section.weights,
+        aux=section.aux,
+        size=section.size,
+        output=_fp32(recipe),
+        force=force,
+        progress=progress,
+    )
+    quantized = quantize(
+        exported.path,
+        choice,
+        method=chosen.method,
+        percentile=chosen.percentile,
+        backend=chosen.backend,
+        quant_format=chosen.format,
+        target=chosen.target,
+        per_channel=chosen.per_channel,
+        bias_correction=chosen.bias_correction,
+        keep_float=chosen.keep_float,
+        refine_ranges=chosen.refine,
+        max_drop=chosen.max_drop,
+        output=recipe.output / int8_path(exported.path).name,
+        interface=quantized_as,
+        threads=recipe.threads,
+        force=force,
+        progress=progress,
+    )
+    scored = recipe.validate
+    report = recipe.output / "report"
+    validation = validate_and_report(
+        exported.path,
+        quantized.path,
+        scored.data,
+        report=report,
+        annotations=scored.annotations,
+        protocol=scored.protocol,
+        images=scored.images,
+        limit=scored.limit,
+        include_calibration_images=scored.include_calibration_images,
+        max_drop=scored.max_drop,
+        interface=scored_as,
+        threads=recipe.threads,
+        command=command,
+        progress=progress,
+    )
+    return RunResult(exported.path, quantized, validation, report / "report.html")
+
+
+def outputs_of(recipe: Recipe) -> dict[str, Path]:
+    """What `run` writes of a recipe beside its scenes, by what it is called."""
+    fp32 = _fp32(recipe)
+    models = {"the fp32 model": fp32, "the int8 model": recipe.output / int8_path(fp32).name}
+    return models | report_files(recipe.output / "report")
+
+
+def inputs_of(recipe: Recipe) -> dict[str, Path | None]:
+    """Files that `run` reads of a recipe, images aside, by what they are called."""
+    sections: dict[str, QuantizeSection | ValidateSection] = {"quantize": recipe.quantize, "validate": recipe.validate}
+    files: dict[str, Path | None] = {"export.weights": Path(recipe.export.weights)}
+    for name, section in sections.items():
+        files[f"{name}.annotations"] = section.annotations or annotations_beside(section.data)
+        files |= {f"{name}.images": section.images, f"{name}.classes": section.classes}
+    return files
+
+
+def _fp32(recipe: Recipe) -> Path:
+    return recipe.output / fp32_name(recipe.export.arch, recipe.export.opset)
+
+
+def demo_recipe(folder: Path) -> Recipe:
+    """The demo: the tiny network on synthetic scenes, all under `folder`. `recipes/demo.yaml` is the same."""
+    images = folder / "coco" / "val2017"
+    return Recipe(
+        export=ExportSection(arch="tiny"),
+        quantize=QuantizeSection(data=images, limit=20),
+        validate=ValidateSection(data=images),
+        output=folder,
+        scenes=ScenesSection(folder=folder / "coco", images=60),
+    )
+
+
+def _interface(section: ModelSection) -> Interface:
+    """What a section says of the model. Raises UsageError on what no model can have."""
+    names = read_classes(section.classes) if section.classes else None
+    return Interface(section.mean, section.std, section.output_name, section.channels, names, section.multiple_of)
+
+
+def _require_known_names(recipe: Recipe) -> None:
+    from fcn_onnx.networks.families import ARCHITECTURES
+
+    for key, name, table in (
+        ("export.arch", recipe.export.arch, ARCHITECTURES),
+        ("quantize.method", recipe.quantize.method, (None, *METHODS)),
+        ("quantize.backend", recipe.quantize.backend, BACKENDS),
+        ("quantize.format", recipe.quantize.format, FORMATS),
+        ("quantize.target", recipe.quantize.target, ("auto", *TARGETS)),
+        ("validate.protocol", recipe.validate.protocol, PROTOCOLS),
+    ):
+        if name not in table:
+            raise RecipeError(f"{key} is {name!r}", fix=f"choose one of: {', '.join(filter(None, table))}")

@@ -1,0 +1,278 @@
+"""The stage: against numpy on a hand-made network, in any order, interrupted, and read by onnxruntime."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnxruntime.quantization.calibrate import load_tensors_data
+from PIL import Image
+from toys import photograph, residual_network, save
+
+from fcn_onnx.calibration.observed import observed_tensors
+from fcn_onnx.calibration.table import RangeTable
+from fcn_onnx.calibration.thresholds import get_method
+from fcn_onnx.data.preprocess import Preprocessing, Resize
+from fcn_onnx.data.sets.folder import FolderDataset
+from fcn_onnx.errors import CalibrationError, ImageError, ModelError, TableError, UsageError
+from fcn_onnx.jobs.artifact import digest_json
+from fcn_onnx.stages.calibrate import calibrate, derive
+from fcn_onnx.stages.quantize import quantize
+
+RULES = Preprocessing(Resize())
+
+
+def write_images(folder: Path, count: int = 6) -> FolderDataset:
+    folder.mkdir()
+    for index in range(count):
+        photograph(40 + 8 * index, 64 - 4 * index, index).save(folder / f"{index}.png")
+    return FolderDataset.open(folder)
+
+
+def literal_extremes(model: onnx.ModelProto, images: list[Path]) -> dict[str, tuple[float, float]]:
+    """Lowest and highest value of every inner tensor, by running the model with all of them as outputs."""
+    names = [o for n in model.graph.node if n.op_type in ("Conv", "Relu", "Add", "MaxPool") for o in n.output]
+    tapped = onnx.ModelProto()
+    tapped.CopyFrom(model)
+    known = {o.name for o in model.graph.output}
+    tapped.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in known)
+    session = ort.InferenceSession(tapped.SerializeToString(), providers=["CPUExecutionProvider"])
+    found: dict[str, tuple[float, float]] = {}
+    for path in images:
+        batch = RULES(Image.open(path).convert("RGB"))
+        values = dict(zip(names, session.run(names, {"input": batch}), strict=True)) | {"input": batch}
+        for name, value in values.items():
+            low, high = found.get(name, (0.0, 0.0))
+            found[name] = (min(low, float(value.min())), max(high, float(value.max())))
+    return found
+
+
+def test_ranges_equal_the_extremes_of_every_tensor(tmp_path: Path) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    dataset = write_images(tmp_path / "images")
+    table = calibrate(model, dataset.samples, method="minmax", preprocessing=RULES).table
+    expected = literal_extremes(residual_network(), [s.path for s in dataset.samples])
+    carried = {"stem": "stem_relu", "inner": "inner_relu", "sum": "body", "pool": "stem_relu"}
+    assert set(table.ranges) == set(expected)
+    for name, found in table.ranges.items():
+        low, high = expected[carried.get(name, name)]
+        assert (found.lowest, found.highest) == pytest.approx((low, high), rel=1e-6)
+
+
+def test_each_tensor_is_observed_once() -> None:
+    observed = observed_tensors(residual_network())
+    assert observed.tensors == ("input", "stem_relu", "inner_relu", "branch", "body", "logits")
+    assert observed.carried["pool"] == "stem_relu"
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile", "mse", "kl"])
+def test_any_order_of_the_images_gives_the_same_bytes(tmp_path: Path, method: str) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images").samples
+    for name, order in (("a", samples), ("b", samples[::-1])):
+        calibrate(model, order, method=method, preprocessing=RULES, output=tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_onnxruntime_reads_the_table(tmp_path: Path) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images").samples
+    table = calibrate(model, samples, preprocessing=RULES, output=tmp_path / "t.json").table
+    read = load_tensors_data(tmp_path / "t.json")
+    for name, expected in table.ranges.items():
+        low, high = read[name].range_value
+        assert (float(low[0]), float(high[0])) == (expected.lowest, expected.highest)
+    assert RangeTable.load(tmp_path / "t.json") == table
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from fcn_onnx.jobs.artifact import digest_json
+from fcn_onnx.calibration import calibrate
+from fcn_onnx.jobs.artifact import digest_json
+from fcn_onnx.calibration import collector
+from fcn_onnx.data.sets.folder import FolderDataset
+from fcn_onnx.data.preprocess import Preprocessing, Resize
+from fcn_onnx.jobs.journal import Journal, Journals
+Journal.__init__.__kwdefaults__["interval_s"] = 0.0
+class Slow:
+    def track(self, items, *, total, label, done=0):
+        for item in items:
+            time.sleep(0.3)
+            yield item
+    def note(self, message):
+        print(message, flush=True)
+folder = Path(sys.argv[1])
+with Journals(folder / "out.json", progress=Slow()) as journals:
+    calibrate(folder / "m.onnx", FolderDataset.open(folder / "images").samples, preprocessing=Preprocessing(Resize()),
+              method="kl", output=folder / "out.json", journals=journals, progress=Slow())
+"""
+
+
+def test_a_killed_run_continues_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images").samples
+    calibrate(model, samples, method="kl", preprocessing=RULES, output=tmp_path / "whole.json")
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
+    while not list(tmp_path.glob(".out.json.*.journal")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "out.json").exists()
+    again = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "continuing after" in again.stdout
+    assert (tmp_path / "out.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_nan_names_the_tensor_and_the_image(tmp_path: Path) -> None:
+    broken = residual_network()
+    weight = next(t for t in broken.graph.initializer if t.name == "inner.b")
+    weight.CopyFrom(onnx.numpy_helper.from_array(np.full(8, np.nan, np.float32), "inner.b"))
+    model = save(broken, tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images", 2).samples
+    with pytest.raises(CalibrationError, match=r"inner_relu .*0\.png"):
+        calibrate(model, samples, preprocessing=RULES)
+
+
+def test_a_corrupt_image_is_an_error_that_names_it(tmp_path: Path) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images").samples
+    samples[3].path.write_bytes(b"junk")
+    with pytest.raises(ImageError, match=r"3\.png"):
+        calibrate(model, samples, preprocessing=RULES, output=tmp_path / "t.json")
+    assert not (tmp_path / "t.json").exists()
+
+
+def test_bad_requests(tmp_path: Path) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images").samples
+    with pytest.raises(UsageError, match="no image"):
+        calibrate(model, [])
+    with pytest.raises(UsageError, match="choose one of: minmax"):
+        calibrate(model, samples, method="entropy")
+    with pytest.raises(ModelError, match="no such model"):
+        calibrate(tmp_path / "none.onnx", samples)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"data": {}}', '{"data": {"a": {"lowest": 1}}}'])
+def test_what_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "t.json"
+    path.write_text(text)
+    with pytest.raises(TableError):
+        RangeTable.load(path)
+
+
+def test_a_table_of_another_model_is_refused_with_both_digests(tmp_path: Path) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    table = calibrate(model, write_images(tmp_path / "images").samples, preprocessing=RULES).table
+    with pytest.raises(TableError) as caught:
+        table.require_made_for("sha256:other", RULES.to_json())
+    assert "sha256:other" in str(caught.value)
+    assert table.model in str(caught.value)
+
+
+def test_a_table_of_another_preprocessing_is_refused_with_both_digests(tmp_path: Path) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")  # without a card: short side 520
+    path = tmp_path / "t.json"
+    table = calibrate(model, write_images(tmp_path / "images").samples, preprocessing=RULES, output=path).table
+    with pytest.raises(TableError) as caught:
+        quantize(model, ranges=path, output=tmp_path / "int8.onnx")
+    for rules in (table.preprocessing, Preprocessing().to_json()):
+        assert digest_json(rules) in str(caught.value)
+    assert not (tmp_path / "int8.onnx").exists()
+
+
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images").samples
+    for workers in (1, 2, 3):
+        calibrate(
+            model,
+            samples,
+            method="kl",
+            preprocessing=RULES,
+            workers=workers,
+            output=tmp_path / f"{workers}.json",
+            histograms=tmp_path / f"{workers}.npz",
+        )
+    assert (
+        (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes() == (tmp_path / "3.json").read_bytes()
+    )
+    assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes() == (tmp_path / "3.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("method", "percentile"), [("minmax", None), ("mse", None), ("kl", None), ("percentile", 99.0)]
+)
+def test_histograms_give_any_methods_table_without_images(
+    tmp_path: Path, method: str, percentile: float | None
+) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images").samples
+    calibrate(model, samples, preprocessing=RULES, histograms=tmp_path / "h.npz")
+    options = {"method": method, "percentile": percentile}
+    calibrate(model, samples, preprocessing=RULES, output=tmp_path / "direct.json", **options)
+    for sample in samples:
+        sample.path.unlink()
+    derive(tmp_path / "h.npz", output=tmp_path / "derived.json", **options)
+    assert (tmp_path / "derived.json").read_bytes() == (tmp_path / "direct.json").read_bytes()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_bad_images_can_be_skipped_counted_and_listed(tmp_path: Path, workers: int) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images").samples
+    good = calibrate(model, [s for s in samples if s.name != "3.png"], preprocessing=RULES).table
+    samples[3].path.write_bytes(b"junk")
+    result = calibrate(model, samples, preprocessing=RULES, skip_bad_images=True, workers=workers)
+    assert list(result.skipped) == ["3.png"]
+    assert "not an image" in result.skipped["3.png"]
+    assert result.table == good
+    with pytest.raises(ImageError, match=r"3\.png"):
+        calibrate(model, samples, preprocessing=RULES, workers=workers)
+    for sample in samples:
+        sample.path.write_bytes(b"junk")
+    with pytest.raises(ImageError, match="none of the 6 images"):
+        calibrate(model, samples, preprocessing=RULES, skip_bad_images=True, workers=workers)
+
+
+@pytest.mark.parametrize("damage", ["missing", "text", "truncated", "other arrays"])
+def test_what_are_no_histograms_is_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "h.npz"
+    match damage:
+        case "text":
+            path.write_text("hello")
+        case "truncated":
+            model = save(residual_network(), tmp_path / "m.onnx")
+            calibrate(model, write_images(tmp_path / "images", 2).samples, preprocessing=RULES, histograms=path)
+            path.write_bytes(path.read_bytes()[:-100])
+        case "other arrays":
+            np.savez(path, a=np.zeros(3))
+    with pytest.raises(TableError):
+        derive(path)
+
+
+def test_a_percentile_goes_with_its_method_only(tmp_path: Path) -> None:
+    model = save(residual_network(), tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images", 2).samples
+    for method, percentile in (("kl", 99.0), ("percentile", 0.0), ("percentile", 101.0)):
+        with pytest.raises(UsageError, match="--percentile"):
+            calibrate(model, samples, preprocessing=RULES, method=method, percentile=percentile)
+    assert calibrate(model, samples, preprocessing=RULES, method="percentile", percentile=99.0).table.method == (
+        "percentile 99"
+    )
+
+
+def test_percentiles_that_differ_have_different_names() -> None:
+    names = [get_method("percentile", percent).name for percent in (99.99999, 99.999999, 100, 100.0, 99)]
+    assert names == ["percentile 99.99999", "percentile 99.999999", "percentile 100", "percentile 100", "percentile 99"]

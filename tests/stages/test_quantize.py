@@ -1,0 +1,214 @@
+"""Written models: every legal form runs, is recorded, and computes what int8 arithmetic says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from toys import photograph, residual_network, save
+
+from fcn_onnx.calibration.table import Range, RangeTable
+from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.data.preprocess import Preprocessing, Resize
+from fcn_onnx.errors import QuantizationError, TableError, UsageError
+from fcn_onnx.jobs.artifact import digest_file
+from fcn_onnx.model.card import ModelCard
+from fcn_onnx.model.graph import read_facts
+from fcn_onnx.quantization.plan import make_plan
+from fcn_onnx.quantization.writing import make_int8, write_int8
+from fcn_onnx.runtime.cpu import Cpu
+from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.quantize import quantize
+
+CPU = Cpu("test", 2, frozenset({"avx512_vnni"}))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for index in range(8):
+        photograph(64 + index, 48 + 2 * index, index).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "fcn-toy-12.onnx", 12)
+
+
+def write_model(path: Path, opset: int) -> Path:
+    proto = residual_network(opset=opset)
+    ModelCard(arch="toy", preprocessing=Preprocessing(Resize(size=(64, 64))).to_json()).write_to(proto)
+    return save(proto, path)
+
+
+def run(path: Path, batch: np.ndarray) -> np.ndarray:
+    config = SessionConfig(exact_int8=True)  # models for VNNI are also made on machines without
+    session = ort.InferenceSession(str(path), config.options(), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["out"], {"input": batch})[0])
+
+
+@pytest.mark.parametrize("opset", [11, 12, 13, 17])
+@pytest.mark.parametrize("quant_format", ["qoperator", "qdq"])
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_every_form_is_written_and_runs_or_is_refused_up_front(
+    tmp_path: Path, data: Path, opset: int, quant_format: str, per_channel: bool
+) -> None:
+    model = write_model(tmp_path / f"fcn-toy-{opset}.onnx", opset)
+    output = tmp_path / "int8.onnx"
+    options = {"quant_format": quant_format, "per_channel": per_channel, "output": output}
+    if quant_format == "qdq" and per_channel and opset < 13:
+        with pytest.raises(UsageError, match="per-channel"):
+            quantize(model, ImageChoice(data), **options)
+        assert not output.exists()
+        return
+    result = quantize(model, ImageChoice(data), target="vnni", **options)
+    written = onnx.load(output)
+    onnx.checker.check_model(written, full_check=True)
+    opsets = {entry.domain: entry.version for entry in written.opset_import}
+    assert opsets.pop("") == opset
+    assert opsets in ({}, {"com.microsoft": 1})
+    assert (result.facts.quant_format, result.facts.per_channel) == (quant_format, per_channel)
+    floats = [conv.name for conv in result.facts.convs if not conv.int8]
+    assert [name.rstrip("_quant").split("/")[-1] for name in floats] == ["logits"]
+    batch = Preprocessing(Resize(size=(64, 64)))(photograph(64, 64, 99))
+    expected, actual = run(model, batch), run(output, batch)
+    noise = ((actual - expected) ** 2).mean() / (expected**2).mean()
+    assert noise < (2e-3 if per_channel else 2e-2)
+    assert (expected.argmax(1) == actual.argmax(1)).mean() > (0.95 if per_channel else 0.85)
+
+
+def test_weights_are_the_nearest_int8_per_channel(tmp_path: Path, data: Path, model: Path) -> None:
+    quantize(model, ImageChoice(data), target="vnni", output=tmp_path / "int8.onnx")
+    before = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(model).graph.initializer}
+    after_model = onnx.load(tmp_path / "int8.onnx")
+    after = {t.name: onnx.numpy_helper.to_array(t) for t in after_model.graph.initializer}
+    checked = 0
+    for node in after_model.graph.node:
+        if node.op_type != "QLinearConv":
+            continue
+        weight, scale = after[node.input[3]], after[node.input[4]]
+        original = before[node.input[3].removesuffix("_quantized")]
+        usual = (np.abs(original).reshape(len(original), -1).max(1) / 127).reshape(-1, 1, 1, 1)
+        scale = scale.reshape(-1, 1, 1, 1)
+        assert (np.abs(weight * scale - original) <= 0.5001 * scale).all()
+        ours, theirs = ((q * s - original) ** 2 for q, s in ((weight, scale), (np.round(original / usual), usual)))
+        assert (ours.sum((1, 2, 3)) <= theirs.sum((1, 2, 3)) * 1.0001).all()
+        checked += 1
+    assert checked == 3
+
+
+@pytest.mark.parametrize("opset", [12, 13])
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_no_pair_of_weights_saturates_on_avx2(tmp_path: Path, data: Path, opset: int, per_channel: bool) -> None:
+    """255 · |w₀ + w₁| fits int16 for every two channels that `vpmaddubsw` adds, and more than 7 bits are in use."""
+    model = write_model(tmp_path / "fcn-toy.onnx", opset)
+    output = tmp_path / "int8.onnx"
+    result = quantize(
+        model, ImageChoice(data), target="avx2", quant_format="qoperator", per_channel=per_channel, output=output
+    )
+    assert result.plan.pair_safe
+    weights = [
+        onnx.numpy_helper.to_array(t).astype(int)
+        for t in onnx.load(output).graph.initializer
+        if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 4
+    ]
+    assert len(weights) == 3
+    for weight in weights:
+        outputs, inputs, height, width = weight.shape
+        for o in range(outputs):
+            order = [weight[o, i, y, x] for y in range(height) for x in range(width) for i in range(inputs)]
+            assert all(abs(a + b) * 255 <= 32767 for a, b in zip(order[0::2], order[1::2], strict=False))
+    assert max(int(np.abs(w).max()) for w in weights) > (100 if per_channel else 64)
+
+
+def test_the_card_says_where_it_came_from(tmp_path: Path, data: Path, model: Path) -> None:
+    output = tmp_path / "int8.onnx"
+    quantize(model, ImageChoice(data, limit=3, seed=5), output=output, target="vnni")
+    card = ModelCard.read_from(onnx.load(output), "int8")
+    assert (card.arch, card.source) == ("toy", digest_file(model))
+    assert card.quantization is not None
+    assert {k: card.quantization[k] for k in ("quant_format", "target", "method", "backend")} == {
+        "quant_format": "qoperator",
+        "target": "vnni",
+        "method": "mse",
+        "backend": "onnxruntime",
+    }
+    assert len(card.calibration_images) == 3
+    for name, digest in card.calibration_images.items():
+        assert digest == digest_file(data / name)
+
+
+def test_default_limit_is_half_of_a_small_set(tmp_path: Path, data: Path, model: Path) -> None:
+    quantize(model, ImageChoice(data), output=tmp_path / "int8.onnx")
+    assert len(ModelCard.read_from(onnx.load(tmp_path / "int8.onnx"), "int8").calibration_images) == 4
+
+
+def test_what_is_up_to_date_is_not_made_again(tmp_path: Path, data: Path, model: Path) -> None:
+    output = tmp_path / "int8.onnx"
+    assert not quantize(model, ImageChoice(data), output=output).skipped
+    before = output.stat().st_mtime_ns
+    assert quantize(model, ImageChoice(data), output=output).skipped
+    assert output.stat().st_mtime_ns == before
+    assert not quantize(model, ImageChoice(data), output=output, force=True).skipped
+    assert not quantize(model, ImageChoice(data), output=output, method="kl").skipped
+    photograph(50, 50, 77).save(data / "0.png")  # another image under the same name
+    assert not quantize(model, ImageChoice(data, limit=8), output=output, method="kl").skipped
+
+
+def test_a_table_stands_in_for_images(tmp_path: Path, data: Path, model: Path) -> None:
+    table = tmp_path / "ranges.json"
+    calibrate_data(model, ImageChoice(data, limit=4), output=table)
+    quantize(model, ImageChoice(data, limit=4), output=tmp_path / "direct.onnx")
+    quantize(model, ranges=table, output=tmp_path / "from-table.onnx")
+    nodes = [onnx.load(tmp_path / name).graph.SerializeToString() for name in ("direct.onnx", "from-table.onnx")]
+    assert nodes[0] == nodes[1]
+    card = ModelCard.read_from(onnx.load(tmp_path / "from-table.onnx"), "x")
+    assert len(card.calibration_images) == 4
+
+
+def test_contradictions_are_refused(tmp_path: Path, data: Path, model: Path) -> None:
+    with pytest.raises(UsageError, match="--data"):
+        quantize(model)
+    table = tmp_path / "ranges.json"
+    calibrate_data(model, ImageChoice(data, limit=2), output=table)
+    with pytest.raises(UsageError, match="--ranges"):
+        quantize(model, ImageChoice(data), ranges=table)
+    other = save(residual_network(seed=9), tmp_path / "other.onnx")
+    with pytest.raises(TableError, match="was made for"):
+        quantize(other, ranges=table)
+    names = tmp_path / "names.txt"
+    names.write_text("0.png\n")
+    with pytest.raises(UsageError, match="--limit"):
+        quantize(model, ImageChoice(data, images=names, limit=2))
+
+
+def test_a_missing_range_is_our_error_and_leaves_nothing(tmp_path: Path, model: Path) -> None:
+    proto = onnx.load(model)
+    table = RangeTable({"input": Range(-1, 1)}, "minmax", digest_file(model), {}, {})
+    output = tmp_path / "int8.onnx"
+    with pytest.raises(QuantizationError, match="onnxruntime cannot quantize"):
+        write_int8(
+            make_int8(
+                model,
+                make_plan(proto, CPU),
+                table,
+                method="minmax",
+                preprocessing={},
+                calibration_images={},
+                log=tmp_path / "log",
+            ),
+            output,
+        )
+    assert not output.exists()
+
+
+def test_facts_of_the_written_file(tmp_path: Path, data: Path, model: Path) -> None:
+    quantize(model, ImageChoice(data), output=tmp_path / "int8.onnx")
+    facts, before = read_facts(onnx.load(tmp_path / "int8.onnx")), read_facts(onnx.load(model))
+    assert (facts.macs, facts.parameters) == (before.macs, before.parameters)

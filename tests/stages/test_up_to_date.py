@@ -1,0 +1,337 @@
+"""Every option and every input of a stage is changed by itself: it is redone exactly where its result depends on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from toys import photograph, pixel_classifier, residual_network, save, write_coco
+
+from fcn_onnx import artifact, exporter
+from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.jobs.journal import Journal
+from fcn_onnx.jobs.progress import SilentProgress
+from fcn_onnx.runtime.cpu import Cpu
+from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.stages import calibrate as calibrating
+from fcn_onnx.stages import quantize as quantizing
+from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.export import export
+from fcn_onnx.stages.quantize import quantize
+
+Change = Callable[[dict[str, Any], Path, pytest.MonkeyPatch], object]
+
+VNNI = Cpu("a", 2, frozenset({"avx2", "avx512bw", "avx512_vnni"}))
+PLAIN: dict[str, Any] = {}
+SEARCHED: dict[str, Any] = {"max_drop": 1.0}
+REFINED: dict[str, Any] = {"refine_ranges": True}
+
+
+class StoppedError(Exception):
+    """The stage has come to what it would do next."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    on_cpu(monkeypatch, VNNI)
+    write_coco(tmp_path / "coco")
+    proto = residual_network()
+    proto.graph.output.extend([onnx.ValueInfoProto(name="body")])
+    save(onnx.shape_inference.infer_shapes(proto), tmp_path / "m.onnx")
+    return tmp_path
+
+
+def on_cpu(monkeypatch: pytest.MonkeyPatch, cpu: Cpu) -> None:
+    for module in (quantizing, calibrating):
+        monkeypatch.setattr(module, "measured_cpu", lambda: cpu)
+
+
+def with_version(package: str) -> Change:
+    return lambda _, __, patch: patch.setattr(
+        artifact, "version", lambda name: "0.0" if name == package else version(name)
+    )
+
+
+def option(**changed: Any) -> Change:
+    return lambda options, *_: options.update(changed)
+
+
+def choose(**changed: Any) -> Change:
+    return lambda options, *_: options.update(choice=replace(options["choice"], **changed))
+
+
+def interface(**changed: Any) -> Change:
+    return lambda options, *_: options.update(interface=replace(options["interface"], **changed))
+
+
+def another_image(options: dict[str, Any], folder: Path, _: object) -> None:
+    """Of the same name and the same size."""
+    path = options["choice"].choose()[0].path if "choice" in options else folder / "coco/val2017/000000000001.jpg"
+    size = path.stat().st_size
+    photograph(40, 40, 99).save(path, quality=30)
+    path.write_bytes(path.read_bytes().ljust(size, b"\0"))
+    assert path.stat().st_size == size
+
+
+def touched(options: dict[str, Any], folder: Path, _: object) -> None:
+    for path in folder.rglob("*.*"):
+        path.touch()
+
+
+def other_truth(options: dict[str, Any], folder: Path, _: object) -> None:
+    path = folder / "coco/annotations/instances_val2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"].pop()
+    path.write_text(json.dumps(content))
+
+
+def truth_elsewhere(options: dict[str, Any], folder: Path, _: object) -> None:
+    other = folder / "same.json"
+    other.write_bytes((folder / "coco/annotations/instances_val2017.json").read_bytes())
+    options["choice"] = replace(options["choice"], annotations=other)
+
+
+def other_model(options: dict[str, Any], folder: Path, _: object) -> None:
+    model = onnx.load(folder / "m.onnx")
+    save(residual_network(1), folder / "n.onnx")
+    model.graph.initializer[0].CopyFrom(onnx.load(folder / "n.onnx").graph.initializer[0])
+    save(model, folder / "m.onnx")
+
+
+def model_elsewhere(options: dict[str, Any], folder: Path, _: object) -> None:
+    options["model"] = (folder / "m.onnx").rename(folder / "moved.onnx")
+
+
+def listed(options: dict[str, Any], folder: Path, _: object) -> None:
+    """The images that were drawn, named in a list."""
+    names = [sample.name for sample in options["choice"].choose()]
+    (folder / "list.txt").write_text("\n".join(names))
+    options["choice"] = ImageChoice(folder / "coco/val2017", images=folder / "list.txt")
+
+
+def another_form(_: object, __: object, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(artifact, "FORM_VERSION", artifact.FORM_VERSION + 1)
+
+
+def cpu(other: Cpu) -> Change:
+    return lambda _, __, patch: on_cpu(patch, other)
+
+
+REDONE = True
+"""The result depends on it."""
+
+EVERYWHERE: dict[str, tuple[Change, bool]] = {
+    "nothing": (option(), not REDONE),
+    "threads": (option(threads=1), not REDONE),
+    "output": (option(output=Path("elsewhere.onnx")), not REDONE),
+    "progress": (option(progress=SilentProgress()), not REDONE),
+    "times of files": (touched, not REDONE),
+    "weights": (other_model, REDONE),
+    "place of the model": (model_elsewhere, not REDONE),
+    "an image": (another_image, REDONE),
+    "fewer images": (choose(limit=2), REDONE),
+    "another draw": (choose(seed=1), REDONE),
+    "spread": (choose(spread=True), REDONE),
+    "the same images in a list": (listed, not REDONE),
+    "mean": (interface(mean=(0.5, 0.5, 0.5)), REDONE),
+    "std": (interface(std=(0.5, 0.5, 0.5)), REDONE),
+    "channels": (interface(channels="BGR"), REDONE),
+    "the channels it has": (interface(channels="RGB"), not REDONE),
+    "multiple": (interface(multiple_of=32), REDONE),
+    "form of our files": (another_form, REDONE),
+    "fcn-onnx": (with_version("fcn-onnx"), REDONE),
+    "onnxruntime": (with_version("onnxruntime"), REDONE),
+    "Pillow": (with_version("pillow"), REDONE),
+    "torch": (with_version("torch"), not REDONE),
+}
+
+QUANTIZE: dict[str, tuple[dict[str, Any], Change, bool]] = {
+    **{name: (PLAIN, *rest) for name, rest in EVERYWHERE.items()},
+    "method": (PLAIN, option(method="kl"), REDONE),
+    "the default method": (PLAIN, option(method="mse"), not REDONE),
+    "percentile": ({"method": "percentile", "percentile": 99.99999}, option(percentile=100.0), REDONE),
+    "the default percentile": ({"method": "percentile"}, option(percentile=99.999), REDONE),
+    "backend": (PLAIN, option(backend="neural-compressor"), REDONE),
+    "form": (PLAIN, option(quant_format="qdq"), REDONE),
+    "the form it chooses": (PLAIN, option(quant_format="qoperator"), not REDONE),
+    "target": (PLAIN, option(target="avx2"), REDONE),
+    "the target it chooses": (PLAIN, option(target="vnni"), not REDONE),
+    "scales": (PLAIN, option(per_channel=False), REDONE),
+    "the scales it chooses": (PLAIN, option(per_channel=True), not REDONE),
+    "bias correction": (PLAIN, option(bias_correction=False), REDONE),
+    "convolutions kept": (PLAIN, option(keep_float=["branch"]), REDONE),
+    "the same ones in other words": ({"keep_float": ["branch"]}, option(keep_float=["bran.h"]), not REDONE),
+    "classes": (PLAIN, interface(classes=("ground", *VOC_CLASSES[1:])), REDONE),
+    "refine": (PLAIN, option(**REFINED), REDONE),
+    "max drop": (PLAIN, option(**SEARCHED), REDONE),
+    "another max drop": (SEARCHED, option(max_drop=2.0), REDONE),
+    "a CPU of the same kind": (PLAIN, cpu(replace(VNNI, model="b", cores=9)), not REDONE),
+    "a CPU that chooses another target": (PLAIN, cpu(VNNI.saturating()), REDONE),
+    "a CPU that saturates what it tries": (SEARCHED | {"target": "vnni"}, cpu(VNNI.saturating()), REDONE),
+    "one that saturates, nothing tried": ({"target": "vnni"}, cpu(VNNI.saturating()), not REDONE),
+    "one that saturates what cannot": (SEARCHED | {"target": "avx2"}, cpu(VNNI.saturating()), not REDONE),
+    "truth": (PLAIN, other_truth, not REDONE),
+    "truth that is scored": (SEARCHED, other_truth, REDONE),
+    "truth elsewhere": (SEARCHED, truth_elsewhere, not REDONE),
+    "truth, refined": (REFINED, other_truth, not REDONE),
+    "output that is read": (PLAIN, interface(output="body"), REDONE),  # the card says so
+    "the output it reads": (SEARCHED, interface(output="out"), not REDONE),
+    "pycocotools": (PLAIN, with_version("pycocotools"), not REDONE),
+    "pycocotools, scored": (SEARCHED, with_version("pycocotools"), REDONE),
+    "Neural Compressor": (PLAIN, with_version("neural-compressor"), not REDONE),
+    "Neural Compressor, used": (
+        {"backend": "neural-compressor", "max_drop": None},
+        with_version("neural-compressor"),
+        REDONE,
+    ),
+}
+
+
+def job_of_quantize(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
+    """What an int8 model must have been made from to be up to date."""
+    found: list[str] = []
+
+    def stop(path: Path, job: str, *_: object) -> None:
+        found.append(job)
+        raise StoppedError
+
+    monkeypatch.setattr(quantizing, "up_to_date", stop)
+    with pytest.raises(StoppedError):
+        quantize(**options)
+    return found[0]
+
+
+@pytest.mark.parametrize("name", QUANTIZE)
+def test_quantize(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    asked, change, redone = QUANTIZE[name]
+    choice = ImageChoice(folder / "coco/val2017", limit=3)
+    options = {"model": folder / "m.onnx", "choice": choice, "interface": Interface(), **asked}
+    before = job_of_quantize(options, monkeypatch)
+    change(options, folder, monkeypatch)
+    assert (job_of_quantize(options, monkeypatch) != before) == redone
+
+
+def test_quantize_from_a_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"model": folder / "m.onnx", "ranges": folder / "t.json"}
+    choice = ImageChoice(folder / "coco/val2017", limit=3)
+    calibrate_data(options["model"], choice, output=folder / "t.json")
+    before = job_of_quantize(options, monkeypatch)
+    another_image(options, folder, None)
+    with_version("pillow")(options, folder, monkeypatch)
+    assert job_of_quantize(options, monkeypatch) == before
+    calibrate_data(options["model"], choice, output=folder / "t.json")
+    assert job_of_quantize(options, monkeypatch) != before
+
+
+CALIBRATE: dict[str, tuple[Change, bool]] = EVERYWHERE | {
+    "workers": (option(workers=2), not REDONE),
+    "bad images are skipped": (option(skip_bad_images=True), not REDONE),
+    "histograms": (option(histograms=Path("h.npz")), not REDONE),
+    "method": (option(method="kl"), not REDONE),
+    "output that is read": (interface(output="body"), not REDONE),
+    "truth": (other_truth, not REDONE),
+    "a CPU with other kernels": (cpu(VNNI.saturating()), REDONE),
+}
+"""What was observed is kept until all is; it serves every method."""
+
+
+def job_of_calibrate(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which interrupted run a calibration would continue."""
+    found: list[str] = []
+
+    def stop(*_: object, journal: Journal, **__: object) -> None:
+        found.append(journal._job)
+        raise StoppedError
+
+    monkeypatch.setattr(calibrating, "observe", stop)
+    with pytest.raises(StoppedError):
+        calibrate_data(**options)
+    return found[0]
+
+
+@pytest.mark.parametrize("name", CALIBRATE)
+def test_calibrate(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    change, redone = CALIBRATE[name]
+    choice = ImageChoice(folder / "coco/val2017", limit=3)
+    options = {"model": folder / "m.onnx", "choice": choice, "interface": Interface()}
+    before = job_of_calibrate(options, monkeypatch)
+    change(options, folder, monkeypatch)
+    assert (job_of_calibrate(options, monkeypatch) != before) == redone
+
+
+def checkpoint(folder: Path, scale: float = 1.0, name: str = "w.pth") -> str:
+    import torch
+
+    from fcn_onnx.networks.families import build_network
+
+    state = build_network("tiny", "DEFAULT")[0].state_dict()
+    state["classifier.4.bias"] *= scale
+    torch.save(state, folder / name)
+    return str(folder / name)
+
+
+def moved_checkpoint(options: dict[str, Any], folder: Path, _: object) -> None:
+    (folder / "sub").mkdir()
+    options["weights"] = str(Path(options["weights"]).rename(folder / "sub" / "w.pth"))
+
+
+EXPORT: dict[str, tuple[Change, bool]] = {
+    "nothing": (option(), not REDONE),
+    "output": (option(output=Path("elsewhere.onnx")), not REDONE),
+    "progress": (option(progress=SilentProgress()), not REDONE),
+    "test data": (option(test_data=True), not REDONE),
+    "opset": (option(opset=13), REDONE),
+    "aux": (option(aux=False), REDONE),
+    "size": (option(size=(64, 96)), REDONE),
+    "labels": (option(labels=True), REDONE),
+    "half": (option(half=True), REDONE),
+    "weights": (option(weights="none"), REDONE),
+    "architecture": (option(arch="resnet50", weights="none"), REDONE),
+    "checkpoint": (lambda options, folder, _: checkpoint(folder, 2.0), REDONE),
+    "place of the checkpoint": (moved_checkpoint, not REDONE),
+    "form of our files": (another_form, REDONE),
+    "torch": (with_version("torch"), REDONE),
+    "onnxscript": (with_version("onnxscript"), REDONE),
+    "Pillow": (with_version("pillow"), not REDONE),
+    "Neural Compressor": (with_version("neural-compressor"), not REDONE),
+}
+
+
+def job_of_export(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
+    found: list[str] = []
+
+    def stop(_: object, job: str) -> None:
+        found.append(job)
+        raise StoppedError
+
+    monkeypatch.setattr(exporter.ModelCard, "for_job", stop)
+    with pytest.raises(StoppedError):
+        export(**options)
+    return found[0]
+
+
+@pytest.mark.parametrize("name", EXPORT)
+def test_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    change, redone = EXPORT[name]
+    options = {"arch": "tiny", "weights": checkpoint(tmp_path)}
+    before = job_of_export(options, monkeypatch)
+    change(options, tmp_path, monkeypatch)
+    assert (job_of_export(options, monkeypatch) != before) == redone
+
+
+def test_what_is_up_to_date_is_so_by_name_and_by_choice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From end to end: `auto`, then the same target by name; then a model whose outputs have other names."""
+    options: dict[str, Any] = {"choice": ImageChoice(folder / "coco/val2017", limit=2), "output": folder / "i.onnx"}
+    assert not quantize(folder / "m.onnx", **options).skipped
+    assert quantize(folder / "m.onnx", target="vnni", quant_format="qoperator", **options).skipped
+    save(pixel_classifier(), folder / "m.onnx")
+    assert not quantize(folder / "m.onnx", **options).skipped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def test_import_is_cheap() -> None:
 
 
 def test_quantize_and_validate_import_no_torch() -> None:
-    code = "import sys, fcn_onnx.pipeline, fcn_onnx.cli; sys.exit('torch' in sys.modules)"
+    code = "import sys, fcn_onnx.stages.run, fcn_onnx.cli; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -59,3 +60,36 @@ def test_import_layers_hold() -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+HOMES = {
+    "torch": ("networks",),
+    "torchvision": ("networks",),
+    "click": ("cli",),
+    "onnxruntime": ("runtime", "quantization/backends", "networks/forms.py"),
+    "neural_compressor": ("quantization/backends",),
+    "pycocotools": ("data/sets", "demo"),
+}
+"""Where a package may be imported, by room, folder or file."""
+
+
+def test_other_peoples_packages_are_imported_in_their_rooms_alone() -> None:
+    root = REPOSITORY / "fcn_onnx"
+    strays = []
+    for path in sorted(root.rglob("*.py")):
+        place = path.relative_to(root).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for package in {name.partition(".")[0] for name in names} & HOMES.keys():
+                if not any(place == home or place.startswith(f"{home}/") for home in HOMES[package]):
+                    strays.append(f"{place} imports {package}")
+    assert not strays
+
+
+def test_nothing_lies_loose_at_the_top_and_rooms_faces_do_nothing() -> None:
+    root = REPOSITORY / "fcn_onnx"
+    assert {path.name for path in root.glob("*.py")} == {"__init__.py", "__main__.py", "errors.py"}
+    faces = {path for path in root.rglob("__init__.py") if path.parent != root}
+    busy = [str(face.relative_to(root)) for face in faces if len(ast.parse(face.read_text(encoding="utf-8")).body) > 1]
+    assert set(busy) <= {"cli/__init__.py", "quantization/backends/__init__.py", "model/passes/__init__.py"}

@@ -18,8 +18,8 @@ from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sample import VOC_CLASSES, Dataset, Sample
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.evaluation.metrics import ConfusionMetric, ImageMetric, Metric
-from fcn_onnx.evaluation.upsampling import upsample
 from fcn_onnx.runtime.segmenter import Labels, Segmenter, on_grid
+from fcn_onnx.runtime.upsampling import upsample
 
 Truth = NDArray[Any]
 Target = tuple[float, float | None]

@@ -10,7 +10,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 def page(title: str, body: str) -> str:
     """A whole page; `body` is HTML, `title` is text."""
-    style = files("fcn_onnx.report.files").joinpath("style.css").read_text(encoding="utf-8")
+    style = files("fcn_onnx.report").joinpath("style.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'

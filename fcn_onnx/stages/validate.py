@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import ModelError
@@ -28,7 +29,7 @@ from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import digest_model, load_model, model_bytes
 from fcn_onnx.model.graph import is_quantized
-from fcn_onnx.report.gallery import draw_gallery, most_changed
+from fcn_onnx.report.gallery import draw_entry, most_changed
 from fcn_onnx.runtime.coverage import read_coverage
 from fcn_onnx.runtime.interface import Interface
 from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
@@ -152,7 +153,7 @@ def validate(
     )
     worst = most_changed(np.asarray(tally.agreement), WORST_IMAGES)
     chosen = [selection.samples[i] for i in worst[:GALLERY_IMAGES]]
-    gallery = draw_gallery(segmenters, preprocessing, dataset, chosen, rules)
+    gallery = _gallery(segmenters, preprocessing, dataset, chosen, rules)
     results = {name: _result(models[name], rules, tally, name) for name in models}
     context = {
         "dataset": {
@@ -199,6 +200,28 @@ def _agreed(models: Mapping[str, Contestant], dataset: Dataset, interface: Inter
             fix="open the data set with the models' classes, or name what the labels mean with --classes",
         )
     return replace(interface, classes=dataset.classes)
+
+
+def _gallery(
+    segmenters: Mapping[str, Segmenter],
+    preprocessing: Preprocessing,
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    protocol: Protocol,
+) -> list[dict[str, Any]]:
+    """Pictures of what both models make of each sample."""
+    entries = []
+    for sample in samples:
+        photograph = read_rgb(sample.path)
+        batch = preprocessing(photograph)
+        labels = {
+            name: protocol.labels(segmenter, segmenter.run(batch), photograph, preprocessing, sample.name)
+            for name, segmenter in segmenters.items()
+        }
+        truth = protocol.read_truth(dataset, sample, protocol.grid(photograph))
+        flat = truth.argmax(0).astype(np.uint8) if truth.ndim == 3 else truth
+        entries.append(draw_entry(sample.name, photograph, flat, labels[FP32], labels[INT8]))
+    return entries
 
 
 def _shown(models: Mapping[str, Contestant], segmenters: Mapping[str, Segmenter], rules: Protocol) -> Preprocessing:

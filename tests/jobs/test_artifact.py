@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fcn_onnx import artifact
 from fcn_onnx.errors import OutputError
+from fcn_onnx.jobs import artifact
 
 
 def test_digests_are_sha256(tmp_path: Path) -> None:

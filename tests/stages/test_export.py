@@ -13,13 +13,13 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from fcn_onnx import exporter
 from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.errors import OutputError, ParityError, UsageError, WeightsError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.networks import forms, parity
 from fcn_onnx.networks.families import build_network
 from fcn_onnx.networks.tracing import supported_opsets
+from fcn_onnx.stages import export as exporter
 from fcn_onnx.stages.export import export
 
 OPSETS = sorted({11, 12, 13, 17, 18, supported_opsets()[-1]})

@@ -13,14 +13,15 @@ import onnx
 import pytest
 from toys import photograph, pixel_classifier, residual_network, save, write_coco
 
-from fcn_onnx import artifact, exporter
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.jobs import artifact
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import SilentProgress
 from fcn_onnx.runtime.cpu import Cpu
 from fcn_onnx.runtime.interface import Interface
 from fcn_onnx.stages import calibrate as calibrating
+from fcn_onnx.stages import export as exporter
 from fcn_onnx.stages import quantize as quantizing
 from fcn_onnx.stages.calibrating import calibrate_data
 from fcn_onnx.stages.export import export

@@ -7,7 +7,7 @@ GELU, score maps that are added up).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import onnx
 
@@ -16,6 +16,9 @@ from fcn_onnx.model.uses import producers, readers
 
 RECTIFIERS = frozenset({"Relu", "Clip"})
 """Free behind what computes in int8: a QLinearConv's output clips."""
+
+MOVERS = frozenset({"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice"})
+"""They move values and compute none: onnxruntime lets 8 bits through."""
 
 SUMS = frozenset({"Add"})
 """All their operands have to be 8-bit, where for the others one is enough."""
@@ -40,18 +43,28 @@ def float_islands(model: onnx.ModelProto, op_types: Collection[str], float_nodes
     def is_int8(node: onnx.NodeProto | None) -> bool:
         return node is not None and node.name in int8
 
+    def maker(tensor: str) -> onnx.NodeProto | None:
+        node = makers.get(tensor)
+        return maker(node.input[0]) if node is not None and node.op_type in MOVERS else node
+
+    def following(tensor: str) -> Iterator[onnx.NodeProto]:
+        for reader, _ in uses.get(tensor, []):
+            if reader.op_type in MOVERS:
+                yield from following(reader.output[0])
+            elif is_int8(reader):
+                yield reader
+
     def read_by_conv(tensor: str) -> bool:
-        return any(is_int8(reader) and reader.op_type == "Conv" for reader, _ in uses.get(tensor, []))
+        return any(reader.op_type == "Conv" for reader in following(tensor))
 
     def is_fed(node: onnx.NodeProto) -> bool:
-        given = [is_int8(makers.get(name)) or read_by_conv(name) for name in node.input if name in floats]
+        given = [is_int8(maker(name)) or read_by_conv(name) for name in node.input if name in floats]
         return all(given) if node.op_type in SUMS else any(given)
 
     def is_wanted(node: onnx.NodeProto) -> bool:
         if node.op_type in RECTIFIERS and any(_is_conv(makers.get(name)) for name in node.input):
             return True
-        following = [reader for reader, _ in uses.get(node.output[0], []) if is_int8(reader)]
-        return any(reader.op_type == "Conv" or is_wanted(reader) for reader in following)
+        return any(reader.op_type == "Conv" or is_wanted(reader) for reader in following(node.output[0]))
 
     while True:
         alone = [n.name for n in int8.values() if n.op_type != "Conv" and not (is_fed(n) and is_wanted(n))]

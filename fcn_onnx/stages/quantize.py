@@ -19,8 +19,6 @@ from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.files import data_inputs, digest_model, load_model
 from fcn_onnx.model.form import require_float32
 from fcn_onnx.model.intake import take_in
-from fcn_onnx.pipeline.making import Work
-from fcn_onnx.pipeline.tuning import refined, within
 from fcn_onnx.quantization.backends import Goal, get_backend
 from fcn_onnx.quantization.judge import Judge
 from fcn_onnx.quantization.plan import Plan, make_plan
@@ -29,7 +27,9 @@ from fcn_onnx.runtime.interface import Interface, classes_of, default_output, pr
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.calibrate import calibrate
+from fcn_onnx.stages.making import Work
 from fcn_onnx.stages.naming import int8_path, log_path
+from fcn_onnx.stages.tuning import refined, within
 
 
 def quantize(

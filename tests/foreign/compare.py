@@ -116,15 +116,13 @@ class Bench:
 
     def score(self, candidate: Path) -> Score:
         """Compare with the fp32 model, output for output."""
-        pairs = [
-            (self._run(self.model, fed), self._run(candidate, fed)) for fed in self.batches(self.folder / "others")
-        ]
+        pairs = [(self.run(self.model, fed), self.run(candidate, fed)) for fed in self.batches(self.folder / "others")]
         signal = sum(float((a.astype(np.float64) ** 2).sum()) for a, _ in pairs)
         noise = sum(float(((a.astype(np.float64) - b) ** 2).sum()) for a, b in pairs)
         same = [labels(a) == labels(b) for a, b in pairs]
         return Score(10 * np.log10(signal / noise) if noise else np.inf, float(np.mean(same)))
 
-    def _run(self, path: Path, fed: dict[str, Array]) -> Array:
+    def run(self, path: Path, fed: dict[str, Array]) -> Array:
         (value,) = session(path).run([self.interface.output] if self.interface.output else None, fed)
         return np.asarray(value)
 

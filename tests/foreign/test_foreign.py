@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
@@ -11,7 +12,9 @@ from onnxruntime.quantization import QuantFormat
 
 from fcn_onnx.cli import main
 from fcn_onnx.runtime.coverage import read_coverage
-from foreign.compare import Bench
+from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.segmenter import Segmenter
+from foreign.compare import Bench, labels
 from foreign.counting import int8_share
 from foreign.networks import NETWORKS
 
@@ -31,10 +34,24 @@ def test_int8_is_no_worse_than_onnxruntimes_own(tmp_path: Path, name: str, capfd
     assert ours.sqnr_db > max(score.sqnr_db for score in theirs) - NOISE_DB, theirs
     assert ours.agreement > max(score.agreement for score in theirs) - NOISE_AGREEMENT, theirs
 
+    _require_read_without_hints(bench, result.path)
+
     share = int8_share(result.path, bench.model, next(bench.batches(bench.pictures)))
     assert share > 0
     assert result.facts.int8_macs_share == pytest.approx(share, abs=1e-3)
     assert read_coverage(result.path).int8_macs_share == pytest.approx(share, abs=1e-3)
+
+
+def _require_read_without_hints(bench: Bench, int8: Path) -> None:
+    """The int8 file says itself what had to be said of the fp32 one: its labels are those of the bare output."""
+    segmenter = Segmenter(int8, SessionConfig(threads=1))
+    picture = next(bench.batches(bench.folder / "others"))
+    first = next(iter(picture.values()))[:1]
+    batch = first.transpose(0, 3, 1, 2) if segmenter.network.channels_last else first
+    found = segmenter.labels(segmenter.run(batch), "picture")
+    alone = {name: np.repeat(first, len(value), axis=0) for name, value in picture.items()}
+    assert segmenter.classes == bench.interface.classes
+    assert (found == labels(bench.run(int8, alone))[0]).all()
 
 
 def _legal(model: Path) -> list[QuantFormat]:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fcn_onnx.pipeline.making as making
 import pytest
 from toys import pixel_classifier, residual_network, save, write_coco
 
+import fcn_onnx.stages.making as making
 import fcn_onnx.stages.validating as validating
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.data.choice import ImageChoice

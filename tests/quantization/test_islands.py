@@ -62,3 +62,12 @@ def test_a_sum_with_what_nothing_quantizes_stays_fp32_and_one_with_what_a_convol
     assert islands(d, d.conv(d.op("Add", x, gated), 5, 1)) == {"Add"}
     read_too = d.op("Add", d.conv(gated, 8), gated)
     assert islands(d, d.conv(read_too, 5, 1)) == set()
+
+
+def test_eight_bits_pass_through_what_only_moves_values() -> None:
+    d = Drawing(0, 13)
+    x = d.relu(d.conv(d.input, 8))
+    pooled = d.op("Reshape", d.op("GlobalAveragePool", x), d.integers(0, 8, 1, 1))
+    assert islands(d, d.op("Sigmoid", d.conv(pooled, 8, 1))) == set()
+    moved = d.op("Transpose", d.op("Transpose", x, perm=[0, 2, 3, 1]), perm=[0, 3, 1, 2])
+    assert islands(d, d.conv(d.op("Add", moved, d.conv(x, 8)), 5, 1)) == set()

@@ -60,7 +60,7 @@ def test_a_model_whose_proof_fails_or_is_interrupted_gets_no_name(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, trial: Run, error: type[BaseException]
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("fcn_onnx.pipeline.making.changed_labels", trial)
+        patch.setattr("fcn_onnx.stages.making.changed_labels", trial)
         for _ in range(2):  # nor is it up to date on the next run
             with pytest.raises(error):
                 run()
@@ -68,7 +68,7 @@ def test_a_model_whose_proof_fails_or_is_interrupted_gets_no_name(
     assert not run().skipped
     before = (tmp_path / "int8.onnx").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("fcn_onnx.pipeline.making.changed_labels", trial)
+        patch.setattr("fcn_onnx.stages.making.changed_labels", trial)
         with pytest.raises(error):
             run(force=True)
     assert (tmp_path / "int8.onnx").read_bytes() == before

@@ -11,7 +11,7 @@ from typing import Any
 
 import onnx
 import pytest
-from toys import photograph, pixel_classifier, residual_network, save, write_coco
+from toys import photograph, residual_network, save, write_coco
 
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.sample import VOC_CLASSES
@@ -330,9 +330,9 @@ def test_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> N
 
 
 def test_what_is_up_to_date_is_so_by_name_and_by_choice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From end to end: `auto`, then the same target by name; then a model whose outputs have other names."""
+    """From end to end: `auto`, then the same target by name; then a model with other weights in its place."""
     options: dict[str, Any] = {"choice": ImageChoice(folder / "coco/val2017", limit=2), "output": folder / "i.onnx"}
     assert not quantize(folder / "m.onnx", **options).skipped
     assert quantize(folder / "m.onnx", target="vnni", quant_format="qoperator", **options).skipped
-    save(pixel_classifier(), folder / "m.onnx")
+    save(residual_network(1), folder / "m.onnx")
     assert not quantize(folder / "m.onnx", **options).skipped

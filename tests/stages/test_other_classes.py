@@ -81,7 +81,7 @@ def test_an_int8_model_says_the_classes_that_it_was_made_with(
     tmp_path: Path, names: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write_coco(tmp_path / "coco")
-    save(coarse_classifier(classes=3), tmp_path / "three.onnx")
+    save(residual_network(classes=3), tmp_path / "three.onnx")
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> str:

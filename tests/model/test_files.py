@@ -133,6 +133,8 @@ def test_large_models_are_split_and_take_their_name_whole(tmp_path: Path, monkey
     first = path.read_bytes()
     save_model(model, path)
     assert (external_files(path), path.read_bytes()) == ((data,), first)
+    save_model(residual_network(seed=5), path)
+    assert not data.exists()  # that of the model that was written over
     output = tmp_path / "out.onnx"
     for seed in (1, 2):
         with atomic_model(residual_network(seed=seed), output):

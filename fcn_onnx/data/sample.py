@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.errors import UsageError
+from fcn_onnx.jobs.reading import read_text
 
 VOID = 255
 """Label of pixels that no protocol scores."""
@@ -52,7 +53,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
         UsageError: the file cannot be read, names fewer than two or more than 255 classes, or one twice.
     """
     try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"the classes in {path} cannot be read: {error}", fix="name a text file, one class a line"

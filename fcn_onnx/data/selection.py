@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import DatasetError, UsageError
+from fcn_onnx.jobs.reading import read_text
 
 
 def draw(samples: Sequence[Sample], limit: int, seed: int = 0) -> tuple[Sample, ...]:
@@ -71,7 +72,7 @@ def read_list(path: Path, dataset: Dataset) -> tuple[Sample, ...]:
         DatasetError: the list is missing or empty, or names an image twice or one that is not in the data set.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"cannot read the image list {path}: {error}", fix="check --images") from error
     by_name = {sample.name: sample for sample in dataset.samples}

@@ -22,6 +22,7 @@ from typing import Any
 from fcn_onnx.errors import OutputError
 from fcn_onnx.jobs.files import sync
 from fcn_onnx.jobs.progress import SILENT, Progress
+from fcn_onnx.jobs.reading import open_regular
 
 FORM_VERSION = 2
 """Of what we write: models, tables, pictures. Raised by every change after which the same inputs give another file, so
@@ -56,8 +57,8 @@ def digest_bytes(data: bytes) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """`sha256:<hex>` of a file's bytes, read in pieces."""
-    with path.open("rb") as stream:
+    """`sha256:<hex>` of a file's bytes, read in pieces. Raises OSError as for `open_regular`."""
+    with open_regular(path) as stream:
         return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fcn_onnx.data.frames import read_frames
-from fcn_onnx.data.images import read_rgb, upright
+from fcn_onnx.data.images import read_rgb, require_file, upright
 from fcn_onnx.data.palette import draw_legend, label_image, overlay
 from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.data.sets.folder import EXTENSIONS
+from fcn_onnx.data.sets.folder import images_below
 from fcn_onnx.errors import OutputError, UsageError
 from fcn_onnx.jobs.artifact import (
     atomic_folder,
@@ -245,9 +245,11 @@ def _files(images: Sequence[Path], output: Path) -> dict[Path, Path]:
         if not path.is_dir():
             files[path] = Path(path.stem)
             continue
-        found = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in EXTENSIONS and p.is_file()]
+        found = images_below(path)
         ours = output.resolve()
         files |= {p: p.relative_to(path).with_suffix("") for p in found if not p.resolve().is_relative_to(ours)}
+    for path in files:
+        require_file(path)
     if not files:
         raise UsageError("no image to segment", fix="name at least one image file, or a folder that holds some")
     name, number = Counter(files.values()).most_common(1)[0]

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from pycocotools import mask as coco_mask
 
+from fcn_onnx.data.images import stored_size
 from fcn_onnx.data.sample import VOC_CLASSES, VOID, Sample
+from fcn_onnx.data.sets.coco_json import listed_images, read_coco
+from fcn_onnx.data.sets.coco_masks import decode_mask
 from fcn_onnx.errors import DatasetError
 from fcn_onnx.jobs.artifact import digest_file
+from fcn_onnx.jobs.reading import shown
 
 CATEGORIES: tuple[int, ...] = (0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
 """COCO category of each VOC label (pytorch/vision `references/segmentation/coco_utils.py`)."""
@@ -78,21 +78,21 @@ class CocoDataset:
         Raises:
             DatasetError: the file is not COCO, names what is not there, or has no category for a class.
         """
-        content = _read_json(source)
+        content = read_coco(source)
         categories = {c["id"] for c in content["categories"]}
         labels = LABEL_OF_CATEGORY if classes == VOC_CLASSES else _labels_by_name(content, classes, source)
-        sizes, samples = _images(content["images"], root, source)
+        sizes, samples = listed_images(content["images"], root, source)
         annotations: dict[int | str, list[dict[str, Any]]] = {sample.id: [] for sample in samples}
         for annotation in content["annotations"]:
-            name = f"annotation {annotation.get('id', '?')} of {source}"
-            if annotation.get("image_id") not in annotations:
+            name = f"annotation {shown(annotation.get('id', '?'))} of {source}"
+            if annotation["image_id"] not in annotations:
                 raise DatasetError(
-                    f"{name} is of image {annotation.get('image_id')}, which is not listed",
+                    f"{name} is of image {annotation['image_id']}, which is not listed",
                     fix="correct the file",
                 )
-            if annotation.get("category_id") not in categories:
+            if annotation["category_id"] not in categories:
                 raise DatasetError(
-                    f"{name} has the unknown category {annotation.get('category_id')}",
+                    f"{name} has the unknown category {annotation['category_id']}",
                     fix="list it under `categories`, or correct the annotation",
                 )
             if annotation["category_id"] in labels:
@@ -128,8 +128,7 @@ class CocoDataset:
 
     def _masks(self, sample: Sample) -> Masks:
         height, width = self.sizes[sample.id]
-        with Image.open(sample.path) as image:
-            found = image.size
+        found = stored_size(sample.path)
         if found != (width, height):
             turned = " (its EXIF orientation turned it: annotate the stored pixels)" if found == (height, width) else ""
             raise DatasetError(
@@ -159,117 +158,3 @@ def _shortened(names: Iterable[str], most: int = 12) -> str:
     known = list(names)
     more = f" and {len(known) - most} more" if len(known) > most else ""
     return ", ".join(known[:most]) + more
-
-
-def decode_mask(annotation: Mapping[str, Any], height: int, width: int, source: Path) -> NDArray[np.bool_]:
-    """(H, W) bool of one annotation: polygons, or run lengths, compressed or not.
-
-    pycocotools reads past its buffers on malformed input, so everything is checked first.
-
-    Raises:
-        DatasetError: the segmentation is malformed.
-    """
-
-    def bad(why: str) -> DatasetError:
-        return DatasetError(
-            f"annotation {annotation.get('id', '?')} of {source} has a bad segmentation: {why}",
-            fix="correct or remove the annotation",
-        )
-
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, list):
-        for polygon in segmentation:
-            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-                raise bad("a polygon needs three points or more, as x, y, x, y, …")
-            if not all(isinstance(x, int | float) and math.isfinite(x) for x in polygon):
-                raise bad("a polygon's coordinates must be finite numbers")
-        if not segmentation:
-            raise bad("it is empty")
-        encoded = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation, dict):
-        counts = segmentation.get("counts")
-        if segmentation.get("size") != [height, width]:
-            raise bad(f"its size is {segmentation.get('size')}, the image's is {[height, width]}")
-        lengths = _run_lengths(counts)
-        if lengths is None or sum(lengths) != height * width:
-            raise bad("its run lengths do not add up to the image")
-        encoded = coco_mask.frPyObjects({"counts": lengths, "size": [height, width]}, height, width)
-    else:
-        raise bad(f"it is {type(segmentation).__name__}, neither polygons nor run lengths")
-    return np.asarray(coco_mask.decode(encoded), dtype=bool)
-
-
-def _run_lengths(counts: Any) -> list[int] | None:
-    """Run lengths from a list, or from COCO's compressed text; None where they are neither.
-
-    The text holds 5 bits a character from ASCII 48 up, low bits first, bit 5 meaning "more follows", sign
-    extended; from the third on, each is the difference to the one two before (cocoapi `maskApi.c`, rleFrString).
-    """
-    if isinstance(counts, list):
-        return counts if all(type(n) is int and n >= 0 for n in counts) else None
-    if not isinstance(counts, str | bytes):
-        return None
-    codes = counts.encode() if isinstance(counts, str) else counts
-    lengths: list[int] = []
-    value = shift = 0
-    for code in codes:
-        bits = code - 48
-        if not 0 <= bits < 64 or shift > 30:
-            return None
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            if bits & 16:
-                value -= 1 << shift
-            value += lengths[-2] if len(lengths) > 2 else 0
-            if value < 0:
-                return None
-            lengths.append(value)
-            value = shift = 0
-    return lengths if shift == 0 else None
-
-
-def _read_json(source: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(source.read_bytes())
-    except FileNotFoundError as error:
-        raise DatasetError(f"no such annotations: {source}", fix="name the instances_*.json") from error
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{source} is not JSON: {error}", fix="fetch the annotations again") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or not _is_records(content.get(key)):
-            raise DatasetError(f"{source} has no list {key!r}: not a COCO instances file", fix="name another file")
-    if not all("id" in c for c in content["categories"]):
-        raise DatasetError(f"{source} has a category without an id", fix="correct the file")
-    return dict(content)
-
-
-def _is_records(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
-
-
-def _images(
-    records: Iterable[Mapping[str, Any]], root: Path, source: Path
-) -> tuple[dict[int | str, tuple[int, int]], tuple[Sample, ...]]:
-    sizes: dict[int | str, tuple[int, int]] = {}
-    samples, missing = [], []
-    for record in records:
-        if not {"id", "file_name", "height", "width"} <= set(record):
-            raise DatasetError(f"{source} has an image without id, file_name or size", fix="correct the file")
-        name, key = str(record["file_name"]), record["id"]
-        pure = PurePosixPath(name)
-        path = root / pure
-        if pure.is_absolute() or ".." in pure.parts or not path.resolve().is_relative_to(root.resolve()):
-            raise DatasetError(f"{source} names {name!r}, which leaves {root}", fix="correct the file")
-        if key in sizes:
-            raise DatasetError(f"{source} lists image {key} twice", fix="correct the file")
-        sizes[key] = (int(record["height"]), int(record["width"]))
-        samples.append(Sample(key, pure.as_posix(), path))
-        if not path.is_file():
-            missing.append(name)
-    if missing:
-        raise DatasetError(
-            f"{source} lists {len(missing)} images that are not in {root}, first {missing[0]}",
-            fix="complete the folder, or use annotations of what is there (--annotations)",
-        )
-    return sizes, tuple(sorted(samples, key=lambda sample: sample.id))

@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 
 from fcn_onnx.data.sample import VOC_CLASSES, Sample
 from fcn_onnx.errors import DatasetError
+from fcn_onnx.jobs.reading import refusal
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+
+
+def images_below(root: Path) -> list[Path]:
+    """Everything below a folder that is called as an image is, whatever it is; folders are not."""
+    return sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.is_dir())
 
 
 @dataclass(frozen=True)
@@ -28,19 +34,22 @@ class FolderDataset:
 
     @classmethod
     def open(cls, root: Path, why_unlabelled: str = "", classes: tuple[str, ...] = VOC_CLASSES) -> FolderDataset:
-        """List the images below `root`, links that leave it excluded.
+        """List the images below `root`.
 
         Raises:
-            DatasetError: there is none.
+            DatasetError: there is none, or one is no regular file or leads out of `root`.
         """
-        paths = sorted(p for p in root.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
-        inside = [p for p in paths if p.resolve().is_relative_to(root.resolve())]
-        if not inside:
+        paths = images_below(root)
+        folder = root.resolve()
+        for path in paths:
+            if why := refusal(path, folder):
+                raise DatasetError(f"{path} {why}", fix="put an ordinary file there, or take it out of the folder")
+        if not paths:
             raise DatasetError(
                 f"no image in {root} (looked for {', '.join(sorted(EXTENSIONS))}, subfolders too)",
                 fix="name a folder with images, a COCO image folder, or a VOCdevkit",
             )
-        samples = tuple(Sample(name, name, p) for p in inside for name in [p.relative_to(root).as_posix()])
+        samples = tuple(Sample(name, name, p) for p in paths for name in [p.relative_to(root).as_posix()])
         return cls(root, samples, f"{root}: {len(samples)} images without labels{why_unlabelled}", classes=classes)
 
     def fingerprint(self) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from fcn_onnx.data.images import MAX_PIXELS
+from fcn_onnx.data.images import opened, require_one
 from fcn_onnx.data.sample import VOC_CLASSES, VOID, Sample
-from fcn_onnx.errors import DatasetError
+from fcn_onnx.errors import DatasetError, ImageError
 from fcn_onnx.jobs.artifact import digest_file, digest_json
+from fcn_onnx.jobs.reading import read_text, refusal
 
 LAYOUT = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
 
@@ -41,21 +41,26 @@ class VocDataset:
         listing = root / "ImageSets" / "Segmentation" / f"{split}.txt"
         if not listing.is_file():
             raise DatasetError(f"no split {split!r}: {listing} is missing", fix="use train, val or trainval")
-        names = listing.read_text(encoding="utf-8").split()
+        try:
+            names = read_text(listing).split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DatasetError(f"cannot read {listing}: {error}", fix="fetch it again") from error
         if not names:
             raise DatasetError(f"{listing} names no image", fix="use another split")
-        samples = tuple(cls._sample(root, name, listing) for name in sorted(names))
+        folder = root.resolve()
+        samples = tuple(cls._sample(root, name, listing, folder) for name in sorted(names))
         text = f"{root}: {len(samples)} images of VOC {split} with palette masks"
         return cls(root, samples, text, classes=classes)
 
     @staticmethod
-    def _sample(root: Path, name: str, listing: Path) -> Sample:
+    def _sample(root: Path, name: str, listing: Path, folder: Path) -> Sample:
+        """`folder` is the real path of `root`."""
         if "/" in name or "\\" in name or name.startswith("."):
             raise DatasetError(f"{listing} names {name!r}, which leaves the data folder", fix="correct the list")
         image = root / "JPEGImages" / f"{name}.jpg"
         for path in (image, root / "SegmentationClass" / f"{name}.png"):
-            if not path.is_file():
-                raise DatasetError(f"{listing} names {name}, and {path} is missing", fix="complete the data")
+            if why := refusal(path, folder):
+                raise DatasetError(f"{listing} names {name!r}, and {path} {why}", fix="complete the data")
         return Sample(name, image.relative_to(root).as_posix(), image)
 
     def fingerprint(self) -> str:
@@ -79,8 +84,9 @@ class VocDataset:
         """
         path = self._mask(sample)
         try:
-            with Image.open(path) as mask, Image.open(sample.path) as image:
-                if mask.mode not in ("P", "L") or mask.width * mask.height > MAX_PIXELS:
+            with opened(path) as mask, opened(sample.path) as image:
+                require_one(mask, path)
+                if mask.mode not in ("P", "L"):
                     raise DatasetError(
                         f"{path} is a {mask.size} image of mode {mask.mode}, not a palette mask",
                         fix="use the masks as VOC publishes them",
@@ -91,8 +97,8 @@ class VocDataset:
                         fix="use a mask of the image's own size",
                     )
                 labels = np.array(mask, dtype=np.uint8)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DatasetError(f"{path} cannot be decoded: {error}", fix="fetch it again") from error
+        except ImageError as error:
+            raise DatasetError(error.what, fix=error.fix) from error
         unknown = set(np.unique(labels).tolist()) - set(range(len(self.classes))) - {VOID}
         if unknown:
             raise DatasetError(

@@ -6,15 +6,15 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from math import prod
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from fcn_onnx.errors import ModelError
 from fcn_onnx.jobs.artifact import atomic_path, digest_file, digest_json
 from fcn_onnx.jobs.files import sync
+from fcn_onnx.model.tensors import require_whole, tensor_bytes, tensors_of
 
 PROTO_LIMIT = 2**31 - 2**20
 """Bytes of weights that one protobuf file may hold: 2 GiB, and room for the graph."""
@@ -22,21 +22,19 @@ PROTO_LIMIT = 2**31 - 2**20
 INLINE_BYTES = 1024
 """Tensors up to this size stay in the model's own file: onnx wants to see the values of shapes and axes there."""
 
-PACKED_BITS = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
-"""Types of which several values share a byte."""
-
 
 def load_model(path: Path) -> onnx.ModelProto:
     """Read an ONNX file and its external data.
 
     Raises:
-        ModelError: it is missing or not a whole ONNX model, or its external data is missing, cut off, or lies outside
-            the model's folder.
+        ModelError: it is missing or not a whole ONNX model, a tensor does not have the values that its dimensions
+            say, or its external data is missing, cut off, or lies outside the model's folder.
     """
     model = _parse(path)
     if not model.graph.node or not model.opset_import:
         raise ModelError(f"{path} holds no ONNX graph", fix="make the file again")
-    for tensor in _tensors(model.graph):
+    require_whole(model, str(path))
+    for tensor in tensors_of(model):
         if tensor.data_location == TensorProto.EXTERNAL:
             _read_external(tensor, path)
     return model
@@ -48,7 +46,7 @@ def external_files(path: Path) -> tuple[Path, ...]:
     Raises:
         ModelError: as for `load_model`.
     """
-    external = [t for t in _tensors(_parse(path).graph) if t.data_location == TensorProto.EXTERNAL]
+    external = [t for t in tensors_of(_parse(path)) if t.data_location == TensorProto.EXTERNAL]
     return tuple(sorted({_data_file(tensor, path) for tensor in external}))
 
 
@@ -89,21 +87,12 @@ def model_bytes(path: Path) -> int:
 
 def is_large(model: onnx.ModelProto) -> bool:
     """Whether the weights do not fit into one protobuf message."""
-    return sum(tensor_bytes(tensor) for tensor in _tensors(model.graph)) > PROTO_LIMIT
+    return sum(tensor_bytes(tensor) for tensor in tensors_of(model)) > PROTO_LIMIT
 
 
 def is_large_file(path: Path) -> bool:
     """Whether the model at `path` is, with its external data."""
     return model_bytes(path) > PROTO_LIMIT
-
-
-def tensor_bytes(tensor: TensorProto) -> int:
-    """Bytes of the values of a numeric tensor, read off its shape and type; 0 for strings."""
-    if tensor.data_type in (TensorProto.UNDEFINED, TensorProto.STRING):
-        return 0
-    kind = TensorProto.DataType.Name(tensor.data_type)
-    bits = PACKED_BITS.get(kind) or 8 * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
-    return int(prod(tensor.dims) * bits + 7) // 8
 
 
 def save_model(model: onnx.ModelProto, path: Path) -> None:
@@ -127,7 +116,7 @@ def _save_split(model: onnx.ModelProto, path: Path, name: str) -> Path:
         onnx.save(split, written, save_as_external_data=True, location=weights.name, size_threshold=INLINE_BYTES)
         sync(weights)
         data = path.with_name(f"{name}.{digest_file(weights).removeprefix('sha256:')[:8]}.data")
-        for tensor in _tensors(split.graph):
+        for tensor in tensors_of(split):
             for entry in tensor.external_data:
                 entry.value = data.name if entry.key == "location" else entry.value
         path.write_bytes(split.SerializeToString())
@@ -198,20 +187,6 @@ def _parse(path: Path) -> onnx.ModelProto:
         ) from error
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
-    """Every tensor that holds values, those in nodes and in their subgraphs among them."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                yield from _tensors(inner)
-
-
 def _data_file(tensor: TensorProto, path: Path) -> Path:
     """Where a tensor's external data is: an ordinary file that lies in the model's folder, links followed."""
     location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
@@ -233,13 +208,13 @@ def _read_external(tensor: TensorProto, path: Path) -> None:
     """Move a tensor's external data into it."""
     file = _data_file(tensor, path)
     where = {entry.key: entry.value for entry in tensor.external_data}
-    expected = tensor_bytes(tensor)
     try:
+        expected = tensor_bytes(tensor)
         offset, length = int(where.get("offset", 0)), int(where.get("length", expected))
         with file.open("rb") as stream:
             stream.seek(offset)
-            data = stream.read(length)
-    except (ValueError, OSError) as error:
+            data = stream.read(max(0, min(length, file.stat().st_size - offset)))
+    except (ValueError, OSError, OverflowError) as error:
         raise ModelError(f"{path}: external data of {tensor.name!r}: {error}", fix="make the model again") from error
     if len(data) != expected:
         raise ModelError(

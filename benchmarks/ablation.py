@@ -20,13 +20,14 @@ from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.calibration.thresholds import METHODS
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.model.files import load_model
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.backends import Draft
 from fcn_onnx.quantization.backends.onnxruntime import quantize as quantize_by_onnxruntime
 from fcn_onnx.quantization.corrections import correct_biases
 from fcn_onnx.quantization.plan import Plan, make_plan
 from fcn_onnx.quantization.weights import place, quantize_weights
 from fcn_onnx.quantization.writing import make_int8
-from fcn_onnx.runtime.interface import Interface, preprocessing_of
+from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.stages.calibrate import calibrate, derive
 

@@ -46,7 +46,8 @@ from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.evaluation.comparison import compare
 from fcn_onnx.evaluation.protocols import get_protocol
 from fcn_onnx.model.files import load_model
-from fcn_onnx.runtime.interface import Interface, preprocessing_of
+from fcn_onnx.model.interface import Interface
+from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
 from fcn_onnx.stages.calibrate import calibrate, derive

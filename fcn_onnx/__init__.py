@@ -18,31 +18,46 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fcn_onnx.data.choice import ImageChoice
+    from fcn_onnx.model.interface import Interface
     from fcn_onnx.stages.benchmark import benchmark
     from fcn_onnx.stages.calibrate import calibrate
     from fcn_onnx.stages.export import export
     from fcn_onnx.stages.inspect import inspect
+    from fcn_onnx.stages.options import BenchmarkOptions, ExportOptions
     from fcn_onnx.stages.predict import predict
     from fcn_onnx.stages.quantize import quantize
     from fcn_onnx.stages.run import run
     from fcn_onnx.stages.validate import validate
 
-__version__ = version("fcn-onnx")
-__all__ = ["benchmark", "calibrate", "export", "inspect", "predict", "quantize", "run", "validate"]
-
 _HOMES = {
-    "benchmark": "fcn_onnx.stages.benchmark",
-    "calibrate": "fcn_onnx.stages.calibrate",
-    "export": "fcn_onnx.stages.export",
-    "inspect": "fcn_onnx.stages.inspect",
-    "predict": "fcn_onnx.stages.predict",
-    "quantize": "fcn_onnx.stages.quantize",
-    "run": "fcn_onnx.stages.run",
-    "validate": "fcn_onnx.stages.validate",
+    "fcn_onnx.data.choice": ("ImageChoice",),
+    "fcn_onnx.model.interface": ("Interface",),
+    "fcn_onnx.stages.options": ("BenchmarkOptions", "ExportOptions"),
+} | {
+    f"fcn_onnx.stages.{stage}": (stage,)
+    for stage in ("benchmark", "calibrate", "export", "inspect", "predict", "quantize", "run", "validate")
 }
+
+__version__ = version("fcn-onnx")
+__all__ = [
+    "BenchmarkOptions",
+    "ExportOptions",
+    "ImageChoice",
+    "Interface",
+    "benchmark",
+    "calibrate",
+    "export",
+    "inspect",
+    "predict",
+    "quantize",
+    "run",
+    "validate",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

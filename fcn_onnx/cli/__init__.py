@@ -7,11 +7,11 @@ import sys
 import click
 
 from fcn_onnx import __version__
-from fcn_onnx.cli.benchmark import benchmark
+from fcn_onnx.cli.benchmark import command as benchmark
 from fcn_onnx.cli.calibrate import calibrate
 from fcn_onnx.cli.demo import demo
 from fcn_onnx.cli.doctor import doctor
-from fcn_onnx.cli.export import export
+from fcn_onnx.cli.export import command as export
 from fcn_onnx.cli.inspect import inspect
 from fcn_onnx.cli.predict import predict
 from fcn_onnx.cli.quantize import quantize

@@ -20,7 +20,7 @@ from fcn_onnx.cli.options import (
 )
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.errors import UsageError
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.stages.naming import find_fp32, table_path
 
 NAMES = {name: method.description for name, method in METHODS.items()}

@@ -14,8 +14,8 @@ from fcn_onnx.cli.options import PATH, Size, data_option, interface_options, jso
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.data.sets.discover import annotations_beside, open_dataset
 from fcn_onnx.errors import UsageError
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.coverage import Coverage
-from fcn_onnx.runtime.interface import Interface
 from fcn_onnx.stages.inspect import Inspection
 
 WORST = 10

@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 import click
 
 from fcn_onnx.data.choice import ImageChoice
-from fcn_onnx.data.preprocess import CHANNELS
 from fcn_onnx.data.sample import read_classes
 from fcn_onnx.jobs.bounds import THREADS
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import CHANNELS, Interface
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,7 +13,7 @@ from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import PATH, interface_options, json_option, threads_option
 from fcn_onnx.errors import UsageError
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import Interface
 
 STREAM = Path("-")
 KINDS = ("overlay", "labels", "confidence")

@@ -22,10 +22,10 @@ from fcn_onnx.cli.options import (
 )
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.model.graph import GraphFacts
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.backends import BACKENDS
 from fcn_onnx.quantization.plan import FORMATS, TARGETS, Plan
 from fcn_onnx.quantization.saturation import Pairs
-from fcn_onnx.runtime.interface import Interface
 from fcn_onnx.stages.naming import find_fp32, int8_path, log_path
 
 FLOAT_NODES_SHOWN = 3

@@ -27,8 +27,8 @@ from fcn_onnx.cli.tables import print_validation
 from fcn_onnx.data.sets.discover import annotations_beside
 from fcn_onnx.evaluation.protocols import PROTOCOLS
 from fcn_onnx.evaluation.result import Validation
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.report.candidates import HEADER, candidate_rows
-from fcn_onnx.runtime.interface import Interface
 
 NAMES = {
     name: protocol.description + (f"; published: {protocol.published}" if protocol.targets else "")

@@ -1,23 +1,30 @@
-"""Which images to calibrate on, as one value that travels from the command line to the stage."""
+"""Which images to work on, as one value that travels from the command line to the stage."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fcn_onnx.data.sample import VOC_CLASSES, Sample
-from fcn_onnx.data.selection import draw, read_list, spread_over_classes
-from fcn_onnx.data.sets.discover import annotations_beside, open_dataset, require_labels
 from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.bounds import COUNT
+from fcn_onnx.jobs.fields import Checked, option
 from fcn_onnx.jobs.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from fcn_onnx.data.sample import Sample
 
 DEFAULT_LIMIT = 100
 """Images drawn when no limit is given; never more than half of what is there."""
 
+DATA = (
+    "COCO images (coco/val2017 finds coco/annotations/instances_val2017.json), a VOCdevkit, or, where no truth is "
+    "needed, any folder of images."
+)
+
 
 @dataclass(frozen=True)
-class ImageChoice:
+class ImageChoice(Checked):
     """Images of a data folder: those of a list, or a seeded draw.
 
     Attributes:
@@ -27,38 +34,50 @@ class ImageChoice:
         limit: how many to draw; default min(100, half of them).
         seed: of the draw.
         spread: draw so that the classes are covered evenly; needs labels.
+
+    Raises:
+        UsageError: a list and a draw at once, or a draw of no image.
     """
 
-    data: Path
-    annotations: Path | None = None
-    images: Path | None = None
-    limit: int | None = None
-    seed: int = 0
-    spread: bool = False
+    data: Path = option(help=DATA, metavar="DIR")
+    annotations: Path | None = option(None, help="COCO annotations, if they are elsewhere.", metavar="FILE")
+    images: Path | None = option(
+        None, help="Exactly these images: one name a line, relative to --data.", metavar="LIST"
+    )
+    limit: int | None = option(None, help="How many to calibrate on. Default: min(100, half).", bound=COUNT)
+    seed: int = option(0, help="Of the draw of calibration images.")
+    spread: bool = option(False, help="Draw images that cover the classes evenly (needs annotations).")
 
     def __post_init__(self) -> None:
-        """Raise UsageError on a list and a draw at once, or a draw of no image."""
-        COUNT.require("--limit", self.limit)
+        super().__post_init__()
         if self.images is not None and (self.limit is not None or self.spread):
             raise UsageError("--images contradicts --limit and --spread", fix="give one of them")
 
     def inputs(self) -> dict[str, Path | None]:
         """Files that are read beside the images, by what they are called; see `claim_outputs`."""
+        from fcn_onnx.data.sets.discover import annotations_beside  # what reads images is loaded when they are read
+
         return {
             "the annotations": self.annotations or annotations_beside(self.data),
             "the list of images": self.images,
         }
 
-    def choose(self, progress: Progress = SILENT, classes: tuple[str, ...] = VOC_CLASSES) -> tuple[Sample, ...]:
+    def choose(self, progress: Progress = SILENT, classes: tuple[str, ...] = ()) -> tuple[Sample, ...]:
         """Open the data and choose, in the order of ids.
 
         Args:
-            classes: what `spread` covers; nothing else looks at labels, and annotations need not know them.
+            classes: what `spread` covers, by default VOC's; nothing else looks at labels, and annotations need not know
+                them.
 
         Raises:
             DatasetError: the data, or what the list names, is not there; or `spread` finds no labels of `classes`.
         """
-        dataset = open_dataset(self.data, annotations=self.annotations, classes=classes if self.spread else VOC_CLASSES)
+        from fcn_onnx.data.sample import VOC_CLASSES
+        from fcn_onnx.data.selection import draw, read_list, spread_over_classes
+        from fcn_onnx.data.sets.discover import open_dataset, require_labels
+
+        covered = classes if self.spread and classes else VOC_CLASSES
+        dataset = open_dataset(self.data, annotations=self.annotations, classes=covered)
         progress.note(dataset.description)
         if self.images is not None:
             return read_list(self.images, dataset)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fcn_onnx.errors import UsageError
+from fcn_onnx.model.interface import CHANNELS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-CHANNELS = ("RGB", "BGR")
 
 
 @dataclass(frozen=True)

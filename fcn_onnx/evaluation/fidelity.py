@@ -18,7 +18,7 @@ from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.graph import float_tensors
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.onnxruntime import Network, SessionConfig, with_taps
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
 from fcn_onnx.runtime.settling import settle

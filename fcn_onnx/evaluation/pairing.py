@@ -9,7 +9,7 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.errors import ModelError
 from fcn_onnx.evaluation.protocols import Protocol
 from fcn_onnx.model.card import ModelCard
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import Interface
 
 OPTIONS: Mapping[str, str] = {"mean": "--mean", "std": "--std", "channels": "--channels"}
 """What a card says of the input whatever the protocol, and the option that settles it for all models."""

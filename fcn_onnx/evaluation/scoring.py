@@ -21,7 +21,7 @@ from fcn_onnx.jobs.fold import Rows, fold
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.jobs.records import Arrays
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.onnxruntime import SessionConfig
 from fcn_onnx.runtime.segmenter import Labels, Segmenter
 from fcn_onnx.runtime.timing import alternate, timed

@@ -19,7 +19,7 @@ from fcn_onnx.evaluation.metrics import ConfusionMetric, Counts
 from fcn_onnx.evaluation.protocols import resized_label_map
 from fcn_onnx.jobs.prefetch import prefetch
 from fcn_onnx.jobs.progress import SILENT, Progress
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.onnxruntime import SessionConfig
 from fcn_onnx.runtime.segmenter import Labels, Segmenter
 

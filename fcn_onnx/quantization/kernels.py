@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.onnxruntime import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter
 

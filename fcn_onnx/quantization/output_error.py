@@ -12,7 +12,7 @@ from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import UsageError
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.onnxruntime import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter
 

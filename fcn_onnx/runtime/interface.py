@@ -1,58 +1,20 @@
-"""What a user says of a model that does not say it itself, and what follows for how it is shown images."""
+"""How a model is shown images, and what it tells apart, by what its user, its card and its graph say."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from math import isfinite
+from dataclasses import replace
 
 import onnx
 
-from fcn_onnx.data.preprocess import CHANNELS, Preprocessing, Resize
+from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sample import VOC_CLASSES
-from fcn_onnx.errors import ModelError, UsageError
+from fcn_onnx.errors import ModelError
 from fcn_onnx.model.card import ModelCard
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.shapes import fixed_size
 
 Triple = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Interface:
-    """What a user says of a model that does not say it itself; None leaves it to the model.
-
-    Attributes:
-        mean, std: of the input's normalisation, (x / 255 − mean) / std, for R, G, B.
-        output: the output that holds logits or labels; by default `out`, or the only one.
-        channels: `RGB` or `BGR`, the order in which the model takes them.
-        classes: names in label order, background first; by default what its card says, else VOC's 21.
-        multiple_of: both sides of its input must be multiples of this; images are padded to it.
-
-    Raises:
-        UsageError: a value that no model can have.
-    """
-
-    mean: Triple | None = None
-    std: Triple | None = None
-    output: str | None = None
-    channels: str | None = None
-    classes: tuple[str, ...] | None = None
-    multiple_of: int | None = None
-
-    def __post_init__(self) -> None:
-        for option, values in (("--mean", self.mean), ("--std", self.std)):
-            if values is not None and not (len(values) == 3 and all(map(isfinite, values))):
-                raise UsageError(f"{option} {_joined(values)} is not three finite numbers", fix="correct it")
-        if self.std is not None and min(self.std) <= 0:
-            raise UsageError(f"--std {_joined(self.std)} holds a number that is not positive", fix="correct it")
-        if self.channels is not None and self.channels not in CHANNELS:
-            raise UsageError(f"--channels {self.channels!r} is no order", fix=f"choose one of: {', '.join(CHANNELS)}")
-        if self.multiple_of is not None and self.multiple_of < 1:
-            raise UsageError(f"--multiple-of {self.multiple_of} is not positive", fix="give it a size in pixels")
-
-
-def _joined(values: tuple[float, ...]) -> str:
-    return ",".join(f"{value:g}" for value in values)
 
 
 def default_output(names: Sequence[str]) -> str:

@@ -17,8 +17,9 @@ from PIL import Image
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import load_model
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.labels import Axes, Meaning, Shape, is_label_type, meaning_of
-from fcn_onnx.runtime.interface import Interface, classes_of, default_classes, default_output, preprocessing_of
+from fcn_onnx.runtime.interface import classes_of, default_classes, default_output, preprocessing_of
 from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
 
 __all__ = ["Interface", "Labels", "Segmenter", "classes_of", "on_grid", "preprocessing_of"]
@@ -54,7 +55,7 @@ class Segmenter:
         proto = load_model(model)
         self.preprocessing = preprocessing_of(proto, str(model), interface)
         self.network = Network(model, config, multiple_of=self.preprocessing.multiple_of)
-        self.output = self._choose(interface.output or ModelCard.read_from(proto, str(model)).output)
+        self.output = self._choose(interface.output_name or ModelCard.read_from(proto, str(model)).output)
         self._declared, dtype = self.network.declared(self.output)
         self.meaning = Meaning.LABELS if is_label_type(dtype) else meaning_of(proto, self.output)
         self.named = classes_of(proto, str(model), interface, default=())

@@ -19,7 +19,8 @@ from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.form import own_normalisation
-from fcn_onnx.runtime.interface import Interface, preprocessing_of
+from fcn_onnx.model.interface import Interface
+from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter
 
@@ -58,7 +59,7 @@ def settle(
         )
     output = _one({card.output for card in cards.values() if card.output})
     if all(any(value.name == output for value in proto.graph.output) for proto in protos.values()):
-        interface = replace(interface, output=interface.output or output)
+        interface = replace(interface, output_name=interface.output_name or output)
     for path in models if interface.classes else ():
         Segmenter(path, config, interface)
     return interface

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.comparison import Interval, speedup_interval
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.files import load_model
@@ -23,8 +21,11 @@ from fcn_onnx.runtime.onnxruntime import Network, SessionConfig, measured_cpu
 from fcn_onnx.runtime.roofline import Peak, measure_peak
 from fcn_onnx.runtime.settling import known_multiple, tried_multiple
 from fcn_onnx.runtime.timing import Latency, alternate, timed
+from fcn_onnx.stages.options import BenchmarkOptions
 
 DEFAULT_SIZE = (520, 520)
+SEED = 0
+"""Of the images."""
 
 
 @dataclass(frozen=True)
@@ -78,43 +79,23 @@ class Benchmark:
         }
 
 
-def benchmark(
-    models: Sequence[Path],
-    *,
-    sizes: Sequence[tuple[int, int]] = (),
-    threads: int = 0,
-    runs: int = 20,
-    multiple_of: int | None = None,
-    seed: int = 0,
-    progress: Progress = SILENT,
-) -> Benchmark:
+def benchmark(options: BenchmarkOptions, *, progress: Progress = SILENT) -> Benchmark:
     """Time models on random images (1, 3, H, W), in turns: A B … B A, after one warm-up turn.
 
     A model that is named twice is an A/A control: its speed-up says what the noise is.
 
-    Args:
-        models: one or more files; the first is what speed-ups refer to.
-        sizes: each (height, width) in pixels; by default the one that a model takes, or 520×520.
-        threads: of each session; 0 means all cores.
-        runs: timed runs of each model.
-        multiple_of: what the sides must be multiples of, where a model does not say it itself; images are padded.
-
     Raises:
-        UsageError: no model, no run, or a model of another fixed size.
+        UsageError: a model of another fixed size.
         ModelError: a file is not a model that takes images.
     """
-    if not models or runs < 1 or any(min(size) < 1 for size in sizes):
-        raise UsageError(
-            f"nothing to time: {len(models)} models, {runs} runs, sizes {list(sizes)}",
-            fix="name at least one model, one run and a positive size",
-        )
-    config = SessionConfig(threads=threads)
-    networks = [_open(path, config, multiple_of, progress) for path in models]
+    models, runs = options.models, options.runs
+    config = SessionConfig(threads=options.threads)
+    networks = [_open(path, config, options.multiple_of, progress) for path in models]
     own = (fixed_size(load_model(path)) for path in models)
     peak = measure_peak(config)
     rows: list[Timing] = []
-    for size in sizes or [next(filter(None, own), DEFAULT_SIZE)]:
-        batch = np.random.default_rng(seed).standard_normal((1, 3, *size), np.float32)
+    for size in options.size or [next(filter(None, own), DEFAULT_SIZE)]:
+        batch = np.random.default_rng(SEED).standard_normal((1, 3, *size), np.float32)
         for network in dict.fromkeys(networks):
             network.run(batch)
             if (padded := network.form.padded_size(*size)) != size:

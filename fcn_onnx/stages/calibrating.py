@@ -15,8 +15,9 @@ from fcn_onnx.jobs.journal import Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.files import data_inputs, load_model
 from fcn_onnx.model.form import require_float32
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.report.histograms import TensorPlot, to_histogram_page
-from fcn_onnx.runtime.interface import Interface, classes_of, preprocessing_of
+from fcn_onnx.runtime.interface import classes_of, preprocessing_of
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.calibrate import Calibration, calibrate
 from fcn_onnx.stages.naming import table_path

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fcn_onnx.errors import ModelError
 from fcn_onnx.jobs.artifact import FORM_VERSION, claim_outputs, job_digest, versions
-from fcn_onnx.jobs.bounds import SIDE
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import atomic_model, check_model, digest_model, load_model, model_bytes
 from fcn_onnx.networks.cleaning import clean
-from fcn_onnx.networks.families import build_network, get_architecture
+from fcn_onnx.networks.families import WeightsInfo, build_network, get_architecture
 from fcn_onnx.networks.forms import in_half_precision, with_labels
 from fcn_onnx.networks.parity import Parity, check_parity
 from fcn_onnx.networks.testdata import test_data_files, write_test_data
-from fcn_onnx.networks.tracing import require_opset, supported_opsets, trace
+from fcn_onnx.networks.tracing import require_opset, trace
 from fcn_onnx.stages.naming import fp32_name
+from fcn_onnx.stages.options import ExportOptions
 
-__all__ = ["ExportResult", "Parity", "export", "supported_opsets"]
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -60,95 +62,65 @@ class ExportResult:
         }
 
 
-def export(
-    arch: str = "resnet50",
-    *,
-    opset: int = 12,
-    weights: str = "DEFAULT",
-    aux: bool = True,
-    size: tuple[int, int] | None = None,
-    labels: bool = False,
-    half: bool = False,
-    output: Path | None = None,
-    test_data: bool = False,
-    force: bool = False,
-    progress: Progress = SILENT,
-) -> ExportResult:
+def export(options: ExportOptions, *, progress: Progress = SILENT) -> ExportResult:
     """Export a network to ONNX: input `input` (N, 3, H, W), outputs `out` and `aux` (N, 21, H, W), float32.
 
-    Args:
-        arch: a name in `fcn_onnx.networks.families.ARCHITECTURES`.
-        opset: 11 and newer; see `supported_opsets`.
-        weights: `DEFAULT` (published), `none` (random, seeded, recorded as random) or a `.pth` file.
-        aux: with the auxiliary head and its output.
-        size: fixes (height, width); N, H and W are dynamic otherwise.
-        labels: the outputs are the argmax over classes, uint8 (N, H, W), instead of logits.
-        half: computes in float16, for GPUs; inputs and outputs stay float32.
-        output: default `fcn-<arch>-<opset>.onnx` in the working folder.
-        test_data: also write the model zoo's test data set and archive.
-        force: redo it though nothing has changed.
-
     Raises:
-        UsageError: an unknown architecture, or an opset that cannot be exported here.
+        UsageError: an opset that cannot be exported here.
         WeightsError: the weights cannot be had, read, or do not fit.
         ExportError, ParityError: the exported model is not what it should be.
         OutputError: the output cannot be written.
         MissingDependencyError: torch or torchvision is not installed.
     """
-    architecture = get_architecture(arch)
-    path = output or Path(fp32_name(arch, opset))
-    for side in size or ():
-        SIDE.require("a side of --size", side)
-    claimed = {"--output": path, **(test_data_files(path) if test_data else {})}
-    claim_outputs(claimed, {"the checkpoint": None if weights in ("DEFAULT", "none") else Path(weights)})
-    progress.note(f"building {arch} with weights {weights}")
-    network, info = build_network(arch, weights, aux=aux)
-    require_opset(opset)
+    path = options.output or Path(fp32_name(options.arch, options.opset))
+    claimed = {"--output": path, **(test_data_files(path) if options.test_data else {})}
+    named = options.weights not in ("DEFAULT", "none")
+    claim_outputs(claimed, {"the checkpoint": Path(options.weights) if named else None})
+    progress.note(f"building {options.arch} with weights {options.weights}")
+    network, info = build_network(options.arch, options.weights, aux=options.aux)
+    require_opset(options.opset)
+    card = _card(options, info)
+    skipped = not options.force and _job_of(path) == card.job
+    parity = None if skipped else _write(network, options, card, path, progress)
+    archive = write_test_data(path) if options.test_data else None
+    return ExportResult(path, options.opset, card, parity, model_bytes(path), archive, skipped)
+
+
+def _card(options: ExportOptions, info: WeightsInfo) -> ModelCard:
+    """What the file will say of itself, the digest of this very job included."""
+    architecture = get_architecture(options.arch)
+    decisive = {name: value for name, value in options.decisive().items() if name != "weights"}
     card = ModelCard(
-        arch=arch,
-        opset=opset,
+        arch=options.arch,
+        opset=options.opset,
         weights=info.to_json(),
         classes=architecture.classes,
         preprocessing=architecture.preprocessing.to_json(),
         versions=versions(),
         form=FORM_VERSION,
     )
-    job = job_digest(
-        "export",
-        "torch",
-        "torchvision",
-        "onnxscript",
-        arch=arch,
-        opset=opset,
-        aux=aux,
-        size=size,
-        labels=labels,
-        half=half,
-        weights=info.to_json(),
+    return card.for_job(job_digest("export", "torch", "torchvision", "onnxscript", **decisive, weights=info.to_json()))
+
+
+def _write(network: torch.nn.Module, options: ExportOptions, card: ModelCard, path: Path, progress: Progress) -> Parity:
+    """Trace, clean, and prove the file that gets the name."""
+    architecture = get_architecture(options.arch)
+    outputs = ("out", "aux") if options.aux else ("out",)
+    compare = partial(
+        check_parity, network, outputs=outputs, size=options.size, multiple_of=architecture.preprocessing.multiple_of
     )
-    card = card.for_job(job)
-    skipped = not force and _job_of(path) == card.job
-    parity = None
-    if not skipped:
-        outputs = ("out", "aux") if aux else ("out",)
-        multiple_of = architecture.preprocessing.multiple_of
-        progress.note(f"tracing at opset {opset}")
-        model = trace(network, opset, outputs=outputs, size=size)
-        model = clean(model, outputs=outputs, classes=len(architecture.classes), size=size)
-        progress.note("comparing with torch")
-        if half or labels:  # the tolerance of another form would hide a small error of the exporter
-            check_parity(network, model, outputs=outputs, size=size, multiple_of=multiple_of)
-        model = in_half_precision(model) if half else model
-        model = with_labels(model) if labels else model
-        card.write_to(model)
-        check_model(model)
-        with atomic_model(model, path) as temporary:
-            precision = "float16" if half else "float32"
-            parity = check_parity(
-                network, temporary, outputs=outputs, size=size, precision=precision, multiple_of=multiple_of
-            )
-    archive = write_test_data(path) if test_data else None
-    return ExportResult(path, opset, card, parity, model_bytes(path), archive, skipped)
+    progress.note(f"tracing at opset {options.opset}")
+    model = trace(network, options.opset, outputs=outputs, size=options.size)
+    model = clean(model, outputs=outputs, classes=len(architecture.classes), size=options.size)
+    progress.note("comparing with torch")
+    if options.fp16 or options.output_labels:  # the tolerance of another form would hide a small error of the exporter
+        compare(model)
+    model = in_half_precision(model) if options.fp16 else model
+    model = with_labels(model) if options.output_labels else model
+    card.write_to(model)
+    check_model(model)
+    with atomic_model(model, path) as temporary:
+        return compare(temporary, precision="float16" if options.fp16 else "float32")
 
 
 def _job_of(path: Path) -> str | None:

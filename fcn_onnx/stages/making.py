@@ -18,13 +18,13 @@ from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import QuantizationError
 from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.model.files import save_model
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.backends import Goal, Images
 from fcn_onnx.quantization.kernels import changed_labels
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.quantization.proving import Made
 from fcn_onnx.quantization.saturation import Saturation
 from fcn_onnx.quantization.writing import Quantized, make_int8, write_int8
-from fcn_onnx.runtime.interface import Interface
 from fcn_onnx.runtime.onnxruntime import Network
 from fcn_onnx.stages.naming import log_path
 
@@ -74,7 +74,7 @@ class Work:
             job=self.job,
             goal=goal,
             classes=self.interface.classes or (),
-            output_name=self.interface.output,
+            output_name=self.interface.output_name,
         )
 
     def trial(self, plan: Plan, table: RangeTable, path: Path) -> Path:

@@ -32,7 +32,7 @@ from fcn_onnx.jobs.journal import Journals, nearest_folder
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.jobs.records import Arrays
 from fcn_onnx.model.files import digest_model
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
 from fcn_onnx.runtime.settling import settle

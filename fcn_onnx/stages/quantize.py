@@ -19,11 +19,12 @@ from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.files import data_inputs, digest_model, load_model
 from fcn_onnx.model.form import require_float32
 from fcn_onnx.model.intake import take_in
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.backends import Goal, get_backend
 from fcn_onnx.quantization.judge import Judge
 from fcn_onnx.quantization.plan import Plan, make_plan
 from fcn_onnx.quantization.writing import Quantized, up_to_date
-from fcn_onnx.runtime.interface import Interface, classes_of, default_output, preprocessing_of
+from fcn_onnx.runtime.interface import classes_of, default_output, preprocessing_of
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.calibrate import calibrate
@@ -136,7 +137,7 @@ def quantize(
         backend=backend,
         preprocessing=preprocessing.to_json(),
         classes=list(classes_of(proto, str(model), interface, default=())),
-        output=interface.output or default_output([value.name for value in proto.graph.output]),
+        output=interface.output_name or default_output([value.name for value in proto.graph.output]),
         **how,
     )
     if not force and (existing := up_to_date(output, job, model, plan)):

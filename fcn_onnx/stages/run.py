@@ -14,11 +14,12 @@ from fcn_onnx.evaluation.protocols import PROTOCOLS
 from fcn_onnx.evaluation.result import Validation
 from fcn_onnx.jobs.artifact import claim_outputs
 from fcn_onnx.jobs.progress import SILENT, Progress
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.backends import BACKENDS
 from fcn_onnx.quantization.plan import FORMATS, TARGETS
 from fcn_onnx.quantization.writing import Quantized
-from fcn_onnx.runtime.interface import Interface
 from fcn_onnx.stages.naming import fp32_name, int8_path
+from fcn_onnx.stages.options import ExportOptions
 from fcn_onnx.stages.quantize import choose_method, quantize, require_consistent
 from fcn_onnx.stages.recipe import ExportSection, ModelSection, QuantizeSection, Recipe, ScenesSection, ValidateSection
 from fcn_onnx.stages.validating import report_files, validate_and_report
@@ -56,13 +57,15 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
         write_scenes(recipe.scenes.folder, images=recipe.scenes.images, seed=recipe.scenes.seed, progress=progress)
     section = recipe.export
     exported = export(
-        section.arch,
-        opset=section.opset,
-        weights=section.weights,
-        aux=section.aux,
-        size=section.size,
-        output=_fp32(recipe),
-        force=force,
+        ExportOptions(
+            arch=section.arch,
+            opset=section.opset,
+            weights=section.weights,
+            aux=section.aux,
+            size=section.size,
+            output=_fp32(recipe),
+            force=force,
+        ),
         progress=progress,
     )
     quantized = quantize(

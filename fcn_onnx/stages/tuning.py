@@ -24,6 +24,7 @@ from fcn_onnx.quantization.search import Found, search
 from fcn_onnx.quantization.writing import Quantized
 from fcn_onnx.stages.benchmark import benchmark
 from fcn_onnx.stages.making import Work
+from fcn_onnx.stages.options import BenchmarkOptions
 
 RANKING_IMAGES = 8
 REFINING_IMAGES = 6
@@ -80,10 +81,9 @@ def within(max_drop: float, work: Work, plan: Plan, table: RangeTable, judge: Ju
             return replace(result, trials=found.trials)
         height, width = next(iter(work.batches())).shape[2:]
         timing = benchmark(
-            [whole, work.output],
-            sizes=[(height, width)],
-            runs=SPEED_RUNS,
-            threads=work.threads,
+            BenchmarkOptions(
+                models=(whole, work.output), size=((height, width),), runs=SPEED_RUNS, threads=work.threads
+            ),
             progress=work.progress,
         )
         return replace(result, trials=found.trials, speed_kept=timing.rows[1].speedup)

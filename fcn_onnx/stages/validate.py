@@ -29,9 +29,9 @@ from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import digest_model, load_model, model_bytes
 from fcn_onnx.model.graph import is_quantized
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.report.gallery import draw_entry, most_changed
 from fcn_onnx.runtime.coverage import read_coverage
-from fcn_onnx.runtime.interface import Interface
 from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import settle

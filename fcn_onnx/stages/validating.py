@@ -19,8 +19,8 @@ from fcn_onnx.jobs.journal import Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import data_inputs, load_model
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.report.files import CANDIDATES_FILES, REPORT_FILES, write_candidates, write_report
-from fcn_onnx.runtime.interface import Interface
 from fcn_onnx.stages.validate import validate
 
 

@@ -28,8 +28,9 @@ from fcn_onnx import quantize
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.errors import FcnOnnxError
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.writing import Quantized
-from fcn_onnx.runtime.interface import Interface, preprocessing_of
+from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.onnxruntime import SessionConfig
 from foreign.networks import NETWORKS, Foreign
 from foreign.pictures import write_pictures
@@ -123,7 +124,7 @@ class Bench:
         return Score(10 * np.log10(signal / noise) if noise else np.inf, float(np.mean(same)))
 
     def run(self, path: Path, fed: dict[str, Array]) -> Array:
-        (value,) = session(path).run([self.interface.output] if self.interface.output else None, fed)
+        (value,) = session(path).run([self.interface.output_name] if self.interface.output_name else None, fed)
         return np.asarray(value)
 
     def milliseconds(self, paths: Sequence[Path]) -> list[float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import Interface
 from foreign.attention import convnext, eca, segformer
 from foreign.encoder_decoders import (
     binary,
@@ -59,7 +59,7 @@ NETWORKS: Mapping[str, Foreign] = {
     "segformer": Foreign(segformer),
     "old_writer": Foreign(old_writer, opset=12),
     "shared": Foreign(shared),
-    "several_outputs": Foreign(several_outputs, interface=Interface(output="semantic", classes=CLASSES)),
+    "several_outputs": Foreign(several_outputs, interface=Interface(output_name="semantic", classes=CLASSES)),
     "binary": Foreign(binary, interface=Interface(classes=("ground", "figure"))),
     "preactivated": Foreign(preactivated),
     "half_inside": Foreign(half_inside, refusal="float16"),

@@ -22,10 +22,10 @@ from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import DatasetError, QuantizationError, UsageError
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import SILENT
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.judge import Judge
 from fcn_onnx.quantization.kernels import changed_labels
 from fcn_onnx.quantization.search import search
-from fcn_onnx.runtime.interface import Interface
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import MissingDependencyError, QuantizationError, UsageError
 from fcn_onnx.model.card import ModelCard
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.cpu import Cpu
-from fcn_onnx.runtime.interface import Interface
 from fcn_onnx.stages.calibrating import calibrate_data
 from fcn_onnx.stages.quantize import quantize
 

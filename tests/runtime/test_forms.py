@@ -20,7 +20,7 @@ from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import load_model
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.onnxruntime import Network
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.stages.calibrating import calibrate_data
@@ -220,7 +220,7 @@ def test_several_outputs_none_called_out(tmp_path: Path) -> None:
     model.graph.node.append(op("Identity", "out", "plain"))
     del model.graph.output[:]
     model.graph.output.extend(value_info(n, TensorProto.FLOAT, ["n", 21, "h", "w"]) for n in ("minus", "plain"))
-    _, int8, result = chain(tmp_path, model, Interface(output="plain"))
+    _, int8, result = chain(tmp_path, model, Interface(output_name="plain"))
     assert result.difference.label_agreement > 0.9
     assert Network(int8).output_names == ("minus", "plain")
 

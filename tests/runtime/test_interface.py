@@ -13,7 +13,7 @@ from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import RecipeError, UsageError
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.recipe import load_recipe
 from fcn_onnx.stages.validate import validate
@@ -28,8 +28,8 @@ INF, NAN = float("inf"), float("nan")
         ({"std": (1.0, NAN, 1.0)}, "--std 1,nan,1 is not"),
         ({"mean": (NAN, 0.0, 0.0)}, "--mean nan,0,0 is not"),
         ({"std": (1.0, 0.0, 1.0)}, "--std 1,0,1 holds a number that is not positive"),
-        ({"channels": "GBR"}, "--channels 'GBR'"),
-        ({"multiple_of": 0}, "--multiple-of 0"),
+        ({"channels": "GBR"}, "--channels is 'GBR'"),
+        ({"multiple_of": 0}, "--multiple-of is 0"),
     ],
 )
 def test_what_no_model_can_have_is_refused(values: dict[str, object], words: str) -> None:

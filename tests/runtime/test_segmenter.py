@@ -16,7 +16,8 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.card import ModelCard
-from fcn_onnx.runtime.interface import Interface, preprocessing_of
+from fcn_onnx.model.interface import Interface
+from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
 from fcn_onnx.stages.calibrating import calibrate_data
 from fcn_onnx.stages.predict import predict
@@ -118,9 +119,9 @@ def test_which_output_is_read(tmp_path: Path) -> None:
     path = save(two, tmp_path / "two.onnx")
     with pytest.raises(ModelError, match=r"has the outputs other, minus, not 'out'"):
         Segmenter(path)
-    chosen = Segmenter(path, interface=Interface(output="minus"))
+    chosen = Segmenter(path, interface=Interface(output_name="minus"))
     batch = chosen.preprocessing(photograph(20, 20, 1))
-    other = Segmenter(path, interface=Interface(output="other"))
+    other = Segmenter(path, interface=Interface(output_name="other"))
     assert (chosen.scores(chosen.run(batch), "i") == -other.scores(other.run(batch), "i")).all()
 
 

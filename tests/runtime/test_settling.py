@@ -20,12 +20,13 @@ from fcn_onnx.jobs.progress import SilentProgress
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.form import own_normalisation
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.onnxruntime import Network
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import find_multiple, settle
 from fcn_onnx.stages.benchmark import benchmark
 from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.options import BenchmarkOptions
 from fcn_onnx.stages.predict import predict, predict_frames
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate
@@ -202,7 +203,7 @@ def test_a_card_leaves_nothing_to_say(tmp_path: Path) -> None:
 def test_benchmark_pads_too(tmp_path: Path) -> None:
     model = save(encoder_decoder(), tmp_path / "m.onnx")
     said = Said()
-    result = benchmark([model], sizes=[(50, 65)], runs=2, progress=said)
+    result = benchmark(BenchmarkOptions(models=[model], size=[(50, 65)], runs=2), progress=said)
     assert result.rows[0].size == (50, 65)
     assert said.about("50×65 is run as 56×72")
 
@@ -218,7 +219,7 @@ def test_the_output_that_was_named_is_remembered(tmp_path: Path) -> None:
     for name in ("minus", "plain"):
         model.graph.output.append(helper.make_tensor_value_info(name, kind, ["n", 21, "h", "w"]))
     fp32, int8 = save(model, tmp_path / "m.onnx"), tmp_path / "q.onnx"
-    quantize(fp32, ImageChoice(images, limit=2), output=int8, interface=Interface(output="minus"))
+    quantize(fp32, ImageChoice(images, limit=2), output=int8, interface=Interface(output_name="minus"))
     assert Segmenter(int8).output == "minus"
     validate(fp32, int8, open_dataset(images), protocol="voc-native")
     photo = prepared(images / "000000000001.jpg")

@@ -10,11 +10,12 @@ from toys import coarse_classifier, pixel_classifier, save
 from fcn_onnx.errors import UsageError
 from fcn_onnx.runtime.roofline import Peak, measure_peak
 from fcn_onnx.stages.benchmark import benchmark
+from fcn_onnx.stages.options import BenchmarkOptions
 
 
 def test_every_model_is_timed_at_every_size(tmp_path: Path) -> None:
     models = [save(pixel_classifier(i), tmp_path / f"{i}.onnx") for i in range(2)]
-    result = benchmark(models, sizes=[(32, 48), (64, 64)], runs=4)
+    result = benchmark(BenchmarkOptions(models=models, size=[(32, 48), (64, 64)], runs=4))
     assert [(Path(row.model).name, row.size) for row in result.rows] == [
         (name, size) for size in [(32, 48), (64, 64)] for name in ("0.onnx", "1.onnx")
     ]
@@ -24,19 +25,21 @@ def test_every_model_is_timed_at_every_size(tmp_path: Path) -> None:
         assert row.share_of_peak == pytest.approx(row.gmacs_per_second / result.peak.fp32)
     assert [row.speedup for row in result.rows[::2]] == [1, 1]
     assert [row.speedup_ci95 for row in result.rows] == [None] * 4  # of four runs
-    assert [row.speedup_ci95 for row in benchmark(models[:1], sizes=[(32, 48)], runs=5).rows] == [(1, 1)]
+    assert [
+        row.speedup_ci95 for row in benchmark(BenchmarkOptions(models=models[:1], size=[(32, 48)], runs=5)).rows
+    ] == [(1, 1)]
     assert result.to_json()["machine"]["peak_gmacs_per_second"].keys() == {"fp32", "int8"}
 
 
 def test_the_size_that_a_model_takes_is_the_default(tmp_path: Path) -> None:
     fixed = save(coarse_classifier(size=(40, 56)), tmp_path / "fixed.onnx")
     free = save(coarse_classifier(), tmp_path / "free.onnx")
-    assert [row.size for row in benchmark([free, fixed], runs=1).rows] == [(40, 56)] * 2
-    assert benchmark([free], runs=1).rows[0].size == (520, 520)
+    assert [row.size for row in benchmark(BenchmarkOptions(models=[free, fixed], runs=1)).rows] == [(40, 56)] * 2
+    assert benchmark(BenchmarkOptions(models=[free], runs=1)).rows[0].size == (520, 520)
     with pytest.raises(UsageError, match="height 40, not 64"):
-        benchmark([fixed], sizes=[(64, 56)], runs=1)
-    with pytest.raises(UsageError, match="nothing to time"):
-        benchmark([free], sizes=[(0, 8)])
+        benchmark(BenchmarkOptions(models=[fixed], size=[(64, 56)], runs=1))
+    with pytest.raises(UsageError, match="--size is 0"):
+        benchmark(BenchmarkOptions(models=[free], size=[(0, 8)]))
 
 
 def test_the_best_time_weighs_each_kind_at_its_own_peak() -> None:

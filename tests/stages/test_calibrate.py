@@ -96,7 +96,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from fcn_onnx.jobs.artifact import digest_json
-from fcn_onnx.calibration import calibrate
+from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.jobs.artifact import digest_json
 from fcn_onnx.calibration import collector
 from fcn_onnx.data.sets.folder import FolderDataset

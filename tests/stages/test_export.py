@@ -21,6 +21,7 @@ from fcn_onnx.networks.families import build_network
 from fcn_onnx.networks.tracing import supported_opsets
 from fcn_onnx.stages import export as exporter
 from fcn_onnx.stages.export import export
+from fcn_onnx.stages.options import ExportOptions
 
 OPSETS = sorted({11, 12, 13, 17, 18, supported_opsets()[-1]})
 
@@ -28,7 +29,7 @@ OPSETS = sorted({11, 12, 13, 17, 18, supported_opsets()[-1]})
 @pytest.mark.parametrize("opset", OPSETS)
 def test_every_opset_is_what_was_asked_for_and_computes_what_torch_does(tmp_path: Path, opset: int) -> None:
     path = tmp_path / "m.onnx"
-    result = export("tiny", opset=opset, output=path)
+    result = export(ExportOptions(arch="tiny", opset=opset, output=path))
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     assert {entry.domain: entry.version for entry in model.opset_import} == {"": opset}
@@ -52,7 +53,7 @@ def test_every_opset_is_what_was_asked_for_and_computes_what_torch_does(tmp_path
 
 def test_the_card_and_the_declared_shapes(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
-    export("tiny", opset=12, output=path)
+    export(ExportOptions(arch="tiny", opset=12, output=path))
     model = onnx.load(path)
     card = ModelCard.read_from(model, "m")
     assert (card.arch, card.opset, card.classes) == ("tiny", 12, VOC_CLASSES)
@@ -66,7 +67,7 @@ def test_the_card_and_the_declared_shapes(tmp_path: Path) -> None:
 
 
 def test_without_aux_and_with_a_fixed_size(tmp_path: Path) -> None:
-    result = export("tiny", opset=12, aux=False, size=(64, 96), output=tmp_path / "m.onnx")
+    result = export(ExportOptions(arch="tiny", opset=12, aux=False, size=(64, 96), output=tmp_path / "m.onnx"))
     session = ort.InferenceSession(str(result.path), providers=["CPUExecutionProvider"])
     assert [o.name for o in session.get_outputs()] == ["out"]
     assert session.get_inputs()[0].shape[1:] == [3, 64, 96]
@@ -77,7 +78,7 @@ def test_random_weights_are_seeded_and_said(tmp_path: Path) -> None:
     paths = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
     for path in paths:
         torch.manual_seed(hash(path.name) % 1000)  # the caller's seed does not matter
-        export("tiny", opset=12, weights="none", output=path)
+        export(ExportOptions(arch="tiny", opset=12, weights="none", output=path))
     assert paths[0].read_bytes() == paths[1].read_bytes()
     card = ModelCard.read_from(onnx.load(paths[0]), "a")
     assert card.weights is not None
@@ -86,23 +87,23 @@ def test_random_weights_are_seeded_and_said(tmp_path: Path) -> None:
 
 def test_what_is_up_to_date_is_not_made_again(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
-    assert not export("tiny", opset=12, output=path).skipped
+    assert not export(ExportOptions(arch="tiny", opset=12, output=path)).skipped
     before = path.stat().st_mtime_ns
-    assert export("tiny", opset=12, output=path).skipped
+    assert export(ExportOptions(arch="tiny", opset=12, output=path)).skipped
     assert path.stat().st_mtime_ns == before
-    assert not export("tiny", opset=12, output=path, aux=False).skipped
+    assert not export(ExportOptions(arch="tiny", opset=12, output=path, aux=False)).skipped
     path.write_bytes(b"junk")
-    assert not export("tiny", opset=12, output=path).skipped
+    assert not export(ExportOptions(arch="tiny", opset=12, output=path)).skipped
 
 
 def test_default_name_is_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert export("tiny", opset=13).path == Path("fcn-tiny-13.onnx")
+    assert export(ExportOptions(arch="tiny", opset=13)).path == Path("fcn-tiny-13.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["fcn-tiny-13.onnx"]
 
 
 def test_test_data_is_the_zoos_layout(tmp_path: Path) -> None:
-    result = export("tiny", opset=12, output=tmp_path / "fcn-tiny-12.onnx", test_data=True)
+    result = export(ExportOptions(arch="tiny", opset=12, output=tmp_path / "fcn-tiny-12.onnx", test_data=True))
     folder = tmp_path / "fcn-tiny-12" / "test_data_set_0"
     assert sorted(p.name for p in folder.iterdir()) == ["input_0.pb", "output_0.pb", "output_1.pb"]
     tensors = {p.stem: onnx.load_tensor(p) for p in folder.iterdir()}
@@ -118,28 +119,28 @@ def test_test_data_is_the_zoos_layout(tmp_path: Path) -> None:
         *(f"fcn-tiny-12/test_data_set_0/{n}.pb" for n in ("input_0", "output_0", "output_1")),
     ]
     before = result.test_data.read_bytes()
-    export("tiny", opset=12, output=tmp_path / "fcn-tiny-12.onnx", test_data=True)
+    export(ExportOptions(arch="tiny", opset=12, output=tmp_path / "fcn-tiny-12.onnx", test_data=True))
     assert result.test_data.read_bytes() == before
 
 
 @pytest.mark.parametrize("opset", [9, 10, 99])
 def test_opsets_out_of_range_are_refused(tmp_path: Path, opset: int) -> None:
     with pytest.raises(UsageError, match="--opset 11 to"):
-        export("tiny", opset=opset, output=tmp_path / "m.onnx")
+        export(ExportOptions(arch="tiny", opset=opset, output=tmp_path / "m.onnx"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_architectures_and_places_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="resnet50, resnet101, tiny"):
-        export("unet")
+        export(ExportOptions(arch="unet"))
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        export("tiny", output=tmp_path / "file" / "m.onnx")
+        export(ExportOptions(arch="tiny", output=tmp_path / "file" / "m.onnx"))
 
 
 def test_a_difference_from_torch_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
-    export("tiny", opset=12, output=path)
+    export(ExportOptions(arch="tiny", opset=12, output=path))
     model = onnx.load(path)
     bias = next(t for t in model.graph.initializer if t.name.endswith("classifier.4.bias"))
     changed = numpy_helper.to_array(bias).copy()
@@ -175,13 +176,13 @@ def test_parity_is_measured_where_the_network_runs(tmp_path: Path) -> None:
 def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "ATOL", -1.0)
     with pytest.raises(ParityError):
-        export("tiny", opset=12, output=tmp_path / "m.onnx")
+        export(ExportOptions(arch="tiny", opset=12, output=tmp_path / "m.onnx"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_torchvisions_network_at_the_lowest_opset(tmp_path: Path) -> None:
     """The real architecture once, with random weights: parameters as torchvision counts them."""
-    result = export("resnet50", opset=11, weights="none", output=tmp_path / "m.onnx")
+    result = export(ExportOptions(arch="resnet50", opset=11, weights="none", output=tmp_path / "m.onnx"))
     network, _ = build_network("resnet50", "none")
     assert sum(p.numel() for p in network.parameters()) == 35_322_218
     assert result.parity is not None
@@ -191,7 +192,7 @@ def test_offline_default_weights_say_which_file_to_bring(tmp_path: Path, monkeyp
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", _no_network)
     with pytest.raises(WeightsError) as caught:
-        export("resnet50", output=tmp_path / "m.onnx")
+        export(ExportOptions(arch="resnet50", output=tmp_path / "m.onnx"))
     assert "--weights fcn_resnet50_coco-" in str(caught.value)
 
 
@@ -201,8 +202,8 @@ def _no_network(*_: object, **__: object) -> None:
 
 def test_labels_instead_of_logits(tmp_path: Path) -> None:
     """The argmax of what the ordinary model returns, for both outputs, at any size."""
-    plain = export("tiny", output=tmp_path / "a.onnx").path
-    labelled = export("tiny", labels=True, output=tmp_path / "b.onnx").path
+    plain = export(ExportOptions(arch="tiny", output=tmp_path / "a.onnx")).path
+    labelled = export(ExportOptions(arch="tiny", output_labels=True, output=tmp_path / "b.onnx")).path
     sessions = [ort.InferenceSession(str(p), providers=["CPUExecutionProvider"]) for p in (plain, labelled)]
     assert [(o.name, o.type, o.shape) for o in sessions[1].get_outputs()] == [
         (name, "tensor(uint8)", ["batch", "height", "width"]) for name in ("out", "aux")
@@ -217,7 +218,7 @@ def test_labels_instead_of_logits(tmp_path: Path) -> None:
     [(False, False, ("logits", "float32")), (True, False, ("labels", "float32")), (False, True, ("logits", "float16"))],
 )
 def test_parity_is_of_the_file_that_is_written(tmp_path: Path, labels: bool, half: bool, form: tuple[str, str]) -> None:
-    result = export("tiny", labels=labels, half=half, output=tmp_path / "m.onnx")
+    result = export(ExportOptions(arch="tiny", output_labels=labels, fp16=half, output=tmp_path / "m.onnx"))
     parity = result.parity
     assert parity is not None
     assert (parity.returns, parity.precision) == form
@@ -263,13 +264,17 @@ def test_a_form_that_is_not_what_it_was_made_from_is_refused(
 
     monkeypatch.setattr(exporter, {"labels": "with_labels", "half": "in_half_precision"}[form], broken)
     with pytest.raises(ParityError, match={"labels": "not torch's argmax", "half": "differs from torch"}[form]):
-        export("tiny", output=tmp_path / "m.onnx", **{form: True})
+        export(
+            ExportOptions(
+                arch="tiny", output=tmp_path / "m.onnx", **{{"labels": "output_labels", "half": "fp16"}[form]: True}
+            )
+        )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_half_precision_computes_nearly_the_same(tmp_path: Path) -> None:
-    plain = export("tiny", output=tmp_path / "a.onnx").path
-    half = export("tiny", half=True, output=tmp_path / "b.onnx").path
+    plain = export(ExportOptions(arch="tiny", output=tmp_path / "a.onnx")).path
+    half = export(ExportOptions(arch="tiny", fp16=True, output=tmp_path / "b.onnx")).path
     assert half.stat().st_size < 0.6 * plain.stat().st_size
     weights = [t for t in onnx.load(half).graph.initializer if len(t.dims) == 4]
     assert {t.data_type for t in weights} == {onnx.TensorProto.FLOAT16}

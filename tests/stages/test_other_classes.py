@@ -19,7 +19,7 @@ from fcn_onnx.data.sample import read_classes
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import DatasetError, UsageError
 from fcn_onnx.model.card import ModelCard
-from fcn_onnx.runtime.interface import Interface
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate
 

@@ -17,14 +17,15 @@ from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.jobs import artifact
 from fcn_onnx.jobs.journal import Journal
-from fcn_onnx.jobs.progress import SilentProgress
+from fcn_onnx.jobs.progress import SILENT, SilentProgress
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.cpu import Cpu
-from fcn_onnx.runtime.interface import Interface
 from fcn_onnx.stages import calibrate as calibrating
 from fcn_onnx.stages import export as exporter
 from fcn_onnx.stages import quantize as quantizing
 from fcn_onnx.stages.calibrating import calibrate_data
 from fcn_onnx.stages.export import export
+from fcn_onnx.stages.options import ExportOptions
 from fcn_onnx.stages.quantize import quantize
 
 Change = Callable[[dict[str, Any], Path, pytest.MonkeyPatch], object]
@@ -292,8 +293,8 @@ EXPORT: dict[str, tuple[Change, bool]] = {
     "opset": (option(opset=13), REDONE),
     "aux": (option(aux=False), REDONE),
     "size": (option(size=(64, 96)), REDONE),
-    "labels": (option(labels=True), REDONE),
-    "half": (option(half=True), REDONE),
+    "labels": (option(output_labels=True), REDONE),
+    "half": (option(fp16=True), REDONE),
     "weights": (option(weights="none"), REDONE),
     "architecture": (option(arch="resnet50", weights="none"), REDONE),
     "checkpoint": (lambda options, folder, _: checkpoint(folder, 2.0), REDONE),
@@ -315,7 +316,10 @@ def job_of_export(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> s
 
     monkeypatch.setattr(exporter.ModelCard, "for_job", stop)
     with pytest.raises(StoppedError):
-        export(**options)
+        progress = options.get("progress", SILENT)
+        export(
+            ExportOptions(**{name: value for name, value in options.items() if name != "progress"}), progress=progress
+        )
     return found[0]
 
 

@@ -23,13 +23,14 @@ from fcn_onnx.evaluation.result import Validation
 from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.jobs.journal import Journal, Journals
 from fcn_onnx.model.card import ModelCard
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.report.html import to_html
 from fcn_onnx.report.markdown import to_markdown
 from fcn_onnx.report.table import verdict
-from fcn_onnx.runtime.interface import Interface
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.stages import validate as validation
 from fcn_onnx.stages.export import export
+from fcn_onnx.stages.options import ExportOptions
 from fcn_onnx.stages.validate import validate
 from fcn_onnx.stages.validating import validate_and_report, validate_candidates
 
@@ -395,7 +396,7 @@ def test_an_error_in_a_worker_is_the_error(tmp_path: Path, coco: Path) -> None:
 def test_a_damaged_model_is_flagged(tmp_path: Path) -> None:
     """One layer's output channels in another order: the file is sound, and every shape and range is as it was."""
     write_scenes(tmp_path / "scenes", images=12, size=(120, 160))
-    fp32 = export("tiny", output=tmp_path / "tiny.onnx").path
+    fp32 = export(ExportOptions(arch="tiny", output=tmp_path / "tiny.onnx")).path
     damaged = onnx.load(fp32)
     weights = {t.name: t for t in damaged.graph.initializer}
     conv = [node for node in damaged.graph.node if node.op_type == "Conv"][3]

@@ -1,0 +1,152 @@
+"""The flags of a command, made from its stage's options: there is no second list of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fcn_onnx.jobs.fields import Checked, Declared, Pair, Triple, assemble, declared
+
+Chosen = TypeVar("Chosen", bound=Checked)
+
+
+class Size(click.ParamType[Pair]):
+    """`HxW` in pixels → (height, width)."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Pair:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", str(value))
+        if not match:
+            self.fail(f"{value!r} is not a size; write it as height x width, such as 520x520", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+class Numbers(click.ParamType[Triple]):
+    """`R,G,B` → three floats."""
+
+    name = "R,G,B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        try:
+            red, green, blue = (float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not three numbers; write them as 0.485,0.456,0.406", param, ctx)
+        return red, green, blue
+
+
+TYPES: Mapping[Any, click.ParamType[Any]] = {
+    Path: click.Path(path_type=Path),
+    Pair: Size(),
+    Triple: Numbers(),
+    int: click.INT,
+    float: click.FLOAT,
+    str: click.STRING,
+}
+
+
+class StageCommand(click.Command):
+    """A command whose flags are the fields of its stage's options.
+
+    They are made when they are first asked for, so that listing the commands imports no table of names.
+
+    Args:
+        name: of the command.
+        options: its stage's.
+        act: does the work and prints; gets the options and the target of `--json`.
+        tables: headings of the tables of names that the help ends with, by the field that takes one of them.
+        examples: command lines, without the program's name.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        options: type[Chosen],
+        act: Callable[[Chosen, str | None], None],
+        *,
+        tables: Mapping[str, str] | None = None,
+        examples: tuple[str, ...],
+    ) -> None:
+        super().__init__(name, help=act.__doc__)
+        self._options = options
+        self._act: Callable[[Any, str | None], None] = act
+        self._tables = tables or {}
+        self._examples = examples
+        self._made = False
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        self._make()
+        return super().get_params(ctx)
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        self._make()
+        return super().make_parser(ctx)
+
+    def invoke(self, ctx: click.Context) -> None:
+        values = {name: value for name, value in ctx.params.items() if name != "json"}
+        self._act(assemble(self._options, values), ctx.params["json"])
+
+    def _make(self) -> None:
+        if self._made:
+            return
+        self._made = True
+        entries = {entry.name: entry for entry in declared(self._options)}
+        self.params = [parameter(entry) for entry in entries.values()]
+        self.params.append(
+            click.Option(["--json", "json"], metavar="FILE|-", help="Write the result as one JSON object; - is stdout.")
+        )
+        parts = [f"{heading}:\n\n{listed(entries[name].option.table())}" for name, heading in self._tables.items()]
+        self.epilog = "\n\n".join([*parts, *(f"Example: fcn-onnx {line}" for line in self._examples)])
+
+
+def parameter(entry: Declared) -> click.Parameter:
+    """The flag, or the argument, of one option."""
+    said = entry.option
+    required = entry.default is MISSING
+    default = None if required or entry.several else entry.default
+    if said.argument:
+        return click.Argument(
+            [entry.name],
+            type=TYPES[entry.kind],
+            nargs=-1 if entry.several else 1,
+            metavar=said.metavar,
+            required=required,
+            **({} if required or entry.several else {"default": default}),
+        )
+    if entry.kind is bool:
+        says_no_alone = entry.flag == said.opposite
+        flag = entry.flag if says_no_alone or not said.opposite else f"{entry.flag}/{said.opposite}"
+        return click.Option(
+            [flag, entry.name],
+            is_flag=True,
+            **({"flag_value": False} if says_no_alone else {}),
+            default=default,
+            help=said.help,
+            show_default=bool(default) and not says_no_alone,
+        )
+    kind = click.Choice(list(said.table())) if said.names or said.also else TYPES[entry.kind]
+    return click.Option(
+        [entry.flag, entry.name],
+        type=kind,
+        required=required,
+        multiple=entry.several,
+        default=default,
+        metavar=said.metavar,
+        help=said.help,
+        show_default=said.shown or default is not None,
+    )
+
+
+def listed(table: Mapping[str, str]) -> str:
+    """Help text of a table of named things, a line each, kept as it is by click."""
+    width = max(map(len, table))
+    return "\n".join(["\b", *(f"  {name:<{width}}  {text}" for name, text in table.items())])

@@ -1,0 +1,211 @@
+"""How an option is declared: one field of a frozen dataclass, with all that its flag, its recipe key and the job need.
+
+A field's metadata holds an `Option`: the command line makes the flag from it, a recipe's section has its name as a key.
+Options that several stages share are classes of their own, which a stage's class has as parts; on the command line and
+in a recipe all of them stand side by side. Tables of names (methods, protocols, …) are named by their place and looked
+up when they are needed, so that declaring an option imports nothing.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar, Union
+
+from fcn_onnx.errors import UsageError
+from fcn_onnx.jobs.bounds import Bound
+
+OPTION, PART = "option", "part"
+Pair = tuple[int, int]
+Triple = tuple[float, float, float]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is said of a field beside its name, its type and its default.
+
+    Attributes:
+        help: one sentence or two, understandable alone.
+        flag: of the command line; by default the field's name with hyphens.
+        opposite: the flag that says no. One that is True by default, and has no `flag`, has this alone.
+        argument: whether it is given by its place, not by a flag.
+        metavar: what stands for the value in the help.
+        names: `package.module:TABLE` of the names that are allowed.
+        also: names beside those of the table, and what they mean.
+        reads: `package.module:function` that makes the value of the file that is named.
+        bound: of a number, or of each of several.
+        shown: the default in words, where it is not the field's.
+        decides: whether the result depends on it.
+        in_recipe: whether a recipe's section has it as a key.
+    """
+
+    help: str
+    flag: str | None = None
+    opposite: str | None = None
+    argument: bool = False
+    metavar: str | None = None
+    names: str | None = None
+    also: Mapping[str, str] = field(default_factory=dict)
+    reads: str | None = None
+    bound: Bound | None = None
+    shown: str | None = None
+    decides: bool = True
+    in_recipe: bool = True
+
+    def table(self) -> Mapping[str, str]:
+        """Allowed names and what they mean; empty where anything is allowed."""
+        return dict(self.also) | (dict(_described(self.names)) if self.names else {})
+
+
+def option(default: Any = MISSING, *, help: str, **said: Any) -> Any:
+    """A dataclass field that is an option; the other arguments are those of `Option`."""
+    return field(default=default, metadata={OPTION: Option(help, **said)})
+
+
+def part(kind: type[T], *, given: str | None = None) -> Any:
+    """A field that is a class of options of its own; None unless its option `given` is, where one is named."""
+    metadata = {PART: (kind, given)}
+    if given is not None:
+        return field(default=None, metadata=metadata)
+    return field(default_factory=kind, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One option of a class of options.
+
+    Attributes:
+        name: of the field.
+        part: the field of the part that it belongs to, if any.
+        option: what is said of it.
+        kind: its type without None, and without the tuple where several may be given.
+        several: whether any number may be given.
+        default: `MISSING` where there is none.
+    """
+
+    name: str
+    part: str | None
+    option: Option
+    kind: Any
+    several: bool
+    default: Any
+
+    @property
+    def flag(self) -> str:
+        """What the command line calls it."""
+        said = self.option
+        if said.argument:
+            return self.name.upper()
+        only_no = said.opposite if said.flag is None and self.default is True else None
+        return only_no or said.flag or "--" + self.name.replace("_", "-")
+
+
+def declared(options: type) -> tuple[Declared, ...]:
+    """The options of a class and its parts, in the order in which they are written."""
+    known = _DECLARED.get(options)
+    if known is None:
+        known = _DECLARED[options] = _read(options)
+    return known
+
+
+_DECLARED: dict[type, tuple[Declared, ...]] = {}
+"""Type hints are resolved once a class."""
+
+
+def _read(options: type) -> tuple[Declared, ...]:
+    hints = typing.get_type_hints(options)
+    found: list[Declared] = []
+    for entry in fields(options):
+        if PART in entry.metadata:
+            found += [replace(one, part=entry.name) for one in declared(entry.metadata[PART][0])]
+        elif OPTION in entry.metadata:
+            said: Option = entry.metadata[OPTION]
+            kind = Path if said.reads else _without_none(hints[entry.name])
+            several = typing.get_origin(kind) is tuple and typing.get_args(kind)[1:] == (Ellipsis,)
+            if several:
+                kind = typing.get_args(kind)[0]
+            found.append(Declared(entry.name, None, said, kind, several, entry.default))
+    return tuple(found)
+
+
+def assemble(options: type[T], values: Mapping[str, Any]) -> T:
+    """An instance from values by name, parts and all; what is not named has its default.
+
+    A file that is to be read is read here.
+
+    Raises:
+        UsageError: a value that no stage takes, or a file that cannot be read.
+    """
+    holders = {entry.name: entry.metadata[PART] for entry in fields(options) if PART in entry.metadata}  # type: ignore[arg-type]
+    parts: dict[str, dict[str, Any]] = {name: {} for name in holders}
+    own: dict[str, Any] = {}
+    for entry in declared(options):
+        if entry.name in values:
+            value = values[entry.name]
+            if entry.option.reads and isinstance(value, Path):
+                value = _function(entry.option.reads)(value)
+            (own if entry.part is None else parts[entry.part])[entry.name] = value
+    for name, (kind, given) in holders.items():
+        if given is None or parts[name].get(given) is not None:
+            own[name] = kind(**parts[name])
+    return options(**own)
+
+
+class Checked:
+    """The base of classes of options: a value out of its bounds, or that no table has, is refused.
+
+    Raises:
+        UsageError: names the option as the command line does, and says what is allowed.
+    """
+
+    def __post_init__(self) -> None:
+        for entry in declared(type(self)):
+            if entry.part is not None:
+                continue
+            value = getattr(self, entry.name)
+            for one in value if entry.several else (value,):
+                _require(entry, one)
+
+    def decisive(self) -> dict[str, Any]:
+        """What the result depends on, as plain values by name; what lies in files is left to whoever opens them."""
+        return {
+            entry.name: getattr(self, entry.name)
+            for entry in declared(type(self))
+            if entry.part is None and entry.option.decides and entry.kind is not Path
+        }
+
+
+def _require(entry: Declared, value: Any) -> None:
+    said = entry.option
+    if said.bound is not None:
+        for number in value if isinstance(value, tuple) else (value,):
+            said.bound.require(entry.flag, number)
+    if isinstance(value, str) and (said.names or said.also) and value not in (table := said.table()):
+        raise UsageError(f"{entry.flag} is {value!r}", fix=f"choose one of: {', '.join(table)}")
+
+
+def _without_none(hint: Any) -> Any:
+    if typing.get_origin(hint) not in (Union, types.UnionType):
+        return hint
+    kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    return kinds[0] if len(kinds) == 1 else hint
+
+
+def _function(place: str) -> Callable[[Path], Any]:
+    module, _, name = place.partition(":")
+    function: Callable[[Path], Any] = getattr(import_module(module), name)
+    return function
+
+
+@cache
+def _described(names: str) -> Mapping[str, str]:
+    """Name → description of every entry of the table at `package.module:TABLE`."""
+    module, _, table = names.partition(":")
+    entries: Mapping[str, Any] = getattr(import_module(module), table)
+    return {name: entry.description for name, entry in entries.items()}

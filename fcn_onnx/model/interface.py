@@ -1,0 +1,64 @@
+"""What a user says of a model that does not say it itself: options of every command that runs one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isfinite
+
+from fcn_onnx.errors import UsageError
+from fcn_onnx.jobs.bounds import COUNT
+from fcn_onnx.jobs.fields import Checked, Triple, option
+
+CHANNELS = {"RGB": "red first", "BGR": "blue first"}
+
+
+@dataclass(frozen=True)
+class Interface(Checked):
+    """What a user says of a model that does not say it itself; None leaves it to the model.
+
+    Attributes:
+        mean, std: of the input's normalisation, (x / 255 − mean) / std, for R, G, B.
+        output_name: the output that holds logits or labels; by default `out`, or the only one.
+        channels: `RGB` or `BGR`, the order in which the model takes them.
+        classes: names in label order, background first; by default what its card says, else VOC's 21.
+        multiple_of: both sides of its input must be multiples of this; images are padded to it.
+
+    Raises:
+        UsageError: a value that no model can have.
+    """
+
+    mean: Triple | None = option(
+        None,
+        help="Mean of the input's normalisation, (x/255 - mean)/std, as R,G,B. Default: what the model says.",
+    )
+    std: Triple | None = option(
+        None, help="Divisor of the input's normalisation, (x/255 - mean)/std, as R,G,B. Default: what the model says."
+    )
+    output_name: str | None = option(
+        None, help="Output with logits or labels. Default: `out`, or the only one.", metavar="NAME"
+    )
+    channels: str | None = option(None, help="In which order the model takes them. Default: RGB.", also=CHANNELS)
+    classes: tuple[str, ...] | None = option(
+        None,
+        help="Class names, one a line, background first. Default: what the model says, else VOC's 21.",
+        metavar="FILE",
+        reads="fcn_onnx.data.sample:read_classes",
+    )
+    multiple_of: int | None = option(
+        None,
+        help="Pad images to sides that are multiples of N. Default: what the model says, or is found to need.",
+        metavar="N",
+        bound=COUNT,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, values in (("--mean", self.mean), ("--std", self.std)):
+            if values is not None and not (len(values) == 3 and all(map(isfinite, values))):
+                raise UsageError(f"{name} {_joined(values)} is not three finite numbers", fix="correct it")
+        if self.std is not None and min(self.std) <= 0:
+            raise UsageError(f"--std {_joined(self.std)} holds a number that is not positive", fix="correct it")
+
+
+def _joined(values: tuple[float, ...]) -> str:
+    return ",".join(f"{value:g}" for value in values)

@@ -1,0 +1,217 @@
+"""The options of every stage, each written once: flags on the command line, keys in a recipe, arguments in Python.
+
+What says which images are meant, and what a model does not say of itself, are parts that several stages share
+(`ImageChoice`, `Interface`). Nothing heavy is imported here: tables of names are looked up when they are needed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fcn_onnx.data.choice import DATA, ImageChoice
+from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, SIDE, THREADS
+from fcn_onnx.jobs.fields import Checked, Pair, option, part
+from fcn_onnx.model.interface import Interface
+
+METHODS = "fcn_onnx.calibration.thresholds:METHODS"
+FORMATS = {"auto": "what the opset and the target ask for", "qoperator": "quantized operators", "qdq": "Q/DQ pairs"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(Checked):
+    """Of `export`; see the options' help."""
+
+    arch: str = option(help="Which network; see below.", names="fcn_onnx.networks.families:ARCHITECTURES")
+    opset: int = option(12, help="11, 12 and newer.")
+    weights: str = option(
+        "DEFAULT",
+        help="The published weights, random ones (seeded, recorded as random), or a .pth file.",
+        metavar="DEFAULT|none|FILE",
+    )
+    aux: bool = option(True, help="Leave out the auxiliary head and its output.", opposite="--no-aux")
+    size: Pair | None = option(None, help="Fix the input's size; dynamic otherwise.", metavar="HxW", bound=SIDE)
+    output_labels: bool = option(False, help="Outputs are uint8 labels (N, H, W), the argmax, not logits.")
+    fp16: bool = option(False, help="Compute in float16, for GPUs; input and outputs stay float32.")
+    output: Path | None = option(
+        None, help="Default: fcn-<arch>-<opset>.onnx here.", metavar="FILE", decides=False, in_recipe=False
+    )
+    test_data: bool = option(
+        False, help="Also write the model zoo's test data set and .tar.gz.", decides=False, in_recipe=False
+    )
+    force: bool = option(False, help="Redo it though nothing has changed.", decides=False, in_recipe=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions(Checked):
+    """Of `benchmark`; see the options' help."""
+
+    models: tuple[Path, ...] = option(
+        help="Files; speed-ups refer to the first.", argument=True, metavar="MODEL [MODEL …]"
+    )
+    size: tuple[Pair, ...] = option(
+        (),
+        help="Of the random input; may be repeated. Default: the one that a model takes, or 520x520.",
+        metavar="HxW",
+        bound=SIDE,
+    )
+    runs: int = option(20, help="Of each model.", bound=COUNT)
+    multiple_of: int | None = option(
+        None,
+        help="Pad images to sides that are multiples of N. Default: what the model says, or is found to need.",
+        metavar="N",
+        bound=COUNT,
+    )
+    threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(Checked):
+    """Of `predict`; see the options' help."""
+
+    model: Path = option(help="A model that returns logits or labels.", argument=True)
+    images: tuple[Path, ...] = option(
+        help="Photographs, folders of them, or - for frames from standard input.",
+        argument=True,
+        metavar="IMAGE|FOLDER|-…",
+    )
+    output: Path | None = option(
+        None,
+        help="Default: predictions; with images from standard input, standard output, as PNG.",
+        metavar="DIR|-",
+        decides=False,
+    )
+    write: str = option(
+        "overlay",
+        help="What standard output gets; a folder gets everything.",
+        also={"overlay": "classes over the photograph", "labels": "palette PNG", "confidence": "grey PNG"},
+        decides=False,
+    )
+    legend: bool = option(True, help="Name the classes in the overlay.", flag="--legend", opposite="--no-legend")
+    interface: Interface = part(Interface)
+    threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS, decides=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions(Checked):
+    """Of `inspect`; see the options' help."""
+
+    model: Path = option(help="A model, or what calibrate kept.", argument=True, metavar="MODEL|HISTOGRAMS")
+    int8: Path | None = option(None, help="The int8 model made from it.", argument=True, metavar="[INT8]")
+    data: Path | None = option(None, help=DATA, metavar="DIR")
+    limit: int = option(8, help="Images of --data to run on.", bound=COUNT)
+    size: Pair = option((520, 520), help="That the MACs are for.", metavar="HxW", shown="520x520", bound=SIDE)
+    plot: Path | None = option(
+        None, help="Draw histograms with the thresholds of each method.", metavar="FILE.html", decides=False
+    )
+    interface: Interface = part(Interface)
+    threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions(Checked):
+    """Of `calibrate`; see the options' help."""
+
+    model: Path | None = option(None, help="Default: the one fp32 model here.", metavar="FILE")
+    choice: ImageChoice | None = part(ImageChoice, given="data")
+    source: Path | None = option(
+        None, help="Histograms of an earlier pass, instead of --data.", flag="--from", metavar="HIST"
+    )
+    method: str = option("mse", help="How thresholds are chosen; see below.", names=METHODS)
+    percentile: float | None = option(
+        None, help="With --method percentile. Default: 99.999.", metavar="PERCENT", bound=PERCENT
+    )
+    output: Path | None = option(
+        None, help="Default: calibration/<model>-<method>.json.", metavar="FILE", decides=False
+    )
+    histograms: Path | None = option(
+        None, help="Also write what was observed, for --from.", metavar="FILE", decides=False
+    )
+    skip_bad_images: bool = option(False, help="List images that cannot be read instead of stopping.")
+    workers: int = option(1, help="Processes.", bound=COUNT, decides=False)
+    interface: Interface = part(Interface)
+    threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS, decides=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeOptions(Checked):
+    """Of `quantize`; see the options' help."""
+
+    model: Path | None = option(None, help="Default: the one fp32 model here.", metavar="FILE", in_recipe=False)
+    choice: ImageChoice | None = part(ImageChoice, given="data")
+    ranges: Path | None = option(
+        None, help="A table from `calibrate`, instead of --data.", metavar="FILE", in_recipe=False
+    )
+    method: str | None = option(
+        None, help="How thresholds are chosen. Default: mse; minmax with neural-compressor.", names=METHODS
+    )
+    percentile: float | None = option(
+        None, help="With --method percentile. Default: 99.999.", metavar="PERCENT", bound=PERCENT
+    )
+    backend: str = option(
+        "onnxruntime",
+        help="The library that writes the int8 graph.",
+        names="fcn_onnx.quantization.backends:BACKENDS",
+    )
+    format: str = option("auto", help="Of the int8 model.", also=FORMATS)
+    target: str = option(
+        "auto",
+        help="The kind of machine that the model is for; see below.",
+        also={"auto": "this CPU"},
+        names="fcn_onnx.quantization.plan:TARGETS",
+    )
+    per_channel: bool | None = option(
+        None, help="Weight scales. Default: per channel if legal.", flag="--per-channel", opposite="--per-tensor"
+    )
+    bias_correction: bool = option(
+        True, help="Keep channels' means.", flag="--bias-correction", opposite="--no-bias-correction"
+    )
+    keep_float: tuple[str, ...] = option(
+        (), help="Convolutions in whose names this is found stay fp32; repeatable.", metavar="REGEX"
+    )
+    max_drop: float | None = option(
+        None,
+        help="Keep as few convolutions in fp32 as this loss of the mIoU on calibration images allows, relative.",
+        metavar="PERCENT",
+        bound=DROP,
+    )
+    refine: bool = option(False, help="Move thresholds to where the output errs least; takes minutes.")
+    output: Path | None = option(
+        None, help="Default: fcn-<arch>-<opset>-int8.onnx here.", metavar="FILE", decides=False, in_recipe=False
+    )
+    interface: Interface = part(Interface)
+    threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS, decides=False, in_recipe=False)
+    force: bool = option(False, help="Redo it though nothing has changed.", decides=False, in_recipe=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateOptions(Checked):
+    """Of `validate`; see the options' help."""
+
+    fp32: Path | None = option(None, help="Default: the one fp32 model here.", metavar="FILE", in_recipe=False)
+    int8: tuple[Path, ...] = option(
+        (), help="Default: the one here; several are compared.", metavar="FILE", in_recipe=False
+    )
+    data: Path = option(help=DATA, metavar="DIR")
+    annotations: Path | None = option(None, help="COCO annotations, if they are elsewhere.", metavar="FILE")
+    protocol: str = option(
+        "torchvision", help="How is scored; see below.", names="fcn_onnx.evaluation.protocols:PROTOCOLS"
+    )
+    images: Path | None = option(
+        None, help="Exactly these images: one name a line, relative to --data.", metavar="LIST"
+    )
+    limit: int | None = option(None, help="Only the first N images.", bound=COUNT)
+    include_calibration_images: bool = option(False, help="Also score what the int8 model was calibrated on.")
+    max_drop: float | None = option(
+        None, help="Exit 1 if more of the mIoU is lost, relative, in percent.", metavar="PERCENT", bound=DROP
+    )
+    report: Path = option(
+        Path("report"),
+        help="Gets report.json, report.md, report.html and images.npz.",
+        metavar="DIR",
+        decides=False,
+        in_recipe=False,
+    )
+    workers: int = option(1, help="Processes; 1 times best.", bound=COUNT)
+    interface: Interface = part(Interface)
+    threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS, in_recipe=False)

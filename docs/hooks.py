@@ -1,19 +1,28 @@
-"""mkdocs calls this: the command-line page is written from the commands themselves."""
+"""mkdocs calls this: what pages show of the program is made from the program itself."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 from fcn_onnx.cli import main
 
-MARK = "<!-- commands -->"
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+import draw_house
+
+COMMANDS, HOUSE = "<!-- commands -->", "<!-- house -->"
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put every command's help where a page has the mark."""
-    return markdown.replace(MARK, "\n\n".join(_sections())) if MARK in markdown else markdown
+    """Put every command's help, and the picture of the rooms, where a page has their marks."""
+    if COMMANDS in markdown:
+        markdown = markdown.replace(COMMANDS, "\n\n".join(_sections()))
+    if HOUSE in markdown:
+        markdown = markdown.replace(HOUSE, draw_house.to_svg(draw_house.read_house()))
+    return markdown
 
 
 def _sections() -> list[str]:

@@ -87,3 +87,15 @@ def test_nothing_lies_loose_at_the_top_and_rooms_faces_do_nothing() -> None:
     faces = {path for path in root.rglob("__init__.py") if path.parent != root}
     busy = [str(face.relative_to(root)) for face in faces if len(ast.parse(face.read_text(encoding="utf-8")).body) > 1]
     assert set(busy) <= {"cli/__init__.py", "quantization/backends/__init__.py", "model/passes/__init__.py"}
+
+
+def test_the_house_is_drawn_as_it_stands() -> None:
+    import draw_house
+
+    house = draw_house.read_house()
+    rooms = {path.name for path in (REPOSITORY / "fcn_onnx").iterdir() if (path / "__init__.py").is_file()} | {"errors"}
+    assert {room for floor in house.floors for room in floor} == rooms
+    assert sum(modules for modules, _ in house.sizes.values()) == len(list((REPOSITORY / "fcn_onnx").rglob("*.py")))
+    height = {room: row for row, floor in enumerate(house.floors) for room in floor}
+    assert all(height[a] < height[b] for a, b in house.arrows if a in height)  # arrows go down
+    assert draw_house.to_svg(house).count("<rect") == len(rooms)

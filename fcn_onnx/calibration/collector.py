@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from fcn_onnx.calibration.histogram import Histogram
 from fcn_onnx.calibration.means import ChannelMeans
 from fcn_onnx.calibration.store import Histograms, Statistics
-from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample, by_name
 from fcn_onnx.errors import CalibrationError, ImageError
@@ -51,7 +50,7 @@ class Pass:
     def load(self, sample: Sample) -> Loaded:
         """An image's name and the model's input for it, or why there is none."""
         try:
-            return sample.name, self.preprocessing(read_rgb(sample.path))
+            return sample.name, self.preprocessing.read(sample.path)
         except ImageError as error:
             return sample.name, error
 

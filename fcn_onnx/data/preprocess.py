@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_onnx.errors import UsageError
+from fcn_onnx.data.images import MAX_PIXELS, read_rgb
+from fcn_onnx.errors import ImageError, UsageError
 from fcn_onnx.model.interface import CHANNELS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -100,9 +102,21 @@ class Preprocessing:
     pad: tuple[int, int] | None = None
     multiple_of: int | None = None
 
-    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
-        """The network's input for one RGB image, (1, 3, H, W) float32."""
-        planes = self.normalise(self.resized(image))
+    def read(self, path: Path) -> NDArray[np.float32]:
+        """The network's input for a photograph, (1, 3, H, W) float32.
+
+        Raises:
+            ImageError: see `read_rgb` and `resized`.
+        """
+        return self(read_rgb(path), str(path))
+
+    def __call__(self, image: Image.Image, name: str = "the image") -> NDArray[np.float32]:
+        """The network's input for one RGB image, which errors call `name`, (1, 3, H, W) float32.
+
+        Raises:
+            ImageError: see `resized`.
+        """
+        planes = self.normalise(self.resized(image, name))
         if self.channels == "BGR":
             planes = np.ascontiguousarray(planes[:, ::-1])
         if self.pad is None:
@@ -110,9 +124,19 @@ class Preprocessing:
         height, width = planes.shape[2:]
         return np.pad(planes, ((0, 0), (0, 0), (0, self.pad[0] - height), (0, self.pad[1] - width)))
 
-    def resized(self, image: Image.Image) -> Image.Image:
-        """The image on the grid that the network sees."""
+    def resized(self, image: Image.Image, name: str = "the image") -> Image.Image:
+        """The image on the grid that the network sees.
+
+        Raises:
+            ImageError: it would have more than `MAX_PIXELS`.
+        """
         target = self.resize.target(*image.size)
+        if target[0] * target[1] > MAX_PIXELS:
+            raise ImageError(
+                f"{name}, {image.width}×{image.height} pixels, would have {target[0]}×{target[1]} when resized to "
+                f"{self.resize}, more than the limit of {MAX_PIXELS:,}",
+                fix="cut it into pieces, or resize to less",
+            )
         return image if target == image.size else image.resize(target, Image.Resampling.BILINEAR)
 
     def normalise(self, image: Image.Image) -> NDArray[np.float32]:

@@ -12,7 +12,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.jobs.progress import SILENT, Progress
@@ -108,7 +107,7 @@ def compare_layers(
     signal, noise = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     flipped = {}
     for sample in progress.track(samples, total=len(samples), label="comparing"):
-        batch = segmenter.preprocessing(read_rgb(sample.path))
+        batch = segmenter.preprocessing.read(sample.path)
         exact, rough = taps.run(batch), int8_taps.run(batch)
         for name in names:
             x = exact[name]

@@ -145,7 +145,7 @@ class Contest:
             sample, index = turn
             started = time.perf_counter()
             photograph = read_rgb(sample.path)
-            batch = self.preprocessing(photograph)
+            batch = self.preprocessing(photograph, sample.name)
             truth = self.protocol.read_truth(self.dataset, sample, self.protocol.grid(photograph))
             loaded = time.perf_counter()
             values, latency_ms = {}, {}

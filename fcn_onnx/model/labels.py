@@ -26,7 +26,10 @@ class Meaning(Enum):
         """The probability of the likeliest class, (h, w) float32 in [0, 1], of scores (C, h, w) that mean this."""
         highest = scores.max(0)
         if self is Meaning.LOGITS:
-            certain: NDArray[np.float32] = 1 / np.exp(scores - highest).sum(0)
+            total, term = np.zeros_like(highest), np.empty_like(highest)
+            for plane in scores:  # one by one: of a large photograph all of them are a gigabyte
+                total += np.exp(np.subtract(plane, highest, out=term), out=term)
+            certain: NDArray[np.float32] = 1 / total
             return certain
         clipped: NDArray[np.float32] = np.clip(np.exp(highest) if self is Meaning.LOG_PROBABILITIES else highest, 0, 1)
         return clipped

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import DatasetError, UsageError
@@ -96,7 +95,7 @@ class Judge:
         return Segmenter(model, self._config, self._interface)
 
     def _labels(self, segmenter: Segmenter, images: int, progress: Progress, label: str) -> list[Labels]:
-        loaded = prefetch(lambda sample: self._preprocessing(read_rgb(sample.path)), self._samples[:images])
+        loaded = prefetch(lambda sample: self._preprocessing.read(sample.path), self._samples[:images])
         tracked = progress.track(loaded, total=images, label=label)
         return [segmenter.labels(segmenter.run(batch), sample.name) for sample, batch in tracked]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import UsageError
@@ -43,7 +42,7 @@ class OutputError:
         self._samples = samples
         self._interface = interface
         self._config = SessionConfig(threads=threads)
-        self._batches = [preprocessing(read_rgb(sample.path)) for sample in samples]
+        self._batches = [preprocessing.read(sample.path) for sample in samples]
         self._reference = self._logits(fp32)
 
     def __call__(self, model: Path) -> float:

@@ -30,6 +30,10 @@ SLACK = 0.1
 """By which probabilities may leave [0, 1]: 8 bits, and cubic upsampling, overshoot."""
 
 
+BAND = 256
+"""Rows whose labels are found at once."""
+
+
 class Segmenter:
     """A model in a session, whose output is read as labels of its classes.
 
@@ -145,7 +149,7 @@ class Segmenter:
         """
         scores = self.scores(value, image)
         if scores is not None:
-            return _labels(scores.argmax(0))
+            return _likeliest(scores)
         axes = self._axes(value.shape)
         plane = None if axes is None else axes.first(value)[0]
         if plane is None or plane.min() < 0 or plane.max() >= len(self.classes) or (plane != np.rint(plane)).any():
@@ -194,6 +198,14 @@ def _shown(shape: Shape) -> str:
 
 def _summary(value: NDArray[Any]) -> str:
     return f"({value.dtype}, {value.min()} … {value.max()})"
+
+
+def _likeliest(scores: NDArray[np.float32]) -> Labels:
+    """The class of the highest score, (h, w) uint8; in bands, as numpy's argmax over planes copies what it gets."""
+    labels: Labels = np.empty(scores.shape[1:], np.uint8)
+    for top in range(0, len(labels), BAND):
+        labels[top : top + BAND] = scores[:, top : top + BAND].argmax(0)
+    return labels
 
 
 def _labels(plane: NDArray[Any]) -> Labels:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.calibration.table import RangeTable
-from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import QuantizationError
@@ -97,7 +96,7 @@ class Work:
         return result
 
     def batches(self) -> Iterator[NDArray[np.float32]]:
-        return (self.preprocessing(read_rgb(sample.path)) for sample in self.samples)
+        return (self.preprocessing.read(sample.path) for sample in self.samples)
 
     def _fed(self) -> Images:
         """The calibration images as the model takes them."""

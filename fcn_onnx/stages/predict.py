@@ -33,6 +33,7 @@ from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.jobs.records import Arrays
 from fcn_onnx.model.files import digest_model
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.runtime.memory import Room
 from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
 from fcn_onnx.runtime.settling import settle
@@ -189,10 +190,13 @@ class _Eye:
             self.segmenter.preprocessing, resize=Resize(size=self.segmenter.fixed_size)
         )
         self._legend = legend
+        self._room = Room(model)
 
     def look(self, photograph: Image.Image, name: str) -> Picture:
         """Everything that is drawn of one photograph."""
-        value = self.segmenter.run(self.preprocessing(photograph))
+        batch = self.preprocessing(photograph, name)
+        self._room.require((batch.shape[2], batch.shape[3]), name)
+        value = self.segmenter.run(batch)
         grid = photograph.height, photograph.width
         labels = on_grid(self.segmenter.labels(value, name), grid)
         scores = self.segmenter.scores(value, name)

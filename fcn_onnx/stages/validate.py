@@ -213,7 +213,7 @@ def _gallery(
     entries = []
     for sample in samples:
         photograph = read_rgb(sample.path)
-        batch = preprocessing(photograph)
+        batch = preprocessing(photograph, sample.name)
         labels = {
             name: protocol.labels(segmenter, segmenter.run(batch), photograph, preprocessing, sample.name)
             for name, segmenter in segmenters.items()

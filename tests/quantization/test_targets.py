@@ -217,7 +217,7 @@ def test_more_images_than_memory_are_refused_for_its_kl(
 ) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 9 kB\nMemAvailable:     900 kB\n")
-    monkeypatch.setattr("fcn_onnx.quantization.backends.neural_compressor.MEMINFO", meminfo)
+    monkeypatch.setattr("fcn_onnx.runtime.memory.MEMINFO", meminfo)
     with pytest.raises(UsageError, match=r"kl keeps every activation of every image: .* 5 images, and memory for \d"):
         quantize(
             model_of(tmp_path / "m.onnx"),

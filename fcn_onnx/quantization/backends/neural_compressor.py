@@ -23,9 +23,9 @@ from fcn_onnx.model.files import save_model
 from fcn_onnx.model.graph import activation_bytes
 from fcn_onnx.quantization.backends import Draft, Images
 from fcn_onnx.quantization.plan import Plan
+from fcn_onnx.runtime.memory import available_bytes
 
 KEEPS_EVERY_ACTIVATION = frozenset({"kl", "percentile"})
-MEMINFO = Path("/proc/meminfo")
 SAFETY = 1.2
 
 
@@ -112,11 +112,10 @@ def _config(draft: Draft, images: Images, plan: Plan) -> Any:
 
 def _require_memory(draft: Draft, images: Images) -> None:
     """Its kl and percentile keep every activation of every image; say so before the machine does."""
-    if draft.method not in KEEPS_EVERY_ACTIVATION or not MEMINFO.is_file():
+    if draft.method not in KEEPS_EVERY_ACTIVATION or (available := available_bytes()) is None:
         return
     each = SAFETY * activation_bytes(draft.model, images.largest)
-    line = next(line for line in MEMINFO.read_text().splitlines() if line.startswith("MemAvailable"))
-    fits = int(int(line.split()[1]) * 1024 / each)
+    fits = int(available / each)
     if images.count > fits:
         raise UsageError(
             f"Neural Compressor's {draft.method} keeps every activation of every image: {each / 1e9:.1f} GB each, "

@@ -13,6 +13,7 @@ The functions are loaded when first used, so `import fcn_onnx` is cheap and need
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from fcn_onnx.stages.quantize import quantize
     from fcn_onnx.stages.run import run
     from fcn_onnx.stages.validate import validate
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+"""onnxruntime reads it when it is imported, and else opens a database in ~/.cache and begins to report home."""
 
 _HOMES = {
     "fcn_onnx.data.choice": ("ImageChoice",),

@@ -18,6 +18,10 @@ FcnOnnxError                     exit code
     ├── QuantizationError           the int8 model cannot be written, loaded or run
     └── WorkerError                 a worker process died
 
+Beside the tree, the command line knows three more: what the system refuses (OSError) and want of memory (MemoryError)
+are said in their own words, exit code 1; whatever else is raised is a fault of ours, exit code 1, and a folder is kept
+with what a report of it needs (`fcn_onnx.cli.faults`). SIGINT and SIGTERM end a command with 130 and 143.
+
 A gate that is not met (`--max-drop`) is a result, not an error: the command prints it and exits 1.
 """
 
@@ -46,6 +50,11 @@ class FcnOnnxError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, self.fix)
+
+
+def first_line(error: BaseException) -> str:
+    """What any error says, in one line."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _rebuild(kind: type[FcnOnnxError], what: str, fix: str) -> FcnOnnxError:

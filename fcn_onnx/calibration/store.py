@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fcn_onnx.calibration.histogram import SIDE, Histogram
 from fcn_onnx.calibration.means import ChannelMeans
 from fcn_onnx.errors import TableError
-from fcn_onnx.jobs.artifact import atomic_path
+from fcn_onnx.jobs.artifact import atomic_path, npz
 
 Histograms = dict[str, Histogram]
 FORMAT = 2
@@ -106,8 +106,8 @@ class Observation:
         head = {f.name: getattr(self, f.name) for f in fields(self)} | {"format": FORMAT}
         del head["statistics"]
         text = json.dumps(head, sort_keys=True).encode()
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            np.savez_compressed(stream, head=np.frombuffer(text, np.uint8), **self.statistics.to_arrays())
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(npz({"head": np.frombuffer(text, np.uint8), **self.statistics.to_arrays()}))
 
     @classmethod
     def load(cls, path: Path) -> Observation:

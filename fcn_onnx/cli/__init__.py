@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from fcn_onnx import __version__
@@ -11,27 +9,24 @@ from fcn_onnx.cli.benchmark import command as benchmark
 from fcn_onnx.cli.calibrate import calibrate
 from fcn_onnx.cli.demo import demo
 from fcn_onnx.cli.doctor import doctor
+from fcn_onnx.cli.edge import edge
 from fcn_onnx.cli.export import command as export
 from fcn_onnx.cli.inspect import inspect
 from fcn_onnx.cli.predict import predict
 from fcn_onnx.cli.quantize import quantize
 from fcn_onnx.cli.run import run
 from fcn_onnx.cli.validate import validate
-from fcn_onnx.errors import FcnOnnxError
 
 
 class Group(click.Group):
-    """Lists commands in the order in which they are used, and turns our errors into exit codes."""
+    """Lists commands in the order in which they are used, and runs them within the edge."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> object:
-        try:
+        with edge():
             return super().invoke(ctx)
-        except FcnOnnxError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(error.exit_code)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -45,7 +40,8 @@ def main() -> None:
       fcn-onnx quantize --data coco/val2017
       fcn-onnx validate --data coco/val2017
 
-    Exit codes: 0 done; 1 the work failed or a gate was not met; 2 bad usage or input.
+    Exit codes: 0 done; 1 the work failed or a gate was not met; 2 bad usage or input; 130 and 143 after SIGINT and
+    SIGTERM.
     """
 
 

@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from fcn_onnx.cli.edge import to_stdout
 from fcn_onnx.jobs.artifact import dump_json, write_text
 
 T = TypeVar("T")
@@ -53,7 +54,8 @@ class ConsoleProgress:
 
 def print_line(text: str) -> None:
     """One line on stdout, never wrapped or styled."""
-    sys.stdout.write(text + "\n")
+    with to_stdout():
+        sys.stdout.write(text + "\n")
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -63,8 +65,11 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console(highlight=False)
-    Console(highlight=False, width=max(console.width, WIDEST)).print(table)
+    console = Console(highlight=False, width=max(Console().width, WIDEST))
+    with console.capture() as drawn:  # rich itself would end the program if nobody reads
+        console.print(table)
+    with to_stdout():
+        sys.stdout.write(drawn.get())
 
 
 def wants_stdout(target: str | None) -> bool:
@@ -77,7 +82,10 @@ def write_json(value: Mapping[str, Any], target: str | None) -> None:
     if target is None:
         return
     if wants_stdout(target):
-        sys.stdout.write(dump_json(json.loads(json.dumps(value))))
+        encoding = (sys.stdout.encoding or "utf-8").lower()
+        text = dump_json(json.loads(json.dumps(value)), ascii_only=not encoding.startswith("utf"))
+        with to_stdout():
+            sys.stdout.write(text)
     else:
         write_text(Path(target), dump_json(value))
 

@@ -7,11 +7,10 @@ depends on; an artifact that carries the digest of the job at hand need not be m
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -19,10 +18,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fcn_onnx.errors import OutputError
-from fcn_onnx.jobs.files import sync
+from fcn_onnx.jobs.files import sync, writing
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.jobs.reading import open_regular
+from fcn_onnx.jobs.scratch import file_in, folder_in
 
 FORM_VERSION = 2
 """Of what we write: models, tables, pictures. Raised by every change after which the same inputs give another file, so
@@ -97,9 +100,9 @@ def job_digest(stage: str, *packages: str, **inputs: Any) -> str:
     return digest_json({"stage": stage, "made_by": made_by, "inputs": inputs})
 
 
-def dump_json(value: Mapping[str, Any]) -> str:
-    """The one JSON style of our files: two-space indent, UTF-8, NaN refused, final newline."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def dump_json(value: Mapping[str, Any], *, ascii_only: bool = False) -> str:
+    """The one JSON style of our files: two-space indent, UTF-8 (or `\\uXXXX`), NaN refused, final newline."""
+    return json.dumps(value, indent=2, ensure_ascii=ascii_only, allow_nan=False) + "\n"
 
 
 def claim_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None] = NOTHING) -> None:
@@ -118,10 +121,8 @@ def claim_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path 
         nearest = next(parent for parent in path.absolute().parents if _stat(parent))
         _require_place(path, nearest)
     for path in wanted.values():
-        try:
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _unwritable(path, error) from error
         require_writable(path)
 
 
@@ -164,17 +165,8 @@ def _require_place(path: Path, folder: Path) -> None:
     if place is None or not stat.S_ISDIR(place.st_mode):
         kind = "does not exist" if place is None else "is a file"
         raise OutputError(f"cannot write {path}: the folder {folder} {kind}", fix="write to another place")
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}.", suffix=path.suffix):
-            pass
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"cannot write {path}: {error.strerror or error}", fix="choose another name, or a folder that you may write to"
-    )
+    with writing(path), file_in(folder, *_beside(path)):
+        pass
 
 
 def _stat(path: Path) -> os.stat_result | None:
@@ -201,15 +193,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         OutputError: `path` cannot be written.
     """
     require_writable(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with writing(path, path.parent), file_in(path.parent, *_beside(path)) as temporary:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         _replace({temporary: path})
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -225,43 +212,49 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path} is a file, not a folder", fix="name a folder to write into")
     existing = next(parent for parent in [path, *path.absolute().parents] if parent.exists())
     require_writable(existing / "x")
-    path.parent.mkdir(parents=True, exist_ok=True)
     # inside a folder that is there already: it may be a mount, which nothing can be moved into in one step
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path if path.is_dir() else path.parent))
-    try:
-        yield temporary
-        files = sorted(p for p in temporary.rglob("*") if p.is_file())
-        _replace({file: path / file.relative_to(temporary) for file in files})
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    parent = path if path.is_dir() else path.parent
+    with writing(path, parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        with folder_in(parent, _beside(path)[0]) as temporary:
+            yield temporary
+            files = sorted(p for p in temporary.rglob("*") if p.is_file())
+            _replace({file: path / file.relative_to(temporary) for file in files})
+
+
+def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """The arrays as a compressed `.npz`.
+
+    It is made in memory: numpy leaves an archive open that it cannot write to the end, which complains of it later.
+    """
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    return stream.getvalue()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
+    """Write `text` as UTF-8, atomically; bytes of a file's name that are none become `\\udcXX`, in JSON as in prose."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _replace(targets: Mapping[Path, Path]) -> None:
     """Give written files their names: when all of them are on the disk."""
     for source, target in targets.items():
-        with _writing(target):
+        with writing(target):
             sync(source)
     for source, target in targets.items():
-        with _writing(target):
+        with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             source.replace(target)
     for folder in {target.parent: None for target in targets.values()}:
-        with _writing(folder):
+        with writing(folder):
             sync(folder)
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _unwritable(path, error) from error
+def _beside(path: Path) -> tuple[str, str]:
+    """How the names of temporary files and folders towards `path` begin and end."""
+    return f".{path.name}.part-", path.suffix
 
 
 def _umask() -> int:

@@ -2,17 +2,69 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fcn_onnx.errors import OutputError
+
 TEMPORARY = "[a-z0-9_]" * 8
 """What `tempfile` appends to a name, as a pattern."""
+
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Errors of a place that takes no more."""
+
+NAMELESS = FULL | {errno.EIO, errno.EROFS}
+"""Errors of writing to an open file, which do not say which."""
+
+
+SCRATCH = "fcn-onnx-work-"
+"""How the names of our temporary folders in $TMPDIR begin."""
+
+
+def unwritable(path: Path, error: OSError, called: str = "") -> OutputError:
+    """The error of ours that says what kept `path`, which is `called` so, from being written."""
+    if any(part.startswith(SCRATCH) for part in path.parts):
+        fix = "free some space there, or let TMPDIR name another folder"
+    elif error.errno in FULL:
+        fix = "free some space there, or write to another place"
+    else:
+        fix = "choose another name, or a folder that you may write to"
+    return OutputError(f"cannot write {called}{path}: {error.strerror or error}", fix=fix)
+
+
+@contextmanager
+def writing(path: Path, place: Path | None = None, *, called: str = "") -> Iterator[None]:
+    """What keeps the block from writing is an error of ours that names `path`.
+
+    Args:
+        place: a folder; where the block does more than to write, what goes wrong elsewhere is not of this.
+        called: as for `unwritable`.
+
+    Raises:
+        OutputError: something cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if place is None or _is_of(error, place):
+            raise unwritable(path, error, called) from error
+        raise
+
+
+def _is_of(error: OSError, place: Path) -> bool:
+    named = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+    if not named:
+        return error.errno in NAMELESS
+    return any(Path(name).absolute().is_relative_to(place.absolute()) for name in named)
 
 
 def open_own(path: Path, flags: int) -> int:
@@ -39,7 +91,7 @@ def replacing(path: Path) -> Iterator[int]:
         OSError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path)
+    sweep(path.parent, f"{path.name}.")
     descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
     try:
         lock(descriptor)
@@ -53,14 +105,20 @@ def replacing(path: Path) -> Iterator[int]:
         raise
 
 
-def sweep(path: Path) -> None:
-    """Remove what runs that were killed while `replacing` left behind; what a living one writes is locked."""
-    for left in path.parent.glob(f"{glob.escape(path.name)}.{TEMPORARY}"):
+def sweep(folder: Path, prefix: str, suffix: str = "") -> None:
+    """Remove files and folders of such temporary names that killed runs left behind; what a living one uses is locked.
+
+    Nothing that a link leads to, or that is another user's, is touched.
+    """
+    for left in folder.glob(f"{glob.escape(prefix)}{TEMPORARY}{glob.escape(suffix)}"):
         with suppress(OSError):
-            descriptor = open_own(left, os.O_RDONLY)
-            if lock(descriptor):
-                left.unlink()
-            os.close(descriptor)
+            descriptor = os.open(left, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                found = os.fstat(descriptor)
+                if found.st_uid == os.geteuid() and lock(descriptor):
+                    shutil.rmtree(left) if stat.S_ISDIR(found.st_mode) else left.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def lock(descriptor: int) -> bool:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,7 +20,7 @@ from typing import Self
 import numpy as np
 
 from fcn_onnx.errors import OutputError
-from fcn_onnx.jobs.files import lock, open_own, replacing, sweep, write_all
+from fcn_onnx.jobs.files import lock, open_own, replacing, sweep, write_all, writing
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.jobs.records import Record, encode, header, read
 
@@ -75,6 +75,11 @@ class Journal:
         self._memos: dict[str, float] | None = None
         self._pending: list[bytes] = []  # records from before there is a file
 
+    @property
+    def kept(self) -> bool:
+        """Whether there is a file from which the next run continues."""
+        return self._path is not None and self._path.is_file()
+
     def load(self, what: str = "images") -> tuple[Record, ...]:
         """What this very job had finished, in the order in which it was kept; `what` names the items in notes."""
         self._whole = 0
@@ -111,7 +116,7 @@ class Journal:
             self.load()
         if self._descriptor is None and not self._whole and not self._due():
             return
-        with self._writing():
+        with writing(self._path, called="the journal "):
             if self._descriptor is None:
                 self._descriptor = self._begin()
             if self._descriptor is not None:
@@ -129,7 +134,7 @@ class Journal:
         """
         if self._path is None or not self._due():
             return
-        with self._writing():
+        with writing(self._path, called="the journal "):
             with replacing(self._path) as descriptor:
                 write_all(descriptor, header(self._job) + encode(record()))
             os.close(descriptor)
@@ -151,9 +156,9 @@ class Journal:
     def close(self) -> None:
         """Nothing more is kept; the file stays, on disk."""
         descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
+        if descriptor is not None and self._path is not None:
             try:
-                with self._writing():
+                with writing(self._path, called="the journal "):
                     os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -165,7 +170,7 @@ class Journal:
             self._descriptor = None
         if self._path is not None:
             self._path.unlink(missing_ok=True)
-            sweep(self._path)
+            sweep(self._path.parent, f"{self._path.name}.")
 
     def _due(self) -> bool:
         return time.monotonic() - self._on_disk >= self._interval_s
@@ -186,16 +191,6 @@ class Journal:
             return None
         os.ftruncate(descriptor, self._whole)
         return descriptor
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise OutputError(
-                f"cannot write the journal {self._path}: {error.strerror or error}",
-                fix="free some space, or write to another place",
-            ) from error
 
 
 class Journals:
@@ -239,6 +234,8 @@ class Journals:
                 continue
             with suppress(OutputError):  # there is an error to tell already
                 journal.close()
+        if error is not None and any(journal.kept for journal in self._opened):
+            error.add_note("what is done is kept: the same command continues after it")
         if error is None and self._output is not None and (others := journals_towards(self._output)):
             names = ", ".join(map(str, others))
             self._progress.note(f"kept for jobs of other options that were interrupted: {names}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from onnx import TensorProto
 from fcn_onnx.errors import ModelError
 from fcn_onnx.jobs.artifact import atomic_path, digest_file, digest_json
 from fcn_onnx.jobs.files import sync
+from fcn_onnx.jobs.scratch import folder_in, scratch
 from fcn_onnx.model.tensors import require_whole, tensor_bytes, tensors_of
 
 PROTO_LIMIT = 2**31 - 2**20
@@ -111,7 +111,7 @@ def _save_split(model: onnx.ModelProto, path: Path, name: str) -> Path:
     """
     split = onnx.ModelProto()
     split.CopyFrom(model)  # onnx empties the tensors that it writes
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=path.parent) as folder:
+    with folder_in(path.parent, f".{name}.part-") as folder:
         written, weights = Path(folder, "model.onnx"), Path(folder, "weights")
         onnx.save(split, written, save_as_external_data=True, location=weights.name, size_threshold=INLINE_BYTES)
         sync(weights)
@@ -130,7 +130,7 @@ def loadable(model: onnx.ModelProto) -> Iterator[bytes | str]:
     if not is_large(model):
         yield model.SerializeToString()
         return
-    with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+    with scratch() as folder:
         path = Path(folder, "model.onnx")
         save_model(model, path)
         yield str(path)

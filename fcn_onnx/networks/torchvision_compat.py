@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from fcn_onnx.errors import MissingDependencyError
+from fcn_onnx.networks.compiler_cache import no_compiler_cache
 
 SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -49,8 +50,9 @@ def import_torchvision() -> ModuleType:
 
 
 def _import() -> ModuleType:
-    import torchvision
-    import torchvision.models.segmentation
+    with no_compiler_cache():
+        import torchvision
+        import torchvision.models.segmentation
 
     module: ModuleType = torchvision
     return module

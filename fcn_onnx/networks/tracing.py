@@ -7,7 +7,6 @@ The TorchScript exporter writes a correct 11 to 17. So there are two paths, and 
 from __future__ import annotations
 
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from fcn_onnx.errors import ExportError, UsageError
+from fcn_onnx.errors import ExportError, OutputError, UsageError
 from fcn_onnx.jobs.artifact import versions
+from fcn_onnx.jobs.scratch import scratch
+from fcn_onnx.networks.compiler_cache import no_compiler_cache
 
 if TYPE_CHECKING:
     import torch
@@ -64,8 +65,10 @@ def trace(
     example = torch.zeros(2, 3, *(size or EXAMPLE_SIZE))
     path = _with_dynamo if opset >= FIRST_DYNAMO_OPSET else _with_torchscript
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), no_compiler_cache(), torch.no_grad():
             model = path(wrapped, example, opset, outputs, size is None)
+    except OutputError:  # of $TMPDIR
+        raise
     except Exception as error:  # either exporter raises whatever its passes raise
         raise ExportError(
             f"torch cannot export the network at opset {opset}: {type(error).__name__}: {error}",
@@ -87,7 +90,7 @@ def _with_torchscript(
     import torch
 
     axes = {0: BATCH} | ({2: HEIGHT, 3: WIDTH} if dynamic else {})
-    with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+    with scratch() as folder:
         path = Path(folder, "model.onnx")
         torch.onnx.export(
             network,

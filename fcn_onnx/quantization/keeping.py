@@ -22,7 +22,6 @@ one node without constants, in every opset, x · 1 = x whatever the sign, and no
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from fcn_onnx.errors import QuantizationError
+from fcn_onnx.jobs.scratch import scratch
 from fcn_onnx.model.files import load_model, save_model
 from fcn_onnx.model.macs import INTEGER_OPS
 from fcn_onnx.model.uses import fresh, is_op, keep_nodes, producers, tensor_names
@@ -146,7 +146,7 @@ def _changed(written: Path, expected: Mapping[str, Parameters], fp32: onnx.Model
     changed = [name for name, own in expected.items() if name in int8 or not _equal(fused.get(name), own)]
     if not changed:
         return ()
-    with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+    with scratch() as folder:
         alone = Path(folder, "fp32.onnx")
         save_model(fp32, alone)
         folded = _parameters(fused_graph(alone), FLOAT_LAYERS)

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.jobs.artifact import atomic_folder, dump_json
+from fcn_onnx.jobs.artifact import atomic_folder, dump_json, npz
 from fcn_onnx.report.candidates import (
     HEADER,
     candidate_rows,
@@ -83,7 +82,7 @@ def _write(
 ) -> tuple[Path, ...]:
     with atomic_folder(folder) as temporary:
         for name, text in files.items():
-            (temporary / name).write_text(text, encoding="utf-8")
+            (temporary / name).write_text(text, encoding="utf-8", errors="backslashreplace")
         if per_image:
-            np.savez_compressed(temporary / PER_IMAGE, **per_image)
+            (temporary / PER_IMAGE).write_bytes(npz(per_image))
     return tuple(folder / name for name in [*files, *([PER_IMAGE] if per_image else [])])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import onnx
 
+from fcn_onnx.jobs.scratch import scratch
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import load_model, save_model
 from fcn_onnx.model.graph import read_facts
@@ -118,7 +118,7 @@ def _int8_names(path: Path, model: onnx.ModelProto) -> frozenset[str]:
     else:
         for node, name in zip(model.graph.node, names, strict=True):
             node.name = name
-        with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+        with scratch() as folder:
             save_model(model, Path(folder, "named.onnx"))
             executed = executed_graph(Path(folder, "named.onnx"))
     int8 = [node.name for node in executed.graph.node if node.op_type in INTEGER_OPS]

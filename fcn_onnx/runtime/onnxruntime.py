@@ -5,7 +5,6 @@ Every model of the program runs through `Network`, so threads, kernels and memor
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,9 +20,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fcn_onnx.errors import ModelError
 from fcn_onnx.jobs.bounds import THREADS
+from fcn_onnx.jobs.files import unwritable
+from fcn_onnx.jobs.scratch import scratch
 from fcn_onnx.model.files import is_large_file, load_model, loadable
 from fcn_onnx.model.form import InputForm
 from fcn_onnx.runtime.cpu import Cpu, read_cpu
+from fcn_onnx.runtime.session import Session
 
 QMAX = 127
 
@@ -93,16 +95,15 @@ class Network:
         self.name = name or (str(model) if isinstance(model, Path) else "model")
         if isinstance(model, Path) and not model.is_file():
             raise ModelError(f"no such model: {model}", fix="check the path, or make the model first")
-        try:
-            with nullcontext(str(model)) if isinstance(model, Path) else loadable(model) as source:
-                self.session = ort.InferenceSession(source, config.options(), providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises many unrelated types here
-            raise ModelError(
-                f"onnxruntime cannot load {self.name}: {error}",
-                fix="check the file with `fcn-onnx inspect`, or make it again",
-            ) from error
-        self.form = _input_form(self.name, self.session.get_inputs(), multiple_of or 1)
-        self.output_names: tuple[str, ...] = tuple(o.name for o in self.session.get_outputs())
+        with nullcontext(str(model)) if isinstance(model, Path) else loadable(model) as source:
+            self._session = Session(
+                source,
+                config.options(),
+                name=self.name,
+                fix="make it again with an operator set that this onnxruntime has (`fcn-onnx doctor` says which it is)",
+            )
+        self.form = _input_form(self.name, self._session.inputs, multiple_of or 1)
+        self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.outputs)
 
     @property
     def input_name(self) -> str:
@@ -120,7 +121,7 @@ class Network:
 
     def declared(self, output: str) -> tuple[tuple[int | None, ...], np.dtype[Any]]:
         """Shape, None for each dimension that is open, and type of an output, as onnxruntime infers them."""
-        (found,) = (value for value in self.session.get_outputs() if value.name == output)
+        (found,) = (value for value in self._session.outputs if value.name == output)
         kind = found.type.removeprefix("tensor(").removesuffix(")")
         return tuple(map(_fixed, found.shape or ())), np.dtype(TYPES.get(kind, kind))
 
@@ -134,15 +135,13 @@ class Network:
             ModelError: onnxruntime cannot run the graph on images of this size.
         """
         wanted = list(outputs or self.output_names)
-        fed = self.form.fed(batch)
-        try:
-            values = self.session.run(wanted, {self.form.name: fed})
-        except Exception as error:  # onnxruntime raises many unrelated types here
-            height, width = self.form.padded_size(*batch.shape[2:])
-            raise ModelError(
-                f"{self.name} does not run on an image of {height}×{width} (height × width): {_first_line(error)}",
-                fix="if its sides must be multiples of a number, such as 32, say --multiple-of 32",
-            ) from error
+        height, width = self.form.padded_size(*batch.shape[2:])
+        values = self._session.run(
+            wanted,
+            {self.form.name: self.form.fed(batch)},
+            of=f"an image of {height}×{width} (height × width)",
+            fix="if its sides must be multiples of a number, such as 32, say --multiple-of 32",
+        )
         return dict(zip(wanted, values, strict=True))
 
 
@@ -173,10 +172,6 @@ def _input_form(name: str, inputs: Sequence[ort.NodeArg], multiple_of: int) -> I
     )
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
 @cache
 def measured_cpu() -> Cpu:
     """This processor as onnxruntime uses it: whether its fast u8·s8 kernel saturates is tried, not read off flags."""
@@ -205,9 +200,7 @@ def _fast_kernel_saturates() -> bool:
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 12)], ir_version=7)
-    session = ort.InferenceSession(
-        model.SerializeToString(), SessionConfig(threads=1).options(), providers=["CPUExecutionProvider"]
-    )
+    session = Session(model.SerializeToString(), SessionConfig(threads=1).options(), name="the probe of int8 kernels")
     (found,) = session.run(None, {"x": np.full((1, channels, size, size), 255, np.uint8)})
     return bool((found != 255).any())
 
@@ -231,7 +224,7 @@ def fused_graph(path: Path) -> onnx.ModelProto:
 
 
 def _rewritten(path: Path, level: ort.GraphOptimizationLevel) -> onnx.ModelProto:
-    with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+    with scratch() as folder:
         rewritten = Path(folder, "executed.onnx")
         options = SessionConfig().options()
         options.graph_optimization_level = level
@@ -239,9 +232,10 @@ def _rewritten(path: Path, level: ort.GraphOptimizationLevel) -> onnx.ModelProto
         if is_large_file(path):
             options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "executed.data")
         try:
-            ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises many unrelated types here
-            raise ModelError(f"onnxruntime cannot load {path}: {error}", fix="make the file again") from error
+            Session(str(path), options, name=str(path))
+        except ModelError as error:
+            Session(str(path), SessionConfig().options(), name=str(path))  # raises if the model is to blame
+            raise unwritable(rewritten, OSError(f"{error.__cause__} (is the disk full?)")) from error
         return load_model(rewritten)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.session import Session
 
 
 def upsample(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -26,7 +26,7 @@ def upsample(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.f
 
 
 @cache
-def _session() -> ort.InferenceSession:
+def _session() -> Session:
     """One Resize node; its sizes are an input."""
     node = helper.make_node(
         "Resize", ["x", "", "", "sizes"], ["y"], mode="linear", coordinate_transformation_mode="half_pixel"
@@ -41,6 +41,4 @@ def _session() -> ort.InferenceSession:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, "C", "H", "W"])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
-    return ort.InferenceSession(
-        model.SerializeToString(), SessionConfig().options(), providers=["CPUExecutionProvider"]
-    )
+    return Session(model.SerializeToString(), SessionConfig().options(), name="the resizing of logits")

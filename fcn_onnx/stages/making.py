@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,6 +15,7 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import QuantizationError
 from fcn_onnx.jobs.progress import Progress
+from fcn_onnx.jobs.scratch import scratch
 from fcn_onnx.model.files import save_model
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.backends import Goal, Images
@@ -124,7 +124,7 @@ class Work:
                 f"{int(changed.sum())} labels of {self.output} differ between the fast and the exact int8 kernel",
                 fix="report this with the model; the session option session.x64quantprecision=1 is exact",
             )
-        with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+        with scratch() as folder:
             unsafe = self.trial(replace(plan, pair_safe=False), table, Path(folder, "unsafe.onnx"))
             would = changed_labels(unsafe, batches, self.interface, self.threads)
         shown = would[: len(batches) - 1] if len(batches) > 1 else would

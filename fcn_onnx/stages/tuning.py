@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from fcn_onnx.calibration.observed import observed_tensors
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.jobs.artifact import digest_json
 from fcn_onnx.jobs.journal import Journals
+from fcn_onnx.jobs.scratch import scratch
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.graph import read_facts
 from fcn_onnx.model.intake import take_in
@@ -38,7 +38,7 @@ def refined(work: Work, plan: Plan, table: RangeTable, journals: Journals) -> tu
     roots = [root for root in dict.fromkeys(carried.values()) if root in table.ranges]
     blocks = [set(block) for block in np.array_split(roots, min(REFINED_GROUPS, len(roots)))]
     groups = [[name for name in table.ranges if carried.get(name, name) in block] for block in blocks]
-    with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+    with scratch() as folder:
         trial = Path(folder, "trial.onnx")
         error = OutputError(
             work.model,
@@ -58,7 +58,7 @@ def refined(work: Work, plan: Plan, table: RangeTable, journals: Journals) -> tu
 
 def within(max_drop: float, work: Work, plan: Plan, table: RangeTable, judge: Judge, journals: Journals) -> Quantized:
     """The int8 model with the fewest convolutions in fp32 that loses no more than `max_drop` percent."""
-    with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+    with scratch() as folder:
         trial, whole = Path(folder, "trial.onnx"), Path(folder, "int8.onnx")
         convs = [conv.name for conv in read_facts(load_model(work.trial(plan, table, whole))).convs if conv.int8]
         fp32 = take_in(load_model(work.model), str(work.model))

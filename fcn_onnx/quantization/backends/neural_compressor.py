@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from fcn_onnx.errors import MissingDependencyError, QuantizationError, UsageError
+from fcn_onnx.errors import FcnOnnxError, MissingDependencyError, QuantizationError, UsageError
+from fcn_onnx.jobs.files import writing
+from fcn_onnx.jobs.scratch import scratch
 from fcn_onnx.model.files import save_model
 from fcn_onnx.model.graph import activation_bytes
 from fcn_onnx.quantization.backends import Draft, Images
@@ -52,7 +53,7 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
     images = draft.images
     if images is None:
         raise UsageError("neural-compressor observes images itself", fix="give it --data, not --ranges")
-    with _import(draft.log), tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+    with _import(draft.log), scratch() as folder:
         from neural_compressor import quantization
         from neural_compressor.utils.utility import set_workspace
 
@@ -60,17 +61,19 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
         _require_memory(draft, images)
         options: dict[str, Any] = {}
         if (goal := draft.goal) is not None:
-            scratch = Path(folder, "trial.onnx")
+            trial = Path(folder, "trial.onnx")
 
             def accuracy(model: Any) -> float:
-                save_model(getattr(model, "model", model), scratch)
-                return 1 - goal.drop_percent(scratch) / 100
+                save_model(getattr(model, "model", model), trial)
+                return 1 - goal.drop_percent(trial) / 100
 
             options["eval_func"] = accuracy
         try:
             result = quantization.fit(
                 draft.model, _config(draft, images, plan), calib_dataloader=Loader(images), **options
             )
+        except (OSError, FcnOnnxError):  # of $TMPDIR, or of what `drop_percent` found
+            raise
         except Exception as error:  # it raises whatever its adaptor meets
             raise QuantizationError(
                 f"Neural Compressor cannot quantize the model: {type(error).__name__}: {error}",
@@ -124,10 +127,22 @@ def _require_memory(draft: Draft, images: Images) -> None:
         )
 
 
+class _Handler(logging.StreamHandler[TextIO]):
+    """Raises what keeps it from writing, rather than printing a traceback of it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        raise
+
+
 @contextlib.contextmanager
 def _import(log: Path) -> Iterator[None]:
     """Neural Compressor imported, with its log lines, prints and warnings going to `log` while it works."""
-    with log.open("w", encoding="utf-8") as stream, contextlib.redirect_stdout(stream), warnings.catch_warnings():
+    with (
+        writing(log, log.parent),
+        log.open("w", encoding="utf-8") as stream,
+        contextlib.redirect_stdout(stream),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         try:
             import neural_compressor.quantization  # noqa: F401
@@ -138,7 +153,7 @@ def _import(log: Path) -> Iterator[None]:
             ) from error
         logger = logging.getLogger("neural_compressor")
         before = logger.handlers[:]
-        handler = logging.StreamHandler(stream)
+        handler = _Handler(stream)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger.handlers[:] = [handler]
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import onnx
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from fcn_onnx.errors import QuantizationError
+from fcn_onnx.jobs.scratch import scratch
 from fcn_onnx.model.files import is_large, load_model
 from fcn_onnx.model.graph import float_tensors
 from fcn_onnx.quantization.backends import Draft
@@ -30,7 +30,7 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
         QuantizationError: onnxruntime refuses the model or misses a range.
     """
     assert draft.table is not None
-    with tempfile.TemporaryDirectory(prefix="fcn-onnx-") as folder:
+    with scratch() as folder:
         ranges, output = Path(folder, "ranges.json"), Path(folder, "int8.onnx")
         draft.table.save(ranges)
         try:
@@ -50,6 +50,8 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
                     use_external_data_format=is_large(draft.model),
                     extra_options=_extra_options(draft, plan),
                 )
+        except OSError:  # of $TMPDIR, not of the model
+            raise
         except Exception as error:  # it raises KeyError, ValueError, RuntimeError and onnx's own types
             raise QuantizationError(
                 f"onnxruntime cannot quantize the model: {type(error).__name__}: {error}",

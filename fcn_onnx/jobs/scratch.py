@@ -1,0 +1,73 @@
+"""Temporary files and folders, none of which stays for ever: each is locked while it lives, and those that a killed
+run left behind are removed by the next that wants one of the same kind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+
+from fcn_onnx.jobs.files import SCRATCH, lock, sweep, writing
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder in $TMPDIR that is gone at the end, with all that is in it.
+
+    Raises:
+        OutputError: nothing can be written there.
+    """
+    with ExitStack() as stack:
+        with writing(Path(SCRATCH)):
+            place = Path(tempfile.gettempdir())
+        with writing(place / SCRATCH):
+            folder = stack.enter_context(folder_in(place, SCRATCH))
+        with writing(folder, folder):
+            yield folder
+
+
+@contextmanager
+def folder_in(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder in `parent`, which is gone at the end, with all that is in it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    _swept(parent.absolute(), prefix, "")
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            lock(descriptor)
+            yield folder
+        finally:
+            os.close(descriptor)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def file_in(parent: Path, prefix: str, suffix: str) -> Iterator[Path]:
+    """A new file in `parent`, which is gone at the end, unless it has another name by then.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    _swept(parent.absolute(), prefix, suffix)
+    descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=parent)
+    try:
+        lock(descriptor)
+        yield Path(name)
+    finally:
+        os.close(descriptor)
+        Path(name).unlink(missing_ok=True)
+
+
+@cache
+def _swept(parent: Path, prefix: str, suffix: str) -> None:
+    """Once a process: a folder of many results is not read for each."""
+    sweep(parent, prefix, suffix)

@@ -6,12 +6,14 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 MEMORY = 3 << 30
 """Bytes of address space; the program takes a third of it."""
 
 SECONDS = 60
+ROOT = Path(__file__).parents[1]
 
 
 def fcn_onnx(*args: str | Path, memory: int = MEMORY, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
@@ -22,15 +24,17 @@ def fcn_onnx(*args: str | Path, memory: int = MEMORY, stdin: bytes = b"") -> sub
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
-    done = subprocess.run(
-        [sys.executable, "-m", "fcn_onnx", *map(str, args)],
-        input=stdin,
-        capture_output=True,
-        timeout=2 * SECONDS,
-        check=False,
-        preexec_fn=limit,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-m", "fcn_onnx", *map(str, args)],
+            input=stdin,
+            capture_output=True,
+            timeout=2 * SECONDS,
+            check=False,
+            preexec_fn=limit,
+            cwd=folder,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        )
     return subprocess.CompletedProcess(
         done.args, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
     )
@@ -41,5 +45,6 @@ def refused(*args: str | Path, memory: int = MEMORY, code: int = 2) -> str:
     done = fcn_onnx(*args, memory=memory)
     assert done.returncode == code, done
     assert "Traceback" not in done.stderr
-    assert done.stderr.count("error: ") + done.stderr.count("Error: ") == 1, done.stderr
+    assert "a fault of fcn-onnx" not in done.stderr
+    assert sum(line.lower().startswith("error: ") for line in done.stderr.splitlines()) == 1, done.stderr
     return done.stderr

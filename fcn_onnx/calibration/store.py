@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.calibration.histogram import SIDE, Histogram
+from fcn_onnx.calibration.histogram import MIN_EXPONENT, SIDE, SIDE_BITS, Histogram
 from fcn_onnx.calibration.means import ChannelMeans
 from fcn_onnx.errors import TableError
+from fcn_onnx.jobs.arrays import BROKEN, read_arrays
 from fcn_onnx.jobs.artifact import atomic_path, npz
+from fcn_onnx.jobs.typed import require_typed
 
 Histograms = dict[str, Histogram]
 FORMAT = 2
+MAX_BYTES = 1 << 30
+"""Unpacked: histograms of 16,000 tensors; FCN-ResNet-101 has some 300."""
+
+MAX_EXPONENT = 128 - SIDE_BITS
+"""Of bins that hold the largest float32."""
+
+MOST = 1 << 50
+"""Values in a bin; 8,192 of them add up in an int64."""
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, *BROKEN)
 
 
 @dataclass
@@ -56,14 +67,15 @@ class Statistics:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Statistics:
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Statistics:
         """The inverse of `to_arrays`. Raises ValueError or KeyError on anything else."""
         counts, totals = arrays["counts"], arrays["mean_totals"]
         if counts.dtype != np.int64 or counts.shape[1:] != (2 * SIDE,) or totals.dtype != np.int64:
             raise ValueError(f"counts are {counts.dtype} {counts.shape}")
         rows = zip(arrays["names"], arrays["exponents"], arrays["bounds"], counts, strict=True)
-        channels = arrays["mean_channels"].astype(int)
-        if channels.sum() != len(totals):
+        channels = arrays["mean_channels"]
+        _require_counts(arrays)
+        if totals.ndim != 1 or channels.sum() != len(totals):
             raise ValueError(f"{len(totals)} channel means, not {channels.sum()}")
         parts = np.split(totals, np.cumsum(channels)[:-1]) if len(channels) else []
         means = zip(arrays["mean_names"], arrays["mean_images"], parts, strict=True)
@@ -74,6 +86,23 @@ class Statistics:
             },
             {str(name): ChannelMeans(int(images), total.astype(np.int64)) for name, images, total in means},
         )
+
+
+def _require_counts(arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Raise ValueError where numbers are none that observing gives; the shapes are left to those who pair them."""
+    exponents, bounds, counts = arrays["exponents"], arrays["bounds"], arrays["counts"]
+    whole = [arrays[name] for name in ("exponents", "mean_images", "mean_channels")]
+    if any(array.dtype != np.int64 or array.ndim != 1 for array in whole):
+        raise ValueError("exponents, images or channels are not lists of whole numbers")
+    if len(exponents) and not (exponents.min() >= MIN_EXPONENT and exponents.max() <= MAX_EXPONENT):
+        raise ValueError(f"exponents lie in {exponents.min()} … {exponents.max()}")
+    pairs = bounds.dtype == np.float64 and bounds.ndim == 2 and bool(np.isfinite(bounds).all())
+    if not pairs or (bounds[:, :1] > bounds[:, 1:]).any():
+        raise ValueError("bounds are not pairs of finite numbers, the smaller first")
+    if (counts < 0).any() or not counts.any(axis=1).all() or counts.max(initial=0) > MOST:
+        raise ValueError("a histogram is empty, or has a count that is none")
+    if any((arrays[name] < 1).any() for name in ("mean_images", "mean_channels")):
+        raise ValueError("a mean is of no image or no channel")
 
 
 @dataclass(frozen=True)
@@ -119,13 +148,13 @@ class Observation:
         if not path.is_file():
             raise TableError(f"no such histograms: {path}", fix="make them with `fcn-onnx calibrate --histograms FILE`")
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-                arrays = {name: content[name] for name in content.files}
+            arrays = read_arrays(path, MAX_BYTES)
             head = json.loads(arrays.pop("head").tobytes())
             if head.pop("format") != FORMAT:
                 raise ValueError("it is of another version of fcn-onnx")
+            require_typed(head, get_type_hints(cls))
             return cls(statistics=Statistics.from_arrays(arrays), **head)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise TableError(
                 f"{path} is not a file of histograms ({type(error).__name__}: {error})",
                 fix="make it again with `fcn-onnx calibrate --histograms FILE`",

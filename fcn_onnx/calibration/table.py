@@ -7,20 +7,22 @@ under one extra top-level key that it ignores.
 from __future__ import annotations
 
 import json
-import math
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
 from fcn_onnx.errors import TableError
 from fcn_onnx.jobs.artifact import FORM_VERSION, digest_json, dump_json, write_text
+from fcn_onnx.jobs.reading import read_bytes
+from fcn_onnx.jobs.typed import holds, require_typed, shown
 
 PROVENANCE = "fcn_onnx"
 MAX_BYTES = 64 << 20
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,7 @@ class RangeTable:
         if not path.is_file():
             raise TableError(f"no such range table: {path}", fix="make one with `fcn-onnx calibrate`")
         try:
-            if path.stat().st_size > MAX_BYTES:
-                raise ValueError("it is larger than 64 MiB")
-            content = json.loads(path.read_bytes())
+            content = json.loads(read_bytes(path, MAX_BYTES))
             ranges = {
                 name: Range(_number(entry["lowest"]), _number(entry["highest"]))
                 for name, entry in content["data"].items()
@@ -99,13 +99,11 @@ class RangeTable:
             if bad := [name for name, r in ranges.items() if not r.lowest <= 0 <= r.highest]:
                 raise ValueError(f"the range of {bad[0]} does not hold 0")
             head = content[PROVENANCE]
-            return cls(
-                ranges,
-                **{key: head[key] for key in ("method", "model", "preprocessing", "images", "versions")},
-                means={name: _decoded(text) for name, text in head["means"].items()},
-                form=int(head.get("form", 1)),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            said = {key: head[key] for key in ("method", "model", "preprocessing", "images", "versions")}
+            said["form"] = head.get("form", 1)
+            require_typed(said, get_type_hints(cls))
+            return cls(ranges, **said, means={name: _decoded(text) for name, text in head["means"].items()})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise TableError(
                 f"{path} is not a range table of ours ({type(error).__name__}: {error})",
                 fix="make it again with `fcn-onnx calibrate`",
@@ -140,11 +138,14 @@ def _encoded(values: tuple[float, ...]) -> str:
 
 
 def _decoded(text: str) -> tuple[float, ...]:
-    return tuple(np.frombuffer(b64decode(text, validate=True), "<f4").tolist())
+    values = np.frombuffer(b64decode(text, validate=True), "<f4")
+    if not np.isfinite(values).all():
+        raise ValueError("a mean is not finite")
+    return tuple(values.tolist())
 
 
 def _number(value: Mapping[str, Any]) -> float:
-    number = float(np.float32(value["data"][0]))
-    if not math.isfinite(number):
-        raise ValueError(f"{number} is not finite")
-    return number
+    said = value["data"][0]
+    if not holds(said, float) or abs(said) > FLOAT32_MAX:
+        raise ValueError(f"{shown(said)} is not a finite number")
+    return float(np.float32(said))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from fcn_onnx.data.images import MAX_PIXELS, read_rgb
 from fcn_onnx.errors import ImageError, UsageError
+from fcn_onnx.jobs.bounds import MULTIPLE, SIDE
 from fcn_onnx.model.interface import CHANNELS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -45,9 +47,9 @@ class Resize:
         """
         if text == "native":
             return cls()
-        if match := re.fullmatch(r"(short|long)-side (\d+)", text):
+        if match := re.fullmatch(r"(short|long)-side ([1-9]\d{0,4})", text):
             return cls(short_side=int(match[2])) if match[1] == "short" else cls(long_side=int(match[2]))
-        if match := re.fullmatch(r"(within )?(\d+)x(\d+)", text):
+        if match := re.fullmatch(r"(within )?([1-9]\d{0,4})x([1-9]\d{0,4})", text):
             pair = int(match[2]), int(match[3])
             return cls(within=pair) if match[1] else cls(size=pair)
         raise UsageError(
@@ -122,6 +124,8 @@ class Preprocessing:
         if self.pad is None:
             return planes
         height, width = planes.shape[2:]
+        if height > self.pad[0] or width > self.pad[1]:
+            raise ImageError(f"{name} is {width}×{height} and padded to {self.pad[::-1]}", fix="export the model again")
         return np.pad(planes, ((0, 0), (0, 0), (0, self.pad[0] - height), (0, self.pad[1] - width)))
 
     def resized(self, image: Image.Image, name: str = "the image") -> Image.Image:
@@ -167,12 +171,18 @@ class Preprocessing:
     def from_json(cls, value: dict[str, Any]) -> Preprocessing:
         """Read what `to_json` wrote. Raises KeyError, TypeError or ValueError on anything else."""
         if value["channels"] not in CHANNELS or value["scale"] != "1/255":
-            raise ValueError(f"preprocessing {value} is neither RGB nor BGR scaled by 1/255")
+            raise ValueError("it is neither RGB nor BGR scaled by 1/255")
         mean, std = (tuple(float(x) for x in value[key]) for key in ("mean", "std"))
-        if len(mean) != 3 or len(std) != 3:
-            raise ValueError(f"preprocessing {value} does not have three channels")
+        if len(mean) != 3 or len(std) != 3 or not all(map(isfinite, mean + std)) or min(std) <= 0:
+            raise ValueError("mean and std are not three finite numbers each, or std is not positive")
         pad = (int(value["pad"][0]), int(value["pad"][1])) if "pad" in value else None
+        if pad is not None and not all(map(SIDE.holds, pad)):
+            raise ValueError(f"it pads to {pad}")
         multiple_of = int(value["multiple_of"]) if "multiple_of" in value else None
-        if multiple_of is not None and multiple_of < 1:
-            raise ValueError(f"preprocessing {value} wants sides that are multiples of {multiple_of}")
-        return cls(Resize.parse(value["resize"]), mean, std, value["channels"], pad, multiple_of)
+        if multiple_of is not None and not MULTIPLE.holds(multiple_of):
+            raise ValueError(f"sides are multiples of {multiple_of}, not of a number {MULTIPLE}")
+        try:
+            resize = Resize.parse(value["resize"])
+        except UsageError as error:
+            raise ValueError(error.what) from error
+        return cls(resize, mean, std, value["channels"], pad, multiple_of)

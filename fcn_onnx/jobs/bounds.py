@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import inf
 
 from fcn_onnx.errors import UsageError
+from fcn_onnx.jobs.typed import shown
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Bound:
     def require(self, name: str, value: float | None) -> None:
         """Raise UsageError where `value`, which the user calls `name`, is not in it; None leaves the choice to us."""
         if value is not None and not self.holds(value):
-            raise UsageError(f"{name} is {value}, not a number {self}", fix="correct the value")
+            raise UsageError(f"{name} is {shown(value)}, not a number {self}", fix="correct the value")
 
 
 COUNT = Bound(1)
@@ -44,6 +45,9 @@ THREADS = Bound(0, 1024)
 
 DROP = Bound(0)
 """Percent that may be lost."""
+
+MULTIPLE = Bound(1, 4096)
+"""Pixels that a network's sides are multiples of."""
 
 PERCENT = Bound(0, 100, above=True)
 SIDE = Bound(1, 99_999)

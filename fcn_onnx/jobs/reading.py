@@ -62,15 +62,6 @@ def read_text(path: Path, most: int = TEXT_BYTES) -> str:
         return _bounded(stream, most).decode()
 
 
-def shown(value: object, most: int = 60) -> str:
-    """A value of a file as an error message quotes it, however long or deep it is."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, a list of thousands of brackets
-        return f"a huge {type(value).__name__}"
-    return text if len(text) <= most else text[:most] + "…"
-
-
 def _bounded(stream: BinaryIO, most: int) -> bytes:
     data = stream.read(most + 1)
     if len(data) > most:
@@ -81,6 +72,14 @@ def _bounded(stream: BinaryIO, most: int) -> bytes:
 def _require(mode: int) -> None:
     if not stat.S_ISREG(mode):
         raise OSError(f"it is {KINDS.get(stat.S_IFMT(mode), 'no file')}, not a file")
+
+
+def is_path(text: str) -> bool:
+    """Whether a file can be called so: no NUL, and no half of a character."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def refusal(path: Path, folder: Path) -> str | None:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, get_type_hints
 
 import onnx
 
 from fcn_onnx.errors import ModelError
+from fcn_onnx.jobs.typed import require_typed
 
 PREFIX = "fcn_onnx."
+PLANNED = {"float_nodes": tuple[str, ...]}
+"""What is read of a recorded plan, beyond showing it."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +76,19 @@ class ModelCard:
         Raises:
             ModelError: a property of ours is not the JSON it should be; `name` says in which file.
         """
-        found = {p.key.removeprefix(PREFIX): p.value for p in model.metadata_props if p.key.startswith(PREFIX)}
+        hints = get_type_hints(cls)
         values: dict[str, Any] = {}
-        for key in (f.name for f in fields(cls)):
-            if key in found:
+        try:
+            found = {p.key.removeprefix(PREFIX): p.value for p in model.metadata_props if p.key.startswith(PREFIX)}
+            for key in hints.keys() & found.keys():
                 try:
                     values[key] = json.loads(found[key])
-                except json.JSONDecodeError as error:
-                    raise ModelError(
-                        f"the metadata {PREFIX}{key} of {name} is not JSON", fix="make the model again"
-                    ) from error
+                except (ValueError, RecursionError) as error:
+                    raise ValueError(f"{key} is not JSON") from error
+            require_typed(values, hints)
+            require_typed({"float_nodes": (values.get("quantization") or {}).get("float_nodes", [])}, PLANNED)
+        except ValueError as error:  # also of text that is not UTF-8
+            raise ModelError(f"the card in the metadata of {name}: {error}", fix="make the model again") from error
         if "classes" in values:
             values["classes"] = tuple(values["classes"])
         return cls(**values)

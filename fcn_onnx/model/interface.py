@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from fcn_onnx.errors import UsageError
-from fcn_onnx.jobs.bounds import COUNT
+from fcn_onnx.jobs.bounds import MULTIPLE
 from fcn_onnx.jobs.fields import Checked, Triple, option
 
 CHANNELS = {"RGB": "red first", "BGR": "blue first"}
@@ -48,7 +48,7 @@ class Interface(Checked):
         None,
         help="Pad images to sides that are multiples of N. Default: what the model says, or is found to need.",
         metavar="N",
-        bound=COUNT,
+        bound=MULTIPLE,
     )
 
     def __post_init__(self) -> None:

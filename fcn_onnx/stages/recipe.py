@@ -18,10 +18,11 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
-import yaml
-
 from fcn_onnx.errors import RecipeError, UsageError
 from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, SIDE, THREADS
+from fcn_onnx.jobs.reading import is_path, read_text
+from fcn_onnx.jobs.typed import shown
+from fcn_onnx.stages.yaml_text import read_yaml
 
 T = TypeVar("T")
 MAX_BYTES = 1 << 20
@@ -149,11 +150,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     if not path.is_file():
         raise RecipeError(f"no such recipe: {path}", fix="name a YAML file; recipes/ has examples")
-    if path.stat().st_size > MAX_BYTES:
-        raise RecipeError(f"{path} is larger than a recipe can be (1 MiB)", fix="name a recipe")
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        value = read_yaml(read_text(path, MAX_BYTES))
+    except (OSError, ValueError) as error:
         raise RecipeError(f"{path} is not YAML: {error}", fix="correct the file") from error
     if not isinstance(value, dict):
         raise RecipeError(f"{path} is not a mapping of sections", fix="see recipes/ for examples")
@@ -173,18 +172,20 @@ def _apply(value: dict[str, Any], override: str) -> None:
             raise RecipeError(f"{section} in the override {override!r} is not a section", fix="check its name")
         value = inner
     try:
-        value[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        value[last] = read_yaml(text)
+    except ValueError as error:
         raise RecipeError(f"the value of {override!r} is not YAML: {error}", fix="quote it") from error
 
 
 def _build(kind: type[T], value: Any, where: str) -> T:
     """A frozen dataclass from a mapping, every key known and every value of its type."""
     if not isinstance(value, Mapping):
-        raise RecipeError(f"{where} is {value!r}, not a mapping", fix="see recipes/ for examples")
+        raise RecipeError(f"{where} is {shown(value)}, not a mapping", fix="see recipes/ for examples")
     known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(map(str, value)) - known):
-        raise RecipeError(f"{where} has the unknown key {unknown[0]!r}", fix=f"known keys: {', '.join(sorted(known))}")
+        raise RecipeError(
+            f"{where} has the unknown key {shown(unknown[0])}", fix=f"known keys: {', '.join(sorted(known))}"
+        )
     hints = typing.get_type_hints(kind)
     built = {key: _convert(hints[key], item, f"{where}: {key}") for key, item in value.items()}
     try:
@@ -202,11 +203,13 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return None
         if is_dataclass(option) and value is not None:
             return _build(typing.cast(type[Any], option), value, where)
+        if isinstance(value, str) and not is_path(value):
+            continue
         if option is Path and isinstance(value, str):
             return Path(value)
         if option is float and isinstance(value, int | float) and not isinstance(value, bool):
             if not -sys.float_info.max <= value <= sys.float_info.max:
-                raise RecipeError(f"{where} is {value}, not a finite number", fix="correct the value")
+                raise RecipeError(f"{where} is {shown(value)}, not a finite number", fix="correct the value")
             return float(value)
         if isinstance(option, type) and type(value) is option:
             return value
@@ -217,7 +220,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             if len(inner) == len(value):
                 return tuple(_convert(h, v, where) for h, v in zip(inner, value, strict=True))
     names = " or ".join("null" if o is type(None) else getattr(o, "__name__", str(o)) for o in options)
-    raise RecipeError(f"{where} is {value!r}, not {names}", fix="correct the value")
+    raise RecipeError(f"{where} is {shown(value)}, not {names}", fix="correct the value")
 
 
 def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from fcn_onnx.data.sets.coco_json import listed_images, read_coco
 from fcn_onnx.data.sets.coco_masks import decode_mask
 from fcn_onnx.errors import DatasetError
 from fcn_onnx.jobs.artifact import digest_file
-from fcn_onnx.jobs.reading import shown
+from fcn_onnx.jobs.typed import shown
 
 CATEGORIES: tuple[int, ...] = (0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
 """COCO category of each VOC label (pytorch/vision `references/segmentation/coco_utils.py`)."""

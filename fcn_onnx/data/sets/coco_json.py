@@ -11,7 +11,8 @@ from typing import Any
 from fcn_onnx.data.images import MAX_PIXELS
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import DatasetError
-from fcn_onnx.jobs.reading import read_bytes, refusal, shown
+from fcn_onnx.jobs.reading import read_bytes, refusal
+from fcn_onnx.jobs.typed import shown
 
 MAX_BYTES = 2 << 30
 """COCO's largest, of 2017's training images, has 0.45 GB."""

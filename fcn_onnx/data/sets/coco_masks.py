@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from fcn_onnx.errors import DatasetError
-from fcn_onnx.jobs.reading import shown
+from fcn_onnx.jobs.typed import shown
 
 MAX_OUTLINE = 4_000_000
 """Pixels along all polygons of one annotation; pycocotools takes 100 bytes for each. COCO's longest has some 20,000."""

@@ -1,0 +1,51 @@
+"""Arrays from an `.npz` file that is not to be trusted: what it declares is bounded before anything is unpacked."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcn_onnx.jobs.reading import open_regular
+
+BROKEN = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError, RuntimeError)
+"""What a damaged archive raises, beside OSError and ValueError."""
+
+npy: Any = np.lib.format  # which has no types
+READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+SUFFIX = ".npy"
+
+
+def read_arrays(path: Path, most: int) -> dict[str, NDArray[Any]]:
+    """All arrays of an archive, by name; never of Python objects.
+
+    Args:
+        most: bytes of all of them together, unpacked.
+
+    Raises:
+        OSError: see `open_regular`.
+        ValueError, *BROKEN: it is no such archive, holds more, or an array declares what is not there.
+    """
+    with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
+        members = archive.infolist()
+        if (size := sum(member.file_size for member in members)) > most:
+            raise ValueError(f"it holds {size:,} bytes, more than the limit of {most:,}")
+        return {member.filename.removesuffix(SUFFIX): _read(archive, member) for member in members}
+
+
+def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(member) as stream:
+        reader = READERS.get(npy.read_magic(stream))
+        if reader is None:
+            raise ValueError(f"{member.filename} is of an unknown version")
+        shape, fortran, dtype = reader(stream)
+        content = stream.read()  # no more than `file_size`, whatever the archive packs
+    if dtype.hasobject or prod(shape) * dtype.itemsize != len(content):
+        raise ValueError(f"{member.filename} declares {dtype} {shape}, and has {len(content)} bytes")
+    return np.ndarray(shape, dtype, bytearray(content), order="F" if fortran else "C")

@@ -65,6 +65,7 @@ class StageCommand(click.Command):
         act: does the work and prints; gets the options and the target of `--json`.
         tables: headings of the tables of names that the help ends with, by the field that takes one of them.
         examples: command lines, without the program's name.
+        after: what the help ends with.
     """
 
     def __init__(
@@ -75,12 +76,14 @@ class StageCommand(click.Command):
         *,
         tables: Mapping[str, str] | None = None,
         examples: tuple[str, ...],
+        after: str = "",
     ) -> None:
         super().__init__(name, help=act.__doc__)
         self._options = options
         self._act: Callable[[Any, str | None], None] = act
         self._tables = tables or {}
         self._examples = examples
+        self._after = after
         self._made = False
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -105,7 +108,9 @@ class StageCommand(click.Command):
             click.Option(["--json", "json"], metavar="FILE|-", help="Write the result as one JSON object; - is stdout.")
         )
         parts = [f"{heading}:\n\n{listed(entries[name].option.table())}" for name, heading in self._tables.items()]
-        self.epilog = "\n\n".join([*parts, *(f"Example: fcn-onnx {line}" for line in self._examples)])
+        self.epilog = "\n\n".join(
+            [*parts, *(f"Example: fcn-onnx {line}" for line in self._examples), self._after]
+        ).strip("\n")
 
 
 def parameter(entry: Declared) -> click.Parameter:

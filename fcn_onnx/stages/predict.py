@@ -32,16 +32,19 @@ from fcn_onnx.jobs.journal import Journals, nearest_folder
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.jobs.records import Arrays
 from fcn_onnx.model.files import digest_model
-from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.memory import Room
 from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
 from fcn_onnx.runtime.settling import settle
+from fcn_onnx.stages.options import PredictOptions
 
 __all__ = ["KINDS", "Picture", "Prediction", "predict", "predict_frames", "read_frames"]
 
 KINDS: Mapping[str, str] = {"overlay": ".jpg", "labels": ".png", "confidence": ".png"}
 """What is drawn of an image, and as which kind of file."""
+
+
+PREDICTIONS = Path("predictions")
 
 
 @dataclass(frozen=True)
@@ -82,46 +85,31 @@ class Prediction:
     shares: dict[str, float]
 
 
-def predict(
-    model: Path,
-    images: Sequence[Path],
-    *,
-    output: Path = Path("predictions"),
-    legend: bool = True,
-    interface: Interface = Interface(),
-    threads: int = 0,
-    progress: Progress = SILENT,
-) -> tuple[Prediction, ...]:
+def predict(options: PredictOptions, *, progress: Progress = SILENT) -> tuple[Prediction, ...]:
     """Segment photographs and write `<name>-labels.png`, `<name>-overlay.jpg` and `<name>-confidence.png`.
 
     An image is turned upright as its EXIF says, normalised at its own size (a fixed-size model gets it resized),
-    and labelled with the argmax of `out`, as the ONNX model zoo's FCN notebook does. An interrupted run continues.
-
-    Args:
-        model: an ONNX file that returns logits or labels.
-        images: image files, and folders, whose images are taken with those of their subfolders; the results lie in the
-            same subfolders of `output`.
-        output: a folder; created if need be.
-        legend: name the classes in the overlay.
-        interface: of the model, where it does not say it itself.
+    and labelled with the argmax of `out`, as the ONNX model zoo's FCN notebook does. Images of a folder are taken with
+    those of its subfolders, and their results lie in the same subfolders of the output. An interrupted run continues.
 
     Raises:
         UsageError: no image, or two whose results would have the same name.
         ImageError, ModelError, OutputError: see the message.
     """
-    files = _files(images, output)
+    model, output = options.model, options.output or PREDICTIONS
+    files = _files(options.images, output)
     require_distinct(
         {f"the {kind} of {path}": output / _named(name, kind) for path, name in files.items() for kind in KINDS},
         {"the model": model} | {f"the image {path}": path for path in files},
     )
-    eye = _Eye(model, settle([model], interface, progress), threads, legend=legend)
+    eye = _Eye.of(options, progress)
     job = job_digest(
         "predict",
         "pillow",
         model=digest_model(model),
         images=list(zip(map(str, files), digest_files(list(files), progress), strict=True)),
         cpu=measured_cpu().kernels(),
-        how=[eye.preprocessing.to_json(), eye.segmenter.output, list(eye.segmenter.classes), legend],
+        how=[eye.preprocessing.to_json(), eye.segmenter.output, list(eye.segmenter.classes), options.legend],
     )
     rows = Rows(eye.to_arrays, lambda name, arrays: eye.from_arrays(items[name], arrays))
     items = {str(path): (path, output / result) for path, result in files.items()}
@@ -139,15 +127,9 @@ def predict(
 
 
 def predict_frames(
-    model: Path,
-    frames: Iterable[tuple[str, Image.Image]],
-    *,
-    legend: bool = True,
-    interface: Interface = Interface(),
-    threads: int = 0,
-    progress: Progress = SILENT,
+    options: PredictOptions, frames: Iterable[tuple[str, Image.Image]], *, progress: Progress = SILENT
 ) -> Iterator[tuple[str, Picture]]:
-    """Segment frames as they come, such as those of `read_frames`; nothing is kept.
+    """Segment frames as they come, such as those of `read_frames`, instead of the options' images; nothing is kept.
 
     Args:
         frames: names, and RGB images of any size.
@@ -155,7 +137,7 @@ def predict_frames(
     Raises:
         ImageError, ModelError: see the message.
     """
-    eye = _Eye(model, settle([model], interface, progress), threads, legend=legend)
+    eye = _Eye.of(options, progress)
     for name, photograph in frames:
         yield name, eye.look(photograph, name)
 
@@ -184,13 +166,18 @@ class _Drawing:
 class _Eye:
     """A model that photographs are shown at their own size, or at its one size."""
 
-    def __init__(self, model: Path, interface: Interface, threads: int, *, legend: bool) -> None:
-        self.segmenter = Segmenter(model, SessionConfig(threads=threads), interface)
-        self.preprocessing: Preprocessing = replace(
-            self.segmenter.preprocessing, resize=Resize(size=self.segmenter.fixed_size)
-        )
+    def __init__(self, segmenter: Segmenter, room: Room, *, legend: bool) -> None:
+        self.segmenter = segmenter
+        self.preprocessing: Preprocessing = replace(segmenter.preprocessing, resize=Resize(size=segmenter.fixed_size))
+        self._room = room
         self._legend = legend
-        self._room = Room(model)
+
+    @classmethod
+    def of(cls, options: PredictOptions, progress: Progress) -> _Eye:
+        """Open the model that the options name."""
+        interface = settle([options.model], options.interface, progress)
+        segmenter = Segmenter(options.model, SessionConfig(threads=options.threads), interface)
+        return cls(segmenter, Room(options.model), legend=options.legend)
 
     def look(self, photograph: Image.Image, name: str) -> Picture:
         """Everything that is drawn of one photograph."""

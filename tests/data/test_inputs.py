@@ -24,6 +24,7 @@ from fcn_onnx.data.sets.coco_masks import MAX_OUTLINE
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import DatasetError, ImageError, UsageError
 from fcn_onnx.jobs.reading import TEXT_BYTES
+from fcn_onnx.stages.options import PredictOptions
 from fcn_onnx.stages.predict import predict
 
 PAGE = (Path(__file__).parents[2] / "docs" / "inputs.md").read_text(encoding="utf-8")
@@ -154,10 +155,10 @@ def test_predict_reads_and_refuses_the_same(tmp_path: Path, row: str) -> None:
     FILES[row](path)
     model = save(pixel_classifier(), tmp_path / "model.onnx")
     if ROWS[row] == "read":
-        assert len(predict(model, [path.parent], output=tmp_path / "seen")) == 1
+        assert len(predict(PredictOptions(model=model, images=[path.parent], output=tmp_path / "seen"))) == 1
         return
     with pytest.raises(ImageError) as caught:
-        predict(model, [path], output=tmp_path / "seen")
+        predict(PredictOptions(model=model, images=[path], output=tmp_path / "seen"))
     assert str(path) in str(caught.value)
 
 
@@ -206,10 +207,10 @@ def test_what_is_larger_than_memory_is_refused_with_the_size_that_fits(
     path = tmp_path / "large.png"
     Image.new("RGB", (2_000, 1_000)).save(path)
     with pytest.raises(ImageError, match=r"large\.png at 2000×1000") as caught:
-        predict(model, [path], output=tmp_path / "seen")
+        predict(PredictOptions(model=model, images=[path], output=tmp_path / "seen"))
     width, height = map(int, re.findall(r"scale it to (\d+)×(\d+)", str(caught.value))[0])
     Image.new("RGB", (width, height)).save(path)
-    assert predict(model, [path], output=tmp_path / "seen")
+    assert predict(PredictOptions(model=model, images=[path], output=tmp_path / "seen"))
 
 
 @pytest.mark.parametrize("what", ["mask of 3600 million pixels", "mask of two pages", "link out", "pipe", "list"])

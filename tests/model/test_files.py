@@ -18,6 +18,7 @@ from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.model import files
 from fcn_onnx.model.files import atomic_model, digest_model, external_files, load_model, model_bytes, save_model
 from fcn_onnx.stages.inspect import inspect
+from fcn_onnx.stages.options import PredictOptions
 from fcn_onnx.stages.predict import predict
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate
@@ -105,12 +106,12 @@ def test_no_stage_takes_other_weights_for_the_same_model(tmp_path: Path, data: P
     first = quantize(path, ImageChoice(data), output=output)
     assert quantize(path, ImageChoice(data), output=output).skipped
     digests = [inspect(path).digest]
-    predicted = predict(path, sorted(data.iterdir()), output=tmp_path / "labels")
+    predicted = predict(PredictOptions(model=path, images=sorted(data.iterdir()), output=tmp_path / "labels"))
     negate(tmp_path / "weights.data")
     digests.append(inspect(path).digest)
     assert digests[0] != digests[1]
     assert not quantize(path, ImageChoice(data), output=output).skipped
-    again = predict(path, sorted(data.iterdir()), output=tmp_path / "labels")
+    again = predict(PredictOptions(model=path, images=sorted(data.iterdir()), output=tmp_path / "labels"))
     assert [p.shares for p in predicted] != [p.shares for p in again]
     assert first.fp32_size_bytes == model_bytes(path)
     assert first.to_json()["size_ratio"] == model_bytes(path) / first.size_bytes
@@ -190,4 +191,4 @@ def test_every_stage_works_above_the_limit_of_a_file(
     assert inspect(output).coverage.int8_convs == inspect(tmp_path / "whole-int8.onnx").coverage.int8_convs
     validation = validate(model, output, open_dataset(images), include_calibration_images=True)
     assert validation.int8.size_bytes == model_bytes(output) > output.stat().st_size
-    assert len(predict(output, sorted(images.iterdir()), output=tmp_path / "labels")) == 5
+    assert len(predict(PredictOptions(model=output, images=sorted(images.iterdir()), output=tmp_path / "labels"))) == 5

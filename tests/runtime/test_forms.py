@@ -24,6 +24,7 @@ from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.onnxruntime import Network
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.options import PredictOptions
 from fcn_onnx.stages.predict import predict
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate
@@ -123,7 +124,9 @@ def chain(folder: Path, model: onnx.ModelProto, interface: Interface = Interface
     quantize(fp32, ranges=table, interface=interface, output=int8)
     dataset = open_dataset(images, classes=interface.classes) if interface.classes else open_dataset(images)
     result = validate(fp32, int8, dataset, protocol="voc-native", interface=interface)
-    predict(int8, [images / "000000000001.jpg"], interface=interface, output=folder / "out")
+    predict(
+        PredictOptions(model=int8, images=[images / "000000000001.jpg"], interface=interface, output=folder / "out")
+    )
     return fp32, int8, result
 
 
@@ -185,7 +188,7 @@ def test_float16_in_and_out_runs_and_is_not_quantized(tmp_path: Path) -> None:
     full = save(model, tmp_path / "full.onnx")
     result = validate(full, half, open_dataset(images), protocol="voc-native")
     assert result.difference.label_agreement > 0.99
-    (seen,) = predict(half, [images / "000000000002.jpg"], output=tmp_path / "out")
+    (seen,) = predict(PredictOptions(model=half, images=[images / "000000000002.jpg"], output=tmp_path / "out"))
     assert seen.confidence is not None
     for work in (calibrate_data, quantize):
         with pytest.raises(ModelError, match="computes in float16") as caught:
@@ -242,7 +245,9 @@ def test_one_channel_of_two_classes(tmp_path: Path, ends: str) -> None:
     assert result.difference.label_agreement > 0.9
     photo = tmp_path / "coco/val2017/000000000001.jpg"
     logit = raw(save(classifier(classes=1), tmp_path / "plain.onnx"), prepared(photo))[0, 0]
-    (seen,) = predict(fp32, [photo], interface=Interface(classes=BINARY), output=tmp_path / "fp32")
+    (seen,) = predict(
+        PredictOptions(model=fp32, images=[photo], interface=Interface(classes=BINARY), output=tmp_path / "fp32")
+    )
     labels = np.asarray(Image.open(seen.labels))
     assert (labels == (logit > 0)).all()
     assert 0 < labels.mean() < 1
@@ -284,7 +289,9 @@ def test_confidence_is_the_probability_whatever_the_graph_ends_in(tmp_path: Path
     photo = tmp_path / "photo.png"
     photograph(33, 31, 1).save(photo)
     logits = raw(save(classifier(), tmp_path / "plain.onnx"), prepared(photo))[0]
-    (seen,) = predict(save(ENDS[ends](model), tmp_path / "m.onnx"), [photo], output=tmp_path / "out")
+    (seen,) = predict(
+        PredictOptions(model=save(ENDS[ends](model), tmp_path / "m.onnx"), images=[photo], output=tmp_path / "out")
+    )
     assert seen.confidence is not None
     expected = 255 * softmax(logits).max(0)
     assert np.abs(np.asarray(Image.open(seen.confidence)) - expected).max() <= 1
@@ -296,7 +303,7 @@ def test_probabilities_of_independent_classes_are_taken_as_they_are(tmp_path: Pa
     photograph(33, 31, 1).save(photo)
     logits = raw(save(classifier(), tmp_path / "plain.onnx"), prepared(photo))[0]
     model = save(ending(classifier(), op("Sigmoid", "out", "p")), tmp_path / "m.onnx")
-    (seen,) = predict(model, [photo], output=tmp_path / "out")
+    (seen,) = predict(PredictOptions(model=model, images=[photo], output=tmp_path / "out"))
     assert seen.confidence is not None
     assert np.abs(np.asarray(Image.open(seen.confidence)) - 255 * sigmoid(logits).max(0)).max() <= 1
 
@@ -364,7 +371,9 @@ def test_the_number_of_classes_is_checked_before_any_image_is_read(tmp_path: Pat
         lambda: quantize(model, ImageChoice(images, limit=2), interface=names, output=tmp_path / "x"),
         lambda: calibrate_data(model, ImageChoice(images, limit=2), interface=names, output=tmp_path / "x"),
         lambda: validate(model, model, open_dataset(images, classes=names.classes or ()), interface=names),
-        lambda: predict(model, list(images.iterdir()), interface=names, output=tmp_path / "out"),
+        lambda: predict(
+            PredictOptions(model=model, images=list(images.iterdir()), interface=names, output=tmp_path / "out")
+        ),
     ):
         with pytest.raises(ModelError, match=r"declared as \(\?, 5, \?, \?\)") as caught:
             work()

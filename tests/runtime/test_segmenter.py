@@ -20,6 +20,7 @@ from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
 from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.options import PredictOptions
 from fcn_onnx.stages.predict import predict
 from fcn_onnx.stages.validate import validate
 
@@ -84,7 +85,7 @@ def test_predict_labels_without_confidence(tmp_path: Path) -> None:
     path = tmp_path / "street.png"
     photograph(33, 31, 1).save(path)
     model = save(foreign(labels=True), tmp_path / "m.onnx")
-    (result,) = predict(model, [path], output=tmp_path / "out", interface=HALF)
+    (result,) = predict(PredictOptions(model=model, images=[path], output=tmp_path / "out", interface=HALF))
     assert result.confidence is None
     assert np.asarray(Image.open(result.labels)).shape == (31, 33)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["street-labels.png", "street-overlay.jpg"]

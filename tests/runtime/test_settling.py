@@ -26,7 +26,7 @@ from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import find_multiple, settle
 from fcn_onnx.stages.benchmark import benchmark
 from fcn_onnx.stages.calibrating import calibrate_data
-from fcn_onnx.stages.options import BenchmarkOptions
+from fcn_onnx.stages.options import BenchmarkOptions, PredictOptions
 from fcn_onnx.stages.predict import predict, predict_frames
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate
@@ -87,8 +87,12 @@ def test_assumed_normalisation_is_said_by_every_command_that_shows_images(tmp_pa
         lambda hint, said: calibrate_data(fp32, choice, output=tmp_path / "t.json", interface=hint, progress=said),
         lambda hint, said: quantize(fp32, choice, output=tmp_path / "q.onnx", interface=hint, progress=said),
         lambda hint, said: validate(fp32, int8, open_dataset(images), interface=hint, progress=said),
-        lambda hint, said: predict(fp32, [photo], output=tmp_path / "out", interface=hint, progress=said),
-        lambda hint, said: list(predict_frames(fp32, [], interface=hint, progress=said)),
+        lambda hint, said: predict(
+            PredictOptions(model=fp32, images=[photo], output=tmp_path / "out", interface=hint), progress=said
+        ),
+        lambda hint, said: list(
+            predict_frames(PredictOptions(model=fp32, images=(), interface=hint), [], progress=said)
+        ),
     ):
         said, told = Said(), Said()
         run(Interface(), said)

@@ -15,7 +15,7 @@ from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, THREADS, Bound
 from fcn_onnx.stages.calibrating import calibrate_data
-from fcn_onnx.stages.options import BenchmarkOptions, ExportOptions
+from fcn_onnx.stages.options import BenchmarkOptions, ExportOptions, PredictOptions
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validating import validate_and_report, validate_candidates
 
@@ -52,7 +52,7 @@ REFUSED: dict[str, Callable[[Path, Path], Any]] = {
     "--threads is -5": lambda model, data: calibrate_data(model, ImageChoice(data), threads=-5),
     "--threads is -6": lambda model, data: validate_and_report(model, model, data, threads=-6),
     "--threads is -7": lambda model, data: benchmark(BenchmarkOptions(models=[model], threads=-7)),
-    "--threads is -8": lambda model, data: predict(model, [data], threads=-8),
+    "--threads is -8": lambda model, data: predict(PredictOptions(model=model, images=[data], threads=-8)),
     "--size is 0": lambda model, data: export(ExportOptions(arch="tiny", size=(64, 0))),
 }
 

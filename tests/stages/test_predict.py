@@ -18,6 +18,7 @@ from fcn_onnx.data.palette import draw_legend, voc_palette
 from fcn_onnx.errors import ImageError, UsageError
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import SilentProgress
+from fcn_onnx.stages.options import PredictOptions
 from fcn_onnx.stages.predict import predict, predict_frames
 
 
@@ -112,7 +113,12 @@ def test_a_pipe_from_end_to_end(model: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     found = [np.asarray(Image.open(io.BytesIO(part))) for part in split_png(result.stdout)]
-    expected = [np.asarray(p.labels) for _, p in predict_frames(model, ((str(i), im) for i, im in enumerate(images)))]
+    expected = [
+        np.asarray(p.labels)
+        for _, p in predict_frames(
+            PredictOptions(model=model, images=()), ((str(i), im) for i, im in enumerate(images))
+        )
+    ]
     assert [labels.tolist() for labels in found] == [labels.tolist() for labels in expected]
     refused = subprocess.run([*command, "--json", "x.json"], input=b"", capture_output=True, check=False)
     assert refused.returncode == 2
@@ -129,14 +135,14 @@ def test_folders_keep_their_shape_and_leave_results_out(model: Path, tmp_path: P
     photograph(20, 16, 2).save(album / "sea" / "a.jpg")
     (album / "notes.txt").write_text("no image")
     for _ in range(2):  # the second time, the results of the first lie in the folder
-        results = predict(model, [album], output=album / "seen")
+        results = predict(PredictOptions(model=model, images=[album], output=album / "seen"))
         assert [r.labels for r in results] == [album / "seen/a-labels.png", album / "seen/sea/a-labels.png"]
     assert all(r.overlay.is_file() and r.confidence and r.confidence.is_file() for r in results)
     photograph(20, 16, 3).save(album / "a.jpg")
     with pytest.raises(UsageError, match=r"a\.jpg and .*a\.png would both be called a"):
-        predict(model, [album], output=tmp_path / "other")
+        predict(PredictOptions(model=model, images=[album], output=tmp_path / "other"))
     with pytest.raises(UsageError, match="no image"):
-        predict(model, [tmp_path / "album" / "seen"], output=album / "seen")
+        predict(PredictOptions(model=model, images=[tmp_path / "album" / "seen"], output=album / "seen"))
 
 
 def test_an_interrupted_run_continues(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,11 +151,11 @@ def test_an_interrupted_run_continues(model: Path, tmp_path: Path, monkeypatch: 
     album.mkdir()
     for index in range(4):
         photograph(20, 16, index).save(album / f"{index}.png")
-    whole = predict(model, [album], output=tmp_path / "whole")
+    whole = predict(PredictOptions(model=model, images=[album], output=tmp_path / "whole"))
     interrupted(model, album, tmp_path / "seen")
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "seen").glob("[01]-*.*")}
     assert len(before) == 6
-    results = predict(model, [album], output=tmp_path / "seen")
+    results = predict(PredictOptions(model=model, images=[album], output=tmp_path / "seen"))
     assert [r.shares for r in results] == [r.shares for r in whole]
     assert {p: p.stat().st_mtime_ns for p in before} == before  # not done again
     assert contents(tmp_path / "seen") == contents(tmp_path / "whole")
@@ -167,7 +173,7 @@ def interrupted(model: Path, album: Path, output: Path) -> None:
                 yield item
 
     with pytest.raises(KeyboardInterrupt):
-        predict(model, [album], output=output, progress=Interrupting())
+        predict(PredictOptions(model=model, images=[album], output=output), progress=Interrupting())
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -201,8 +207,8 @@ def test_a_resumed_run_trusts_nothing_that_has_changed(
         photograph(20, 16, index).save(album / f"{index}.png")
     interrupted(model, album, tmp_path / "seen")
     DAMAGE[damage](album, tmp_path / "seen")
-    results = predict(model, [album], output=tmp_path / "seen")
-    whole = predict(model, [album], output=tmp_path / "whole")
+    results = predict(PredictOptions(model=model, images=[album], output=tmp_path / "seen"))
+    whole = predict(PredictOptions(model=model, images=[album], output=tmp_path / "whole"))
     assert [r.shares for r in results] == [r.shares for r in whole]
     assert contents(tmp_path / "seen") == contents(tmp_path / "whole")
 
@@ -221,6 +227,6 @@ def test_the_legend_names_what_is_there(model: Path) -> None:
 def test_labels_have_no_confidence(tmp_path: Path) -> None:
     model = save(coarse_classifier(labels=True), tmp_path / "labels.onnx")
     photograph(20, 16, 1).save(tmp_path / "a.png")
-    (result,) = predict(model, [tmp_path / "a.png"], output=tmp_path / "seen")
+    (result,) = predict(PredictOptions(model=model, images=[tmp_path / "a.png"], output=tmp_path / "seen"))
     assert result.confidence is None
     assert sorted(p.name for p in (tmp_path / "seen").iterdir()) == ["a-labels.png", "a-overlay.jpg"]

@@ -11,7 +11,7 @@ from fcn_onnx.cli.demo import demo
 from fcn_onnx.cli.doctor import doctor
 from fcn_onnx.cli.edge import edge
 from fcn_onnx.cli.export import command as export
-from fcn_onnx.cli.inspect import inspect
+from fcn_onnx.cli.inspect import command as inspect
 from fcn_onnx.cli.predict import command as predict
 from fcn_onnx.cli.quantize import quantize
 from fcn_onnx.cli.run import run

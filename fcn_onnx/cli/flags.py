@@ -147,7 +147,7 @@ def parameter(entry: Declared) -> click.Parameter:
         default=default,
         metavar=said.metavar,
         help=said.help,
-        show_default=said.shown or default is not None,
+        show_default=default is not None and not isinstance(default, tuple),
     )
 
 

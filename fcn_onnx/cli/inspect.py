@@ -5,80 +5,56 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import click
 import numpy as np
 
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, print_table, wants_stdout, write_json
-from fcn_onnx.cli.options import PATH, Size, data_option, interface_options, json_option, threads_option
+from fcn_onnx.cli.flags import StageCommand
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.data.sets.discover import annotations_beside, open_dataset
 from fcn_onnx.errors import UsageError
-from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.coverage import Coverage
 from fcn_onnx.stages.inspect import Inspection
+from fcn_onnx.stages.options import InspectOptions
 
 WORST = 10
 SLACK = 1e-3
 
 
-@click.command(
-    epilog="Example: fcn-onnx inspect fcn-resnet50-12-int8.onnx\n\n"
-    "Example: fcn-onnx inspect fcn-resnet50-12.onnx fcn-resnet50-12-int8.onnx --data coco/val2017 --limit 8\n\n"
-    "Example: fcn-onnx inspect histograms.npz --plot histograms.html"
-)
-@click.argument("model", type=PATH, metavar="MODEL|HISTOGRAMS")
-@click.argument("int8", type=PATH, required=False, metavar="[INT8]")
-@data_option(required=False)
-@click.option("--limit", type=click.IntRange(min=1), default=8, show_default=True, help="Images of --data to run on.")
-@click.option("--size", type=Size(), default="520x520", show_default=True, help="That the MACs are for.")
-@click.option("--plot", type=PATH, metavar="FILE.html", help="Draw histograms with the thresholds of each method.")
-@interface_options
-@threads_option
-@json_option
-def inspect(
-    model: Path,
-    int8: Path | None,
-    data: Path | None,
-    limit: int,
-    size: tuple[int, int],
-    plot: Path | None,
-    interface: Interface,
-    threads: int,
-    json_target: str | None,
-) -> None:
+def act(options: InspectOptions, json_target: str | None) -> None:
     """Show what a model is: opset, operators, parameters, cost, quantized form, where it came from.
 
     Of an fp32 and an int8 model with --data: how far each layer is off, and which images' labels flip; no truth needed.
 
     Of a file of histograms (calibrate --histograms): the threshold that each method chooses for each tensor.
     """
-    from fcn_onnx import inspect as run_inspect
+    from fcn_onnx.stages.inspect import inspect
 
-    if (int8 is None) != (data is None):
+    model, data, plot = options.model, options.data, options.plot
+    if (options.int8 is None) != (data is None):
         raise UsageError("two models are compared on images", fix="give FP32 INT8 and --data, or one model alone")
     claim(json_target, {"--plot": plot}, {"the annotations": annotations_beside(data) if data else None})
-    if int8 is not None and data is not None:
-        _compare(model, int8, open_dataset(data).samples[:limit], interface, threads, json_target)
+    if options.int8 is not None and data is not None:
+        _compare(options, options.int8, open_dataset(data).samples[: options.limit], json_target)
         return
     if model.suffix == ".npz":
         _inspect_histograms(model, plot, json_target)
         return
     if plot is not None:
         raise UsageError(f"--plot draws histograms, and {model} is none", fix="name a file of calibrate --histograms")
-    result = run_inspect(model, size=size)
+    result = inspect(model, size=options.size)
     write_json(result.to_json(), json_target)
     if not wants_stdout(json_target):
         for label, value in _lines(result):
             print_line(f"{label:<13} {value}")
 
 
-def _compare(
-    fp32: Path, int8: Path, samples: Sequence[Sample], interface: Interface, threads: int, json_target: str | None
-) -> None:
+def _compare(options: InspectOptions, int8: Path, samples: Sequence[Sample], json_target: str | None) -> None:
     from fcn_onnx.evaluation.fidelity import compare_layers
 
-    result = compare_layers(fp32, int8, samples, interface=interface, threads=threads, progress=ConsoleProgress())
+    result = compare_layers(
+        options.model, int8, samples, interface=options.interface, threads=options.threads, progress=ConsoleProgress()
+    )
     write_json(result.to_json(), json_target)
     if wants_stdout(json_target):
         return
@@ -158,3 +134,15 @@ def _executed(coverage: Coverage) -> list[tuple[str, str]]:
 
 def _shape(shape: tuple[int | str, ...]) -> str:
     return f"({', '.join(map(str, shape))})"
+
+
+command = StageCommand(
+    "inspect",
+    InspectOptions,
+    act,
+    examples=(
+        "inspect fcn-resnet50-12-int8.onnx",
+        "inspect fcn-resnet50-12.onnx fcn-resnet50-12-int8.onnx --data coco/val2017 --limit 8",
+        "inspect histograms.npz --plot histograms.html",
+    ),
+)

@@ -40,7 +40,6 @@ class Option:
         also: names beside those of the table, and what they mean.
         reads: `package.module:function` that makes the value of the file that is named.
         bound: of a number, or of each of several.
-        shown: the default in words, where it is not the field's.
         decides: whether the result depends on it.
         in_recipe: whether a recipe's section has it as a key.
     """
@@ -54,7 +53,6 @@ class Option:
     also: Mapping[str, str] = field(default_factory=dict)
     reads: str | None = None
     bound: Bound | None = None
-    shown: str | None = None
     decides: bool = True
     in_recipe: bool = True
 

@@ -100,7 +100,7 @@ class InspectOptions(Checked):
     int8: Path | None = option(None, help="The int8 model made from it.", argument=True, metavar="[INT8]")
     data: Path | None = option(None, help=DATA, metavar="DIR")
     limit: int = option(8, help="Images of --data to run on.", bound=COUNT)
-    size: Pair = option((520, 520), help="That the MACs are for.", metavar="HxW", shown="520x520", bound=SIDE)
+    size: Pair = option((520, 520), help="That the MACs are for. Default: 520x520.", metavar="HxW", bound=SIDE)
     plot: Path | None = option(
         None, help="Draw histograms with the thresholds of each method.", metavar="FILE.html", decides=False
     )

@@ -19,14 +19,14 @@ from peers import Job, Row, parser_of, score, show
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.calibration.thresholds import METHODS
 from fcn_onnx.data.sets.discover import open_dataset
-from fcn_onnx.model.files import load_model
+from fcn_onnx.model.graph import Graph
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.backends import Draft
 from fcn_onnx.quantization.backends.onnxruntime import quantize as quantize_by_onnxruntime
-from fcn_onnx.quantization.corrections import correct_biases
+from fcn_onnx.quantization.corrections import correct_biases, mean_shifts
+from fcn_onnx.quantization.making import Calibrated, Maker, Original
 from fcn_onnx.quantization.plan import Plan, make_plan
-from fcn_onnx.quantization.weights import place, quantize_weights
-from fcn_onnx.quantization.writing import make_int8
+from fcn_onnx.quantization.weights import quantize_weights
 from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.stages.calibrate import calibrate, derive
@@ -36,7 +36,13 @@ def int8_weights_only(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> 
     """The fp32 model with the weights that int8 can hold, and the biases that go with them."""
     convs = frozenset(node.name for node in model.graph.node if node.op_type == "Conv") - set(plan.float_nodes)
     weights = quantize_weights(model, table, convs, per_channel=True, pair_safe=plan.pair_safe)
-    return correct_biases(model, place(model, weights), weights, table.means)
+    placed = onnx.ModelProto()
+    placed.CopyFrom(model)
+    for tensor in placed.graph.initializer:
+        if tensor.name in weights:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name].values(), tensor.name))
+    correct_biases(placed, mean_shifts(model, weights, table.means))
+    return placed
 
 
 def int8_activations_only(int8: onnx.ModelProto, fp32: onnx.ModelProto) -> onnx.ModelProto:
@@ -58,39 +64,34 @@ def int8_activations_only(int8: onnx.ModelProto, fp32: onnx.ModelProto) -> onnx.
     return mixed
 
 
-def plain(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> onnx.ModelProto:
+def plain(fp32: Graph, table: RangeTable, plan: Plan) -> onnx.ModelProto:
     """onnxruntime's own weights: the largest of each channel is 127, no bias correction."""
-    return quantize_by_onnxruntime(Draft(model, table.method, Path("unused.log"), table), plan)
+    typed = fp32.typed()
+    typed.graph.initializer.extend(fp32.model.graph.initializer)
+    return quantize_by_onnxruntime(Draft(typed, table.method, Path("unused.log"), table), plan)
 
 
 def main() -> None:
     options = parser_of(__doc__).parse_args()
     interface = Interface(options.mean, options.std)
     job = Job(options.model, options.calibrate, options.images, interface, "vnni")
-    fp32 = load_model(options.model)
+    original = Original.open(options.model)
+    fp32 = original.graph.model
     preprocessing = preprocessing_of(fp32, str(options.model), interface)
+    maker = Maker(original, Calibrated((), preprocessing, {}))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         histograms = folder / "histograms.npz"
         calibrate(options.model, job.choice().choose(), preprocessing=preprocessing, histograms=histograms)
         tables = {method: derive(histograms, method=method).table for method in METHODS}
         table = tables["mse"]
-        whole = make_plan(fp32, measured_cpu(), quant_format="qdq", target="vnni")
+        whole = make_plan(original.graph, measured_cpu(), quant_format="qdq", target="vnni")
         safe = replace(whole, pair_safe=True)
         rows: list[Row] = []
 
         def add(label: str, plan: Plan, ranges: RangeTable) -> Path:
             path = folder / f"{len(rows):02d}.onnx"
-            made = make_int8(
-                options.model,
-                plan,
-                ranges,
-                method=ranges.method,
-                preprocessing={},
-                calibration_images={},
-                log=folder / "unused.log",
-            )
-            onnx.save(made.int8, path)
+            onnx.save(maker.make(plan, ranges).int8, path)
             rows.append(Row(label, path, 0, 0))
             return path
 
@@ -105,7 +106,7 @@ def main() -> None:
         add_model("fp32 weights, int8 activations", int8_activations_only(onnx.load(uncorrected), fp32))
         add("everything, pair-safe (for AVX2)", safe, table)
         add("pair-safe, no bias correction", replace(safe, bias_correction=False), table)
-        add_model("onnxruntime's weights, our ranges", plain(fp32, table, whole))
+        add_model("onnxruntime's weights, our ranges", plain(original.graph, table, whole))
         add("min/max ranges", whole, tables["minmax"])
         add("logits in int8 too", replace(whole, float_nodes=()), table)
         fp32_row = score(job, rows, open_dataset(options.validate), options.protocol, options.limit, exact=True)

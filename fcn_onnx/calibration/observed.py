@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from fcn_onnx.model.graph import float_tensors
+from fcn_onnx.model.graph import Graph
 
 QUANTIZABLE = frozenset({"Conv", "Relu", "Clip", "Add", "Mul", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat"})
 RECTIFIERS = frozenset({"Relu", "Clip"})
@@ -35,10 +35,9 @@ class Observed:
     conv_inputs: tuple[str, ...]
 
 
-def observed_tensors(model: onnx.ModelProto) -> Observed:
-    """Decide for `model`, an fp32 graph."""
-    graph = model.graph
-    floats = float_tensors(model)
+def observed_tensors(fp32: Graph) -> Observed:
+    """Decide for a model after intake."""
+    graph, floats = fp32.model.graph, fp32.floats
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:

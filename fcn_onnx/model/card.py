@@ -35,6 +35,7 @@ class ModelCard:
         output: name of the output to read, where the user had to say it.
         versions: packages that made it.
         form: `FORM_VERSION` of the fcn-onnx that wrote it.
+        content: of an int8 model, `digest_content`: what is in the file beside its metadata.
         source: digest of the fp32 model that an int8 model was made from.
         quantization: the plan as recorded JSON (format, per_channel, target, method, …).
         calibration_images: what the ranges were observed on: digest of the file by name, relative to the
@@ -50,6 +51,7 @@ class ModelCard:
     output: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     form: int | None = None
+    content: str | None = None
     source: str | None = None
     quantization: Mapping[str, Any] | None = None
     calibration_images: Mapping[str, str] = field(default_factory=dict)

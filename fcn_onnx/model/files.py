@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,10 +15,14 @@ from fcn_onnx.errors import ModelError
 from fcn_onnx.jobs.artifact import atomic_path, digest_file, digest_json
 from fcn_onnx.jobs.files import sync
 from fcn_onnx.jobs.scratch import folder_in, scratch
+from fcn_onnx.model.inference import skeleton
 from fcn_onnx.model.tensors import require_whole, tensor_bytes, tensors_of
 
 PROTO_LIMIT = 2**31 - 2**20
 """Bytes of weights that one protobuf file may hold: 2 GiB, and room for the graph."""
+
+LOADABLE_BYTES = 1_500_000_000
+"""Bytes of weights above which a model is handed on as a file: as bytes it would be in memory once more."""
 
 INLINE_BYTES = 1024
 """Tensors up to this size stay in the model's own file: onnx wants to see the values of shapes and axes there."""
@@ -76,6 +81,16 @@ def digest_model(path: Path) -> str:
     return digest_json({"model": digest_file(path), "data": [[file.name, digest_file(file)] for file in data]})
 
 
+def digest_content(model: onnx.ModelProto) -> str:
+    """`sha256:<hex>` of all that `model` computes with, external data loaded: of everything but its metadata."""
+    bare = skeleton(model)
+    del bare.metadata_props[:]
+    content = hashlib.sha256(bare.SerializeToString(deterministic=True))
+    for tensor in model.graph.initializer:
+        content.update(tensor.SerializeToString(deterministic=True))
+    return f"sha256:{content.hexdigest()}"
+
+
 def model_bytes(path: Path) -> int:
     """Size of a model with its external data.
 
@@ -85,9 +100,14 @@ def model_bytes(path: Path) -> int:
     return path.stat().st_size + sum(file.stat().st_size for file in external_files(path))
 
 
+def weight_bytes(model: onnx.ModelProto) -> int:
+    """Bytes of all tensors of `model` together."""
+    return sum(tensor_bytes(tensor) for tensor in tensors_of(model))
+
+
 def is_large(model: onnx.ModelProto) -> bool:
     """Whether the weights do not fit into one protobuf message."""
-    return sum(tensor_bytes(tensor) for tensor in tensors_of(model)) > PROTO_LIMIT
+    return weight_bytes(model) > PROTO_LIMIT
 
 
 def is_large_file(path: Path) -> bool:
@@ -126,8 +146,8 @@ def _save_split(model: onnx.ModelProto, path: Path, name: str) -> Path:
 
 @contextmanager
 def loadable(model: onnx.ModelProto) -> Iterator[bytes | str]:
-    """What a library loads `model` from: its bytes, or above `PROTO_LIMIT` a file, there for as long as the context."""
-    if not is_large(model):
+    """What a library loads `model` from: its bytes, or above `LOADABLE_BYTES` a file, there as long as the context."""
+    if weight_bytes(model) <= LOADABLE_BYTES:
         yield model.SerializeToString()
         return
     with scratch() as folder:

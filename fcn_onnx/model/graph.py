@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import onnx
 
-from fcn_onnx.model.inference import inferred
+from fcn_onnx.model.inference import inferred, skeleton
 from fcn_onnx.model.macs import CONVS, INTEGER_OPS, OPERATORS, Multiplication, multiplications
 from fcn_onnx.model.shapes import Shape, TensorType, channels_last, declared_shape, fixed_size, tensor_types
 
 __all__ = [
     "CONVS",
+    "Graph",
     "GraphFacts",
     "activation_bytes",
     "channels_last",
@@ -81,6 +83,44 @@ class GraphFacts:
         return (node.macs or 0) / total if total else None
 
 
+@dataclass(frozen=True)
+class Graph:
+    """A model, and what is read off its graph, each once; nobody changes it.
+
+    Attributes:
+        model: after intake, for whoever quantizes it.
+    """
+
+    model: onnx.ModelProto
+
+    @cached_property
+    def inferred(self) -> onnx.GraphProto:
+        """The same with types, and shapes as far as they can be inferred, in `value_info`; large constants left out."""
+        return inferred(self.model)
+
+    def typed(self) -> onnx.ModelProto:
+        """A copy of the model without its initializers, with the types of inner tensors and of outputs."""
+        bare = skeleton(self.model)
+        for own, found in (
+            (bare.graph.value_info, self.inferred.value_info),
+            (bare.graph.output, self.inferred.output),
+        ):
+            del own[:]
+            own.extend(found)
+        return bare
+
+    @cached_property
+    def floats(self) -> frozenset[str]:
+        """Names of the float32 tensors that flow through the graph, constants left out."""
+        constants = {tensor.name for tensor in self.model.graph.initializer}
+        constants |= {name for node in self.model.graph.node if node.op_type == "Constant" for name in node.output}
+        return frozenset(
+            value.name
+            for value in [*self.inferred.input, *self.inferred.value_info, *self.inferred.output]
+            if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT and value.name not in constants
+        )
+
+
 def is_quantized(model: onnx.ModelProto) -> bool:
     """Whether any node computes on, or converts to, 8-bit integers."""
     return any(node.op_type in QUANTIZERS for node in model.graph.node)
@@ -119,14 +159,7 @@ def _facts_at(model: onnx.ModelProto, size: tuple[int, int]) -> GraphFacts:
 
 def float_tensors(model: onnx.ModelProto) -> frozenset[str]:
     """Names of the float32 tensors that flow through the graph, constants left out."""
-    graph = inferred(model)
-    constants = {tensor.name for tensor in model.graph.initializer}
-    constants |= {name for node in graph.node if node.op_type == "Constant" for name in node.output}
-    return frozenset(
-        value.name
-        for value in [*graph.input, *graph.value_info, *graph.output]
-        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT and value.name not in constants
-    )
+    return Graph(model).floats
 
 
 def activation_bytes(model: onnx.ModelProto, size: tuple[int, int]) -> int:

@@ -1,8 +1,10 @@
-"""Changes to the fp32 model that make up for what int8 does to it."""
+"""Rounding a weight moves the mean of what its convolution makes; the bias takes that back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -12,47 +14,79 @@ from onnx import numpy_helper
 from fcn_onnx.quantization.weights import QuantizedWeight
 
 Means = Mapping[str, tuple[float, ...]]
+Doubles = NDArray[np.float64]
 
 
-def correct_biases(
-    original: onnx.ModelProto, placed: onnx.ModelProto, weights: Mapping[str, QuantizedWeight], means: Means
-) -> onnx.ModelProto:
-    """A copy of `placed` in which rounding the weights leaves the mean of every output channel where it was.
+@dataclass(frozen=True)
+class Rounding:
+    """What the mean shift of one convolution depends on.
+
+    Attributes:
+        weight: rounded.
+        means: of its input's channels.
+    """
+
+    weight: QuantizedWeight
+    means: tuple[float, ...]
+
+
+def mean_shifts(
+    model: onnx.ModelProto,
+    weights: Mapping[str, QuantizedWeight],
+    means: Means,
+    known: dict[Rounding, Doubles] | None = None,
+    threads: int = 1,
+) -> dict[str, Doubles]:
+    """What rounding the weights adds to the mean of each output channel, (C,) float64 by convolution.
 
     A convolution with the weight W' in place of W shifts the mean of its output channel o by
-    Σᵢ (Σₖ W'ₒᵢₖ − Wₒᵢₖ) · E[xᵢ], i being an input channel and k a position of the kernel; that is taken off its bias.
-    What padding changes at the borders is neglected. (Nagel et al., "Data-Free Quantization Through Weight
-    Equalization and Bias Correction", ICCV 2019, §4.2, with measured instead of derived means.)
+    Σᵢ (Σₖ W'ₒᵢₖ − Wₒᵢₖ) · E[xᵢ], i being an input channel and k a position of the kernel. What padding changes at the
+    borders is neglected. (Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV
+    2019, §4.2, with measured instead of derived means.)
 
     Args:
-        original: the fp32 model.
-        placed: the same with rounded weights.
-        weights: those, by initializer.
+        model: fp32.
+        weights: its rounded ones, by initializer.
         means: E[x] by tensor, for each channel, over calibration images.
+        known: what was computed for this model before, and gets what is computed now.
+        threads: that compute, a convolution each at a time.
     """
-    corrected = onnx.ModelProto()
-    corrected.CopyFrom(placed)
-    before = {tensor.name: tensor for tensor in original.graph.initializer}
-    after = {tensor.name: tensor for tensor in corrected.graph.initializer}
-    for node in corrected.graph.node:
-        if node.op_type != "Conv" or node.input[1] not in weights or node.input[0] not in means:
+    known = {} if known is None else known
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    asked = {
+        node.name: (node.input[1], Rounding(weights[node.input[1]], means[node.input[0]]))
+        for node in model.graph.node
+        if node.op_type == "Conv" and node.input[1] in weights and node.input[0] in means
+    }
+
+    def shift(weight: str, rounding: Rounding) -> Doubles:
+        difference = rounding.weight.values() - numpy_helper.to_array(stored[weight])
+        return mean_shift(difference, np.array(rounding.means))
+
+    new = [own for own in asked.values() if own[1] not in known]
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        known.update((own[1], found) for own, found in zip(new, pool.map(lambda own: shift(*own), new), strict=True))
+    return {name: known[rounding] for name, (_, rounding) in asked.items()}
+
+
+def correct_biases(model: onnx.ModelProto, shifts: Mapping[str, Doubles]) -> None:
+    """Take these shifts of the means, by convolution, off the biases of `model`; one that has none gets one."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.name not in shifts:
             continue
-        shift = mean_shift(
-            weights[node.input[1]].values() - numpy_helper.to_array(before[node.input[1]]),
-            np.array(means[node.input[0]]),
-        )
+        shift = shifts[node.name]
         if len(node.input) > 2 and node.input[2]:
-            bias = numpy_helper.to_array(after[node.input[2]])
-            after[node.input[2]].CopyFrom(numpy_helper.from_array((bias - shift).astype(np.float32), node.input[2]))
+            bias = numpy_helper.to_array(stored[node.input[2]])
+            stored[node.input[2]].CopyFrom(numpy_helper.from_array((bias - shift).astype(np.float32), node.input[2]))
         else:
             name = f"{node.input[1]}_correction"
             del node.input[2:]
             node.input.append(name)
-            corrected.graph.initializer.append(numpy_helper.from_array((-shift).astype(np.float32), name))
-    return corrected
+            model.graph.initializer.append(numpy_helper.from_array((-shift).astype(np.float32), name))
 
 
-def mean_shift(difference: NDArray[np.float32], means: NDArray[np.float64]) -> NDArray[np.float64]:
+def mean_shift(difference: NDArray[np.float32], means: Doubles) -> Doubles:
     """What a change of the weight (C, I / groups, k, …) adds to the mean of each output channel, (C,) float64.
 
     Args:
@@ -63,5 +97,5 @@ def mean_shift(difference: NDArray[np.float32], means: NDArray[np.float64]) -> N
     outputs, inputs = summed.shape
     groups = len(means) // inputs
     grouped = np.repeat(means.reshape(groups, inputs), outputs // groups, axis=0)
-    shift: NDArray[np.float64] = (summed * grouped).sum(1)
+    shift: Doubles = (summed * grouped).sum(1)
     return shift

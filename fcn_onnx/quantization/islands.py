@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 
 import onnx
 
-from fcn_onnx.model.graph import float_tensors
+from fcn_onnx.model.graph import Graph
 from fcn_onnx.model.uses import producers, readers
 
 RECTIFIERS = frozenset({"Relu", "Clip"})
@@ -24,15 +24,15 @@ SUMS = frozenset({"Add"})
 """All their operands have to be 8-bit, where for the others one is enough."""
 
 
-def float_islands(model: onnx.ModelProto, op_types: Collection[str], float_nodes: Collection[str]) -> tuple[str, ...]:
+def float_islands(fp32: Graph, op_types: Collection[str], float_nodes: Collection[str]) -> tuple[str, ...]:
     """Names of the nodes that gain nothing from int8, in graph order.
 
     Args:
-        model: fp32, after intake.
+        fp32: after intake.
         op_types: operators that are quantized.
         float_nodes: nodes that stay fp32 in any case.
     """
-    graph, floats = model.graph, float_tensors(model)
+    graph, floats = fp32.model.graph, fp32.floats
     makers, uses = producers(graph), readers(graph)
     int8 = {
         node.name: node

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
@@ -80,18 +81,18 @@ class Judge:
                 fix="calibrate on images of its classes, or leave --max-drop out",
             )
 
-    def drop_percent(self, model: Path, progress: Progress = SILENT) -> float:
+    def drop_percent(self, model: Path | onnx.ModelProto, progress: Progress = SILENT) -> float:
         """The relative mIoU that `model` loses on all the images, in percent; negative is a gain."""
         labels = self._labels(self._opened(model), len(self._samples), progress, "judging")
         return 100 * (self._fp32_miou - self._miou(labels)) / self._fp32_miou
 
-    def flipped_share(self, model: Path, images: int) -> float:
+    def flipped_share(self, model: Path | onnx.ModelProto, images: int) -> float:
         """The share of the pixels of the first images whose label is not fp32's."""
         labels = self._labels(self._opened(model), images, SILENT, "judging")
         flipped = sum(int((a != b).sum()) for a, b in zip(labels, self._reference, strict=False))
         return flipped / sum(label.size for label in labels)
 
-    def _opened(self, model: Path) -> Segmenter:
+    def _opened(self, model: Path | onnx.ModelProto) -> Segmenter:
         return Segmenter(model, self._config, self._interface)
 
     def _labels(self, segmenter: Segmenter, images: int, progress: Progress, label: str) -> list[Labels]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from fcn_onnx.data.preprocess import Preprocessing
@@ -45,19 +46,19 @@ class OutputError:
         self._batches = [preprocessing.read(sample.path) for sample in samples]
         self._reference = self._logits(fp32)
 
-    def __call__(self, model: Path) -> float:
+    def __call__(self, model: Path | onnx.ModelProto) -> float:
         """Σ (int8 − fp32)² / Σ fp32² of the logits, mean over images."""
         pairs = zip(self._logits(model), self._reference, strict=True)
         return float(np.mean([np.square(a - b).sum() / np.square(b).sum() for a, b in pairs]))
 
-    def _logits(self, model: Path) -> list[NDArray[np.float32]]:
+    def _logits(self, model: Path | onnx.ModelProto) -> list[NDArray[np.float32]]:
         segmenter = Segmenter(model, self._config, self._interface)
         found = []
         for sample, batch in zip(self._samples, self._batches, strict=True):
             logits = segmenter.scores(segmenter.run(batch), sample.name)
             if logits is None:
                 raise UsageError(
-                    f"{model} returns labels, whose error cannot be lowered by degrees",
+                    f"{segmenter.network.name} returns labels, whose error cannot be lowered by degrees",
                     fix="quantize without --refine, or a model that returns logits",
                 )
             found.append(logits)

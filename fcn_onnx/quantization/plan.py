@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import onnx
 
 from fcn_onnx.errors import ModelError, UsageError
-from fcn_onnx.model.graph import float_tensors, is_quantized
+from fcn_onnx.model.graph import Graph, is_quantized
 from fcn_onnx.quantization.islands import float_islands
 from fcn_onnx.quantization.logits import logits_nodes
 from fcn_onnx.runtime.cpu import Cpu
@@ -96,6 +96,17 @@ class Plan:
         """As recorded in the model."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Plan:
+        """The plan as recorded in a model, beside whatever else was recorded there.
+
+        Raises:
+            KeyError: a part of it is missing.
+        """
+        own: dict[str, Any] = {field.name: value[field.name] for field in fields(cls)}
+        own = {name: tuple(part) if isinstance(part, list) else part for name, part in own.items()}
+        return cls(**own)
+
     def decided(self) -> dict[str, Any]:
         """All but the reasons: what the int8 model depends on, whether it was asked for or chosen."""
         return {name: value for name, value in self.to_json().items() if name != "reasons"}
@@ -111,7 +122,7 @@ class Plan:
 
 
 def make_plan(
-    model: onnx.ModelProto,
+    fp32: Graph,
     cpu: Cpu,
     *,
     quant_format: str = "auto",
@@ -120,10 +131,10 @@ def make_plan(
     bias_correction: bool = True,
     keep: Sequence[str] = (),
 ) -> Plan:
-    """Decide the form for `model`.
+    """Decide the form of an int8 model.
 
     Args:
-        model: the fp32 model.
+        fp32: the fp32 model, after intake.
         cpu: what `target="auto"` means.
         quant_format: `auto`, `qoperator` or `qdq`.
         target: `auto` or a name in `TARGETS`.
@@ -136,6 +147,7 @@ def make_plan(
         UsageError: a request that this opset cannot meet, the message names the ways out; or one of `keep` is no
             regular expression, or is found in no name.
     """
+    model = fp32.model
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     _require_quantizable(model, opset)
     chosen = _target(target, cpu)
@@ -144,38 +156,16 @@ def make_plan(
     if target == "auto":
         reasons.append(f"target {chosen.name}: this CPU's int8 kernels are {cpu.int8_kernel}")
     if quant_format == "auto":
-        quant_format = "qdq" if opset >= QDQ_PER_CHANNEL_OPSET or "qoperator" not in chosen.formats else "qoperator"
-        reasons.append(
-            "qdq: the portable form, and onnxruntime fuses it into the same kernels"
-            if quant_format == "qdq" and len(chosen.formats) > 1
-            else f"qdq: what {chosen.name} reads"
-            if quant_format == "qdq"
-            else f"qoperator: at opset {opset} only it has per-channel weights"
-        )
-    elif quant_format not in FORMATS:
-        raise UsageError(f"no format is called {quant_format!r}", fix=f"choose one of: {', '.join(FORMATS)}")
-    if quant_format not in chosen.formats:
-        raise UsageError(
-            f"{chosen.name} does not read the {quant_format} form", fix="use --format qdq, or another --target"
-        )
+        quant_format, reason = _best_format(opset, chosen)
+        reasons.append(reason)
     legal = quant_format == "qoperator" or opset >= QDQ_PER_CHANNEL_OPSET
-    if per_channel and not legal:
-        raise UsageError(
-            f"per-channel weights in qdq form need opset {QDQ_PER_CHANNEL_OPSET}, and the model has opset {opset}",
-            fix=f"use --format qoperator, or export with --opset {QDQ_PER_CHANNEL_OPSET} or newer",
-        )
-    if chosen.symmetric and (not legal or per_channel is False):
-        raise UsageError(
-            f"{chosen.name} wants per-channel weights, which qdq has from opset {QDQ_PER_CHANNEL_OPSET}; "
-            f"this is opset {opset}{', --per-tensor' if per_channel is False else ''}",
-            fix=f"export with --opset {QDQ_PER_CHANNEL_OPSET} or newer, without --per-tensor; or use another --target",
-        )
+    _require_form(quant_format, per_channel, opset, chosen)
     if per_channel is None and not legal:
         reasons.append(f"per-tensor weights: per-channel qdq needs opset {QDQ_PER_CHANNEL_OPSET}")
     if opset < INT8_MAXPOOL_OPSET and any(node.op_type == "MaxPool" for node in model.graph.node):
         reasons.append(f"MaxPool stays fp32: it takes 8-bit integers from opset {INT8_MAXPOOL_OPSET}")
-    op_types = _op_types(model, opset, chosen, logits)
-    islands = _islands(model, op_types, logits, chosen)
+    op_types = _op_types(fp32, opset, chosen, logits)
+    islands = _islands(fp32, op_types, logits, chosen)
     if islands:
         reasons.append(f"fp32 as all around them: {_listed(islands)}")
     plan = Plan(
@@ -192,22 +182,51 @@ def make_plan(
         float_nodes=(*logits, *islands),
         reasons=tuple(reasons),
     )
-    return keep_float(plan, model, _named(model, keep))
+    return keep_float(plan, fp32, _named(model, keep))
 
 
-def keep_float(plan: Plan, model: onnx.ModelProto, convs: Sequence[str]) -> Plan:
-    """The plan with these convolutions of `model` in fp32 too, and what would be int8 alone because of them."""
+def _best_format(opset: int, target: Target) -> tuple[str, str]:
+    """The format to write where the user names none, and why."""
+    if opset < QDQ_PER_CHANNEL_OPSET and "qoperator" in target.formats:
+        return "qoperator", f"qoperator: at opset {opset} only it has per-channel weights"
+    if len(target.formats) > 1:
+        return "qdq", "qdq: the portable form, and onnxruntime fuses it into the same kernels"
+    return "qdq", f"qdq: what {target.name} reads"
+
+
+def _require_form(quant_format: str, per_channel: bool | None, opset: int, target: Target) -> None:
+    """Raise UsageError on a format that does not exist or that the target or the opset does not allow."""
+    if quant_format not in FORMATS:
+        raise UsageError(f"no format is called {quant_format!r}", fix=f"choose one of: {', '.join(FORMATS)}")
+    if quant_format not in target.formats:
+        raise UsageError(
+            f"{target.name} does not read the {quant_format} form", fix="use --format qdq, or another --target"
+        )
+    legal = quant_format == "qoperator" or opset >= QDQ_PER_CHANNEL_OPSET
+    if per_channel and not legal:
+        raise UsageError(
+            f"per-channel weights in qdq form need opset {QDQ_PER_CHANNEL_OPSET}, and the model has opset {opset}",
+            fix=f"use --format qoperator, or export with --opset {QDQ_PER_CHANNEL_OPSET} or newer",
+        )
+    if target.symmetric and (not legal or per_channel is False):
+        raise UsageError(
+            f"{target.name} wants per-channel weights, which qdq has from opset {QDQ_PER_CHANNEL_OPSET}; "
+            f"this is opset {opset}{', --per-tensor' if per_channel is False else ''}",
+            fix=f"export with --opset {QDQ_PER_CHANNEL_OPSET} or newer, without --per-tensor; or use another --target",
+        )
+
+
+def keep_float(plan: Plan, fp32: Graph, convs: Sequence[str]) -> Plan:
+    """The plan with these convolutions of the fp32 model in fp32 too, and what would be int8 alone because of them."""
     chosen = dict.fromkeys((*plan.float_nodes, *convs))
-    islands = _islands(model, plan.op_types, chosen, TARGETS[plan.target]) if convs else ()
+    islands = _islands(fp32, plan.op_types, chosen, TARGETS[plan.target]) if convs else ()
     return replace(plan, float_nodes=(*chosen, *islands), kept=(*plan.kept, *convs))
 
 
-def _islands(
-    model: onnx.ModelProto, op_types: Collection[str], float_nodes: Collection[str], target: Target
-) -> tuple[str, ...]:
+def _islands(fp32: Graph, op_types: Collection[str], float_nodes: Collection[str], target: Target) -> tuple[str, ...]:
     """Of the nodes to be quantized, those that gain nothing from it. What a symmetric target fuses counts as int8."""
-    found = float_islands(model, INT8_OPS if target.symmetric else op_types, float_nodes)
-    quantized = {node.name for node in model.graph.node if node.op_type in op_types}
+    found = float_islands(fp32, INT8_OPS if target.symmetric else op_types, float_nodes)
+    quantized = {node.name for node in fp32.model.graph.node if node.op_type in op_types}
     return tuple(name for name in found if name in quantized)
 
 
@@ -232,13 +251,13 @@ def _named(model: onnx.ModelProto, patterns: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in found)
 
 
-def _op_types(model: onnx.ModelProto, opset: int, target: Target, logits: Sequence[str]) -> tuple[str, ...]:
+def _op_types(fp32: Graph, opset: int, target: Target, logits: Sequence[str]) -> tuple[str, ...]:
     """Operators, in the order of `INT8_OPS`, that the target computes in int8 somewhere else than in the logits."""
     legal = [op for op in INT8_OPS if op != "MaxPool" or opset >= INT8_MAXPOOL_OPSET]
     if target.symmetric:
         legal = [op for op in legal if op in SYMMETRIC_OPS]
-    floats = float_tensors(model)
-    present = {node.op_type for node in model.graph.node if node.output[0] in floats and node.name not in logits}
+    nodes = fp32.model.graph.node
+    present = {node.op_type for node in nodes if node.output[0] in fp32.floats and node.name not in logits}
     return tuple(op for op in legal if op in present)
 
 

@@ -10,32 +10,12 @@ import onnx
 
 from fcn_onnx.errors import FcnOnnxError, QuantizationError
 from fcn_onnx.quantization.keeping import kept_layers, require_kept, undone
+from fcn_onnx.quantization.making import Made
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.quantization.saturation import Pairs, read_pairs, require_pair_safe
 from fcn_onnx.runtime.onnxruntime import Network
 
 PROBE_SIZE = (64, 80)
-
-
-@dataclass(frozen=True)
-class Made:
-    """An int8 model in memory, that nothing is proved of yet.
-
-    Attributes:
-        fp32: what it was made from, after intake.
-        int8: the model, with its card.
-        plan: its form.
-        tuned: whether the backend chose weights, and what stays fp32, by itself.
-        fp32_size_bytes: of the fp32 file.
-        multiple_of: what the sides of its images must be, if anything.
-    """
-
-    fp32: onnx.ModelProto
-    int8: onnx.ModelProto
-    plan: Plan
-    tuned: bool
-    fp32_size_bytes: int
-    multiple_of: int | None
 
 
 @dataclass(frozen=True)
@@ -61,14 +41,15 @@ def prove(made: Made, path: Path, name: Path) -> Proof:
     Raises:
         QuantizationError: something does not hold.
     """
-    _require_opsets(made.fp32, made.int8, made.plan)
+    fp32 = made.fp32.graph.model
+    _require_opsets(fp32, made.int8, made.plan)
     pairs = read_pairs(made.int8)
     if made.plan.pair_safe and not made.tuned:
         require_pair_safe(pairs)
     _require_sound(path, name, made.multiple_of)
     if made.tuned:
-        return Proof(pairs, undone(made.fp32, path))
-    require_kept(made.fp32, path, kept_layers(made.fp32, made.plan))
+        return Proof(pairs, undone(fp32, path))
+    require_kept(fp32, path, kept_layers(fp32, made.plan))
     return Proof(pairs, ())
 
 

@@ -7,11 +7,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fcn_onnx.calibration.observed import observed_tensors
 from fcn_onnx.calibration.table import Range, RangeTable
-from fcn_onnx.jobs.journal import Journal
+from fcn_onnx.jobs.artifact import digest_json
+from fcn_onnx.jobs.journal import Journal, Journals
 from fcn_onnx.jobs.progress import Progress
+from fcn_onnx.quantization.making import Maker
+from fcn_onnx.quantization.output_error import OutputError
+from fcn_onnx.quantization.plan import Plan
 
 STEPS = (1.12, 1 / 1.12)
+REFINING_IMAGES = 6
+REFINED_GROUPS = 16
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,30 @@ class Refinement:
     before: float
     after: float
     trials: int
+
+
+def refined(
+    maker: Maker, plan: Plan, table: RangeTable, journals: Journals, progress: Progress
+) -> tuple[RangeTable, Refinement]:
+    """The table with its thresholds moved, in groups of neighbours, to where the output errs least."""
+    carried = observed_tensors(maker.fp32.graph).carried
+    roots = [root for root in dict.fromkeys(carried.values()) if root in table.ranges]
+    blocks = [set(block) for block in np.array_split(roots, min(REFINED_GROUPS, len(roots)))]
+    groups = [[name for name in table.ranges if carried.get(name, name) in block] for block in blocks]
+    error = OutputError(
+        maker.fp32.path,
+        maker.images.samples[:REFINING_IMAGES],
+        maker.images.preprocessing,
+        interface=maker.interface,
+        threads=maker.config.threads,
+    )
+    return refine(
+        table,
+        groups,
+        lambda candidate: error(maker.make(plan, candidate).int8),
+        journals.of(digest_json(["refine", maker.job, table.digest()])),
+        progress,
+    )
 
 
 def refine(

@@ -1,19 +1,31 @@
-"""Which sums of a written int8 model could saturate on x86 without VNNI, counted over its weights.
+"""Which sums of an int8 model could saturate on x86 without VNNI: counted over its weights, and tried on this CPU.
 
-Arithmetic, so it holds whatever the machine at hand runs; `weights.py` says which pairs are added and when one is safe.
+The count is arithmetic, so it holds whatever the machine at hand runs; `weights.py` says which pairs are added and when
+one is safe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.errors import QuantizationError
+from fcn_onnx.model.interface import Interface
+from fcn_onnx.quantization.making import Maker
+from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.quantization.weights import Rows, group_of, is_depthwise, kernel_order, unsafe_in_rows
+from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.segmenter import Segmenter
+
+PROOF_IMAGES = 4
+NOISE_SIZE = (256, 320)
 
 WEIGHT_INPUT = {
     "Conv": 1,
@@ -97,6 +109,49 @@ def require_pair_safe(pairs: Pairs) -> None:
             f"first in {next(iter(pairs.unsafe))}",
             fix="report this with the model; --target vnni does without",
         )
+
+
+def changed_labels(
+    model: Path | onnx.ModelProto,
+    batches: Sequence[NDArray[np.float32]],
+    interface: Interface = Interface(),
+    threads: int = 0,
+) -> NDArray[np.int64]:
+    """How many labels of each batch differ between onnxruntime's fast and its exact int8 kernel, (N,) int64."""
+    fast, exact = (
+        [segmenter.labels(segmenter.run(batch), "a batch") for batch in batches]
+        for segmenter in (
+            Segmenter(model, SessionConfig(threads=threads, exact_int8=exact_int8), interface)
+            for exact_int8 in (False, True)
+        )
+    )
+    return np.array([(a != b).sum() for a, b in zip(fast, exact, strict=True)], np.int64)
+
+
+def compare_kernels(maker: Maker, plan: Plan, table: RangeTable, name: Path, model: Path) -> Saturation:
+    """Run `model` on the fast and on the exact kernel, and one with unsafe pairs beside it.
+
+    Args:
+        maker, plan, table: what `model` was made by and of.
+        name: that it is to get.
+
+    Raises:
+        QuantizationError: the two kernels disagree.
+    """
+    batches = [batch for _, batch in zip(range(PROOF_IMAGES), maker.images.batches(), strict=False)]
+    size = batches[0].shape if batches else (1, 3, *(maker.images.preprocessing.resize.size or NOISE_SIZE))
+    batches.append(np.random.default_rng(0).uniform(-4, 4, size).astype(np.float32))
+    changed = changed_labels(model, batches, maker.interface, maker.config.threads)
+    if changed.any():
+        raise QuantizationError(
+            f"{int(changed.sum())} labels of {name} differ between the fast and the exact int8 kernel",
+            fix="report this with the model; the session option session.x64quantprecision=1 is exact",
+        )
+    unsafe = maker.make(replace(plan, pair_safe=False), table).int8
+    would = changed_labels(unsafe, batches, maker.interface, maker.config.threads)
+    shown = would[: len(batches) - 1] if len(batches) > 1 else would
+    pixels = sum(batch.shape[2] * batch.shape[3] for batch in batches[: len(shown)])
+    return Saturation(len(batches), int(changed.sum()), float(shown.sum() / pixels))
 
 
 def _rows(node: onnx.NodeProto, weight: Rows) -> Rows | None:

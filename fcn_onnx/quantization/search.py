@@ -6,9 +6,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+import onnx
+
+from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.errors import QuantizationError
-from fcn_onnx.jobs.journal import Journal
+from fcn_onnx.jobs.artifact import digest_json
+from fcn_onnx.jobs.journal import Journal, Journals
 from fcn_onnx.jobs.progress import Progress
+from fcn_onnx.model.graph import read_facts
+from fcn_onnx.quantization.judge import Judge
+from fcn_onnx.quantization.making import Maker
+from fcn_onnx.quantization.plan import Plan, keep_float
+from fcn_onnx.runtime.onnxruntime import Network
+from fcn_onnx.runtime.timing import alternate, timed
+
+RANKING_IMAGES = 8
+SPEED_RUNS = 5
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,53 @@ class Found:
 
     float_convs: tuple[str, ...]
     trials: tuple[Trial, ...]
+
+
+def within(
+    max_drop: float,
+    maker: Maker,
+    plan: Plan,
+    table: RangeTable,
+    judge: Judge,
+    journals: Journals,
+    progress: Progress,
+) -> tuple[Plan, tuple[Trial, ...]]:
+    """The plan with the fewest convolutions in fp32 that loses no more than `max_drop` percent, and what was tried.
+
+    Raises:
+        QuantizationError: there is none.
+    """
+    fp32 = maker.fp32.graph
+    convs = [conv.name for conv in read_facts(maker.make(plan, table).int8).convs if conv.int8]
+    originals = {node.name for node in fp32.model.graph.node}
+    names = [name if name in originals else name.removesuffix("_quant") for name in convs]
+
+    def kept(convs: Sequence[str]) -> onnx.ModelProto:
+        return maker.make(keep_float(plan, fp32, convs), table).int8
+
+    found = search(
+        names,
+        lambda name: judge.flipped_share(kept([name]), RANKING_IMAGES),
+        lambda convs: judge.drop_percent(kept(convs), progress),
+        max_drop,
+        journals.of(digest_json(["search", maker.job, table.digest()])),
+        progress,
+    )
+    return keep_float(plan, fp32, found.float_convs), found.trials
+
+
+def speed_kept(maker: Maker, whole: Plan, plan: Plan, table: RangeTable) -> float:
+    """The speed of the model of `plan` over that of the `whole` one, on the first calibration image, run in turns."""
+    batch = next(iter(maker.images.batches()))
+    multiple_of = maker.images.preprocessing.multiple_of
+    networks = [Network(maker.make(form, table).int8, maker.config, multiple_of=multiple_of) for form in (whole, plan)]
+    for network in networks:
+        network.run(batch)
+    series: list[list[float]] = [[], []]
+    for turn in range(SPEED_RUNS):
+        for index in alternate(range(len(networks)), turn):
+            series[index].append(timed(partial(networks[index].run, batch))[1])
+    return float(np.median(series[0]) / np.median(series[1]))
 
 
 def search(

@@ -16,8 +16,10 @@ kernel exact.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -38,11 +40,15 @@ BIAS_MAX = 2.0**30
 Int8 = NDArray[np.int8]
 Rows = NDArray[Any]
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+CACHED = 1 << 16
+"""Elements that are rounded at a time: with their copies they stay in a core's own cache."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QuantizedWeight:
-    """A convolution's weight (C, …) as q · scale.
+    """A convolution's weight (C, …) as q · scale. Equal only to itself, so that what follows from it can be looked up.
 
     Attributes:
         q: int8, the weight's shape.
@@ -58,9 +64,32 @@ class QuantizedWeight:
         return values
 
 
+@dataclass(frozen=True)
+class Request:
+    """All that the int8 form of a weight depends on.
+
+    Attributes:
+        name: of the initializer.
+        per_channel, pair_safe: see `quantize_weight`.
+        least: bytes of the scales, (C,) float64, below which a bias does not fit; 0 where the weight itself needs more.
+    """
+
+    name: str
+    per_channel: bool
+    pair_safe: bool
+    least: bytes
+
+
 def quantize_weights(
-    model: onnx.ModelProto, table: RangeTable, nodes: frozenset[str], *, per_channel: bool, pair_safe: bool
-) -> Mapping[str, QuantizedWeight]:
+    model: onnx.ModelProto,
+    table: RangeTable,
+    nodes: frozenset[str],
+    *,
+    per_channel: bool,
+    pair_safe: bool,
+    known: dict[Request, QuantizedWeight] | None = None,
+    threads: int = 1,
+) -> dict[str, QuantizedWeight]:
     """int8 weights of the convolutions named, by initializer.
 
     Args:
@@ -69,26 +98,38 @@ def quantize_weights(
         nodes: names of nodes.
         per_channel: a scale for each output channel rather than one for all.
         pair_safe: no pair may saturate.
+        known: what was rounded of this model before, and gets what is rounded now.
+        threads: that round, a weight each at a time.
     """
-    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
-    found = {}
-    for node in model.graph.node:
-        if node.name not in nodes or node.input[1] not in initializers:
-            continue
-        weight = numpy_helper.to_array(initializers[node.input[1]])
-        bias = initializers.get(node.input[2]) if len(node.input) > 2 else None
+    known = {} if known is None else known
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    convs = [node for node in model.graph.node if node.name in nodes and node.input[1] in stored]
+
+    def request(node: onnx.NodeProto) -> Request:
+        weight = numpy_helper.to_array(stored[node.input[1]])
+        bias = stored.get(node.input[2]) if len(node.input) > 2 else None
         given = table.ranges.get(node.input[0])
         step = (given.highest - given.lowest) / 255 if given else 0.0
         least = np.zeros(len(weight))
         if bias is not None and step > 0:
             least = np.abs(numpy_helper.to_array(bias).astype(np.float64)) / (step * BIAS_MAX)
-        found[node.input[1]] = quantize_weight(
-            weight,
-            per_channel=per_channel,
-            pair_safe=pair_safe and not is_depthwise(weight.shape, group_of(node)),
-            least=least,
+            least[least <= np.abs(weight).reshape(len(weight), -1).max(1) / (QMAX + 1.0)] = 0
+        paired = pair_safe and not is_depthwise(weight.shape, group_of(node))
+        return Request(node.input[1], per_channel, paired, least.tobytes())
+
+    def rounded(wanted: Request) -> QuantizedWeight:
+        return quantize_weight(
+            numpy_helper.to_array(stored[wanted.name]),
+            per_channel=wanted.per_channel,
+            pair_safe=wanted.pair_safe,
+            least=np.frombuffer(wanted.least),
         )
-    return found
+
+    requests = [request(node) for node in convs]
+    new = sorted({r for r in requests if r not in known}, key=lambda r: -prod(stored[r.name].dims))
+    with ThreadPoolExecutor(max(1, threads)) as pool:  # numpy lets go of the interpreter
+        known.update(zip(new, pool.map(rounded, new), strict=True))
+    return {wanted.name: known[wanted] for wanted in requests}
 
 
 def group_of(node: onnx.NodeProto) -> int:
@@ -113,35 +154,30 @@ def quantize_weight(
     Args:
         least: no scale is below this, (C,) or one for all.
     """
-    rows = kernel_order(weight.astype(np.float64))
-    largest = np.abs(rows).max(1)
+    rows = kernel_order(weight)
+    largest = np.abs(rows).max(1).astype(np.float64)
     if not per_channel:
         largest = np.full_like(largest, largest.max())
         least = np.full_like(largest, np.max(least))
     floor = np.maximum(least, np.finfo(np.float32).tiny * 2**24)
     full = np.maximum(largest / QMAX, floor)
     grid = np.exp2(np.ceil(np.log2(np.maximum(largest / (QMAX + 1), floor))))
-    candidates = [full, grid]
-    tensor_wide = not per_channel
-    best = _best(rows, candidates, pair_safe, tensor_wide)
-    if pair_safe:
-        unsafe = _unsafe(_rounded(rows, best.scale)).any(1)
-        chosen = np.ones_like(unsafe) if tensor_wide and unsafe.any() else unsafe
-        if chosen.any():
-            coarser = [factor * scale[chosen] for scale in candidates for factor in COARSER]
-            retried = _best(rows[chosen], coarser, pair_safe, tensor_wide)
-            best.q[chosen], best.scale[chosen] = retried.q, retried.scale
-    return QuantizedWeight(_from_kernel_order(best.q, weight.shape), best.scale)
-
-
-def place(model: onnx.ModelProto, weights: Mapping[str, QuantizedWeight]) -> onnx.ModelProto:
-    """A copy of `model` with the weights that int8 holds exactly, so that a quantizer has nothing to round."""
-    placed = onnx.ModelProto()
-    placed.CopyFrom(model)
-    for tensor in placed.graph.initializer:
-        if tensor.name in weights:
-            tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name].values(), tensor.name))
-    return placed
+    scales = np.stack([full, grid])
+    scale = _best(rows, scales, pair_safe, per_channel)
+    q = np.empty(rows.shape, np.int8)
+    unsafe = np.zeros(len(rows), bool)
+    for block in _blocks(rows):
+        q[block] = rounded = _rounded(rows[block].astype(np.float64), scale[block])
+        unsafe[block] = _unsafe(rounded).any(1)
+    if pair_safe and unsafe.any():
+        chosen = np.nonzero(unsafe if per_channel else np.ones_like(unsafe))[0]
+        coarser = (scales[:, None, chosen] * COARSER[:, None]).reshape(-1, len(chosen))
+        scale[chosen] = _best(rows[chosen], coarser, pair_safe, per_channel)
+        for block in _blocks(rows, chosen):
+            rounded = _rounded(rows[block].astype(np.float64), scale[block])
+            _relieve(rounded)
+            q[block] = rounded
+    return QuantizedWeight(_from_kernel_order(q, weight.shape), scale)
 
 
 def unsafe_pairs(q: Int8) -> int:
@@ -154,49 +190,61 @@ def unsafe_in_rows(rows: Rows) -> int:
     return int(_unsafe(rows).sum())
 
 
-def _best(
-    rows: NDArray[np.float64], scales: list[NDArray[np.float64]], pair_safe: bool, tensor_wide: bool
-) -> QuantizedWeight:
-    """Of several scales (C,), the one of least squared error for each channel, or for all together."""
-    least = np.full(len(rows), np.inf)
-    q, chosen = np.zeros(rows.shape, np.int8), np.zeros(len(rows), np.float32)
-    for candidate in scales:
-        scale = candidate.astype(np.float32)
-        rounded = _rounded(rows, scale)
-        if pair_safe:
-            _relieve(rounded)
-        error = ((rounded * scale.astype(np.float64)[:, None] - rows) ** 2).sum(1)
-        if tensor_wide:
-            error[:] = error.sum()
-        better = error < least
-        least[better], chosen[better], q[better] = error[better], scale[better], rounded[better]
-    return QuantizedWeight(q, chosen)
+def _best(rows: Floats, scales: Doubles, pair_safe: bool, per_channel: bool) -> Floats:
+    """Of several scales (N, C), the first of least squared error for each channel, or for all together, (C,)."""
+    rounded_scales = scales.astype(np.float32)
+    errors = np.empty(scales.shape)
+    for block in _blocks(rows):
+        exact = rows[block].astype(np.float64)
+        for index, scale in enumerate(rounded_scales[:, block]):
+            values = _rounded(exact, scale)
+            if pair_safe:
+                _relieve(values)
+            values *= scale[:, None]
+            values -= exact
+            values *= values
+            errors[index, block] = values.sum(1)
+    if not per_channel:
+        errors[:] = errors.sum(1, keepdims=True)
+    best: Floats = np.take_along_axis(rounded_scales, errors.argmin(0)[None], 0)[0]
+    return best
 
 
-def _rounded(rows: NDArray[np.float64], scale: Floats) -> NDArray[np.int16]:
-    rounded: NDArray[np.int16] = np.clip(np.rint(rows / scale[:, None]), -QMAX - 1, QMAX).astype(np.int16)
-    return rounded
+def _blocks(rows: Rows, chosen: NDArray[np.intp] | None = None) -> Iterator[Any]:
+    """Indices of some rows at a time, all of them or those chosen: as many as stay in a core's cache."""
+    step = max(1, CACHED // rows.shape[1])
+    if chosen is None:
+        return (slice(start, start + step) for start in range(0, len(rows), step))
+    return (chosen[start : start + step] for start in range(0, len(chosen), step))
 
 
-def _relieve(q: NDArray[np.int16]) -> None:
-    """Take the excess over 128 off both weights of a pair, half each, in place."""
+def _rounded(rows: Doubles, scale: Floats) -> Doubles:
+    """Whole numbers from -128 to 127. No scale is so small that a weight would be below -128; 128 there may be."""
+    rounded: Doubles = rows / scale.astype(np.float64)[:, None]
+    np.rint(rounded, out=rounded)
+    return np.minimum(rounded, QMAX, out=rounded) if rounded.max() > QMAX else rounded
+
+
+def _relieve(q: Doubles) -> None:
+    """Take the excess over 128 off both weights of a pair, half each, in place; `q` is contiguous."""
     first, second = _pairs(q)
     total = first + second
-    excess = np.abs(total) - PAIR_MAX
-    unsafe = np.nonzero(excess > 0)
-    sign, over = np.sign(total[unsafe]), excess[unsafe]
-    first[unsafe] -= sign * (over - over // 2)
-    second[unsafe] -= sign * (over // 2)
+    unsafe = np.flatnonzero(np.abs(total) > PAIR_MAX)
+    row, pair = np.divmod(unsafe, total.shape[1])
+    sign, over = np.sign(total.ravel()[unsafe]), np.abs(total.ravel()[unsafe]) - PAIR_MAX
+    at = row * q.shape[1] + 2 * pair
+    q.ravel()[at] -= sign * np.ceil(over / 2)
+    q.ravel()[at + 1] -= sign * np.floor(over / 2)
 
 
 def _unsafe(q: Rows) -> NDArray[np.bool_]:
     """(C, pairs) bool, for rows in kernel order."""
-    first, second = _pairs(q.astype(np.int16))
+    first, second = _pairs(q if q.dtype != np.int8 else q.astype(np.int16))
     unsafe: NDArray[np.bool_] = np.abs(first + second) > PAIR_MAX
     return unsafe
 
 
-def _pairs(q: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+def _pairs(q: Rows) -> tuple[Rows, Rows]:
     """Views of the first and the second of every pair, (C, pairs); the last of an odd number has no neighbour."""
     return q[:, 0:-1:2], q[:, 1::2]
 

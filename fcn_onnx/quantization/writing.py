@@ -1,30 +1,23 @@
-"""From ranges and a plan to an int8 file that is checked, loads and runs."""
+"""An int8 model that was made, as a file: proven before it gets its name, and recognised when it is there already."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import onnx
-
-from fcn_onnx.calibration.table import RangeTable
-from fcn_onnx.errors import QuantizationError
-from fcn_onnx.jobs.artifact import FORM_VERSION, versions
+from fcn_onnx.errors import ModelError, QuantizationError
+from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.model.card import ModelCard
-from fcn_onnx.model.files import atomic_model, digest_model, load_model, model_bytes
+from fcn_onnx.model.files import atomic_model, digest_content, digest_model, load_model, model_bytes
 from fcn_onnx.model.graph import GraphFacts, read_facts
-from fcn_onnx.model.intake import take_in
-from fcn_onnx.quantization.backends import Draft, Goal, Images, get_backend
-from fcn_onnx.quantization.corrections import correct_biases
-from fcn_onnx.quantization.keeping import kept_layers, shield
+from fcn_onnx.quantization.making import Made
 from fcn_onnx.quantization.plan import Plan
-from fcn_onnx.quantization.proving import Made, Proof, prove
+from fcn_onnx.quantization.proving import Proof, prove
 from fcn_onnx.quantization.refining import Refinement
 from fcn_onnx.quantization.saturation import Saturation
 from fcn_onnx.quantization.search import Trial
-from fcn_onnx.quantization.weights import place, quantize_weights
 
 
 @dataclass(frozen=True)
@@ -84,62 +77,6 @@ class Quantized:
         }
 
 
-def make_int8(
-    fp32: Path,
-    plan: Plan,
-    source: RangeTable | Images,
-    *,
-    method: str,
-    preprocessing: Mapping[str, Any],
-    calibration_images: Mapping[str, str],
-    log: Path,
-    backend: str = "onnxruntime",
-    job: str = "",
-    goal: Goal | None = None,
-    classes: tuple[str, ...] = (),
-    output_name: str | None = None,
-) -> Made:
-    """Quantize `fp32`, in memory.
-
-    Args:
-        source: ranges; or, for a backend that observes them itself, images.
-        method: threshold method.
-        preprocessing: `Preprocessing.to_json()` of the images, for the card.
-        calibration_images: digest by name of the images behind `source`, for the card.
-        log: gets what a chatty backend says.
-        goal: for a backend that tunes by itself.
-        classes: names in label order, for the card, where the model does not say them itself.
-        output_name: the output that is read, for the card, likewise.
-
-    Raises:
-        QuantizationError: the backend fails.
-    """
-    model = take_in(load_model(fp32), str(fp32))
-    card = ModelCard.read_from(model, str(fp32))
-    tuned = not isinstance(source, RangeTable)
-    if isinstance(source, RangeTable):
-        draft = _draft(model, source, plan, log)
-    else:
-        draft = Draft(model, method, log, images=source, goal=goal)
-    quantized = get_backend(backend).load()(draft, plan)
-    if not tuned:
-        quantized = shield(quantized, kept_layers(model, plan))
-    quantized.producer_name = "fcn-onnx"
-    replace(
-        card,
-        job=job,
-        source=digest_model(fp32),
-        quantization=plan.to_json() | {"backend": backend, "method": method},
-        calibration_images=calibration_images,
-        preprocessing=preprocessing,
-        classes=classes or card.classes,
-        output=output_name or card.output,
-        versions=versions(),
-        form=FORM_VERSION,
-    ).write_to(quantized)
-    return Made(model, quantized, plan, tuned, model_bytes(fp32), preprocessing.get("multiple_of"))
-
-
 def write_int8(made: Made, output: Path, try_kernels: Callable[[Path], Saturation] | None = None) -> Quantized:
     """Write an int8 model to `output`, whole, or not at all if anything does not hold of it.
 
@@ -151,6 +88,7 @@ def write_int8(made: Made, output: Path, try_kernels: Callable[[Path], Saturatio
     """
     facts = read_facts(made.int8)
     _require_int8(facts, output)
+    replace(made.card, content=digest_content(made.int8)).write_to(made.int8)
     with atomic_model(made.int8, output) as temporary:
         proof = prove(made, temporary, output)
         saturation = try_kernels(temporary) if try_kernels else None
@@ -158,11 +96,20 @@ def write_int8(made: Made, output: Path, try_kernels: Callable[[Path], Saturatio
         output,
         made.plan,
         facts,
-        made.fp32_size_bytes,
+        made.fp32.size_bytes,
         model_bytes(output),
         proof=proof,
         saturation=saturation,
     )
+
+
+def write_tuned(made: Made, output: Path, progress: Progress) -> Quantized:
+    """The same for the model of a backend that observes the images itself; what it is not, nobody else says."""
+    result = write_int8(made, output)
+    if result.proof and (names := result.proof.undone):
+        backend = (made.card.quantization or {})["backend"]
+        progress.note(f"onnxruntime rounds {len(names)} layers that {backend} keeps in fp32: {', '.join(names)}")
+    return result
 
 
 def _require_int8(facts: GraphFacts, output: Path) -> None:
@@ -173,29 +120,14 @@ def _require_int8(facts: GraphFacts, output: Path) -> None:
         )
 
 
-def _draft(model: onnx.ModelProto, table: RangeTable, plan: Plan, log: Path) -> Draft:
-    """The fp32 model with everything decided: weights on their int8 grid, biases corrected."""
-    convs = {node.name for node in model.graph.node if node.op_type == "Conv"}
-    weights = quantize_weights(
-        model,
-        table,
-        frozenset(convs - set(plan.float_nodes)),
-        per_channel=plan.per_channel,
-        pair_safe=plan.pair_safe,
-    )
-    placed = place(model, weights)
-    if plan.bias_correction:
-        placed = correct_biases(model, placed, weights, table.means)
-    scales = {name: weight.scale for name, weight in weights.items()}
-    return Draft(placed, table.method, log, table, scales)
-
-
-def up_to_date(path: Path, job: str, fp32: Path, plan: Plan) -> Quantized | None:
-    """The int8 model at `path` if it was made by this very job, else None."""
-    if not path.is_file():
+def up_to_date(path: Path, job: str, fp32_size_bytes: int) -> Quantized | None:
+    """The int8 model at `path` if it is what this very job wrote there; None if it is another, broken or edited."""
+    try:
+        model = load_model(path)
+        card = ModelCard.read_from(model, str(path))
+        if card.job != job or card.content != digest_content(model) or card.quantization is None:
+            return None
+        plan = Plan.from_json(card.quantization)
+        return Quantized(path, plan, read_facts(model), fp32_size_bytes, model_bytes(path), skipped=True)
+    except (ModelError, TypeError, KeyError):  # it is not there, is no model, or its card is none of ours
         return None
-    model = load_model(path)
-    if ModelCard.read_from(model, str(path)).job != job:
-        return None
-    sizes = model_bytes(fp32), model_bytes(path)
-    return Quantized(path, plan, read_facts(model), *sizes, skipped=True)

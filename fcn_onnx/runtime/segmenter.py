@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -38,7 +39,7 @@ class Segmenter:
     """A model in a session, whose output is read as labels of its classes.
 
     Args:
-        model: a file.
+        model: a file, or a model in memory.
         config: how to run it.
         interface: what the model does not say of itself.
 
@@ -54,15 +55,18 @@ class Segmenter:
     """
 
     def __init__(
-        self, model: Path, config: SessionConfig = SessionConfig(), interface: Interface = Interface()
+        self,
+        model: Path | onnx.ModelProto,
+        config: SessionConfig = SessionConfig(),
+        interface: Interface = Interface(),
     ) -> None:
-        proto = load_model(model)
-        self.preprocessing = preprocessing_of(proto, str(model), interface)
-        self.network = Network(model, config, multiple_of=self.preprocessing.multiple_of)
-        self.output = self._choose(interface.output_name or ModelCard.read_from(proto, str(model)).output)
+        proto, name = (load_model(model), str(model)) if isinstance(model, Path) else (model, "the model")
+        self.preprocessing = preprocessing_of(proto, name, interface)
+        self.network = Network(model, config, name=name, multiple_of=self.preprocessing.multiple_of)
+        self.output = self._choose(interface.output_name or ModelCard.read_from(proto, name).output)
         self._declared, dtype = self.network.declared(self.output)
         self.meaning = Meaning.LABELS if is_label_type(dtype) else meaning_of(proto, self.output)
-        self.named = classes_of(proto, str(model), interface, default=())
+        self.named = classes_of(proto, name, interface, default=())
         self.classes = self.named or default_classes(self._channels())
         if self.knows_classes and self._axes(self._declared) is None:
             raise self._wrong(f"is declared as {_shown(self._declared)}")

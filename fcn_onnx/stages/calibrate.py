@@ -24,7 +24,7 @@ from fcn_onnx.jobs.journal import NONE_KEPT, Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.files import digest_model, load_model
 from fcn_onnx.model.form import require_float32
-from fcn_onnx.model.graph import is_quantized
+from fcn_onnx.model.graph import Graph, is_quantized
 from fcn_onnx.model.intake import take_in
 from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.onnxruntime import measured_cpu
@@ -113,7 +113,7 @@ def calibrate(
         raise ModelError(f"{model} is quantized already", fix="calibrate the fp32 model it was made from")
     require_float32(proto, str(model))
     preprocessing = preprocessing or preprocessing_of(proto, str(model))
-    observed = observed_tensors(take_in(proto, str(model)))
+    observed = observed_tensors(Graph(take_in(proto, str(model))))
     source = digest_model(model)
     digests = digest_files([sample.path for sample in samples], progress)
     images = {sample.name: digest for sample, digest in zip(samples, digests, strict=True)}

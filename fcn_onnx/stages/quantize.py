@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +17,21 @@ from fcn_onnx.jobs.artifact import claim_outputs, digest_file, digest_files, job
 from fcn_onnx.jobs.bounds import DROP, THREADS
 from fcn_onnx.jobs.journal import Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
-from fcn_onnx.model.files import data_inputs, digest_model, load_model
-from fcn_onnx.model.form import require_float32
-from fcn_onnx.model.intake import take_in
+from fcn_onnx.model.files import data_inputs
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.backends import Goal, get_backend
 from fcn_onnx.quantization.judge import Judge
-from fcn_onnx.quantization.plan import Plan, make_plan
-from fcn_onnx.quantization.writing import Quantized, up_to_date
+from fcn_onnx.quantization.making import Calibrated, Maker, Original
+from fcn_onnx.quantization.plan import make_plan
+from fcn_onnx.quantization.refining import refined
+from fcn_onnx.quantization.saturation import compare_kernels
+from fcn_onnx.quantization.search import Trial, speed_kept, within
+from fcn_onnx.quantization.writing import Quantized, up_to_date, write_int8, write_tuned
 from fcn_onnx.runtime.interface import classes_of, default_output, preprocessing_of
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.calibrate import calibrate
-from fcn_onnx.stages.making import Work
 from fcn_onnx.stages.naming import int8_path, log_path
-from fcn_onnx.stages.tuning import refined, within
 
 
 def quantize(
@@ -87,10 +88,10 @@ def quantize(
     claim_outputs(outputs, inputs | (choice.inputs() if choice else {}))
     require_consistent(choice, ranges, backend, method, max_drop, refine_ranges)
     rule = choose_method(backend, method, percentile)
-    proto = load_model(model)
-    require_float32(proto, str(model))
+    own_method = method or own_methods[0] if own_methods else ""
+    fp32 = Original.open(model)
     plan = make_plan(
-        take_in(proto, str(model)),
+        fp32.graph,
         measured_cpu(),
         quant_format=quant_format,
         target=target,
@@ -101,21 +102,19 @@ def quantize(
     for line in [f"plan: {plan}", *plan.reasons]:
         progress.note(line)
     interface = settle([model], interface, progress)
-    preprocessing = preprocessing_of(proto, str(model), interface)
-    source = digest_model(model)
-    classes = classes_of(proto, str(model), interface)
+    preprocessing = preprocessing_of(fp32.proto, str(model), interface)
+    classes = classes_of(fp32.proto, str(model), interface)
     table, samples = None, choice.choose(progress, classes) if choice else ()
     claim_outputs(outputs, {f"the image {sample.name}": sample.path for sample in samples})
     if ranges is not None:
         table = RangeTable.load(ranges)
-        table.require_made_for(source, preprocessing.to_json())
-        images, name = table.images, table.method
+        table.require_made_for(fp32.digest, preprocessing.to_json())
+        images = table.images
         how: dict[str, Any] = {"ranges": digest_file(ranges)}
     else:
         contents = digest_files([sample.path for sample in samples], progress)
         images = {sample.name: content for sample, content in zip(samples, contents, strict=True)}
-        name = rule.name if rule else (method or (own_methods or ("",))[0])
-        how = {"method": name, "images": dict(images)}
+        how = {"method": own_method or (rule.name if rule else ""), "images": dict(images)}
     dataset = None
     if max_drop is not None and choice is not None:
         dataset = open_dataset(choice.data, annotations=choice.annotations, classes=classes)
@@ -132,29 +131,23 @@ def quantize(
         *(["pillow"] if samples else []),
         *(["pycocotools"] if dataset else []),
         *([backend] if own_methods else []),
-        source=source,
+        source=fp32.digest,
         plan=plan.decided(),
         backend=backend,
         preprocessing=preprocessing.to_json(),
-        classes=list(classes_of(proto, str(model), interface, default=())),
-        output=interface.output_name or default_output([value.name for value in proto.graph.output]),
+        classes=list(classes_of(fp32.proto, str(model), interface, default=())),
+        output=interface.output_name or default_output([value.name for value in fp32.proto.graph.output]),
         **how,
     )
-    if not force and (existing := up_to_date(output, job, model, plan)):
+    if not force and (existing := up_to_date(output, job, fp32.size_bytes)):
         return existing
-    work = Work(
-        model,
-        output,
-        backend,
-        name,
-        preprocessing,
-        samples,
-        images,
-        interface,
-        threads,
-        not measured_cpu().exact_u8s8,
-        job,
-        progress,
+    maker = Maker(
+        fp32,
+        Calibrated(samples, preprocessing, images),
+        interface=interface,
+        backend=backend,
+        job=job,
+        threads=threads,
     )
     judge = None
     if dataset is not None and max_drop is not None:
@@ -162,7 +155,7 @@ def quantize(
         plan = replace(plan, reasons=(*plan.reasons, f"--max-drop {max_drop:g}: {judge.truth}"))
     if own_methods:
         goal = Goal(judge.drop_percent, max_drop) if judge and max_drop is not None else None
-        return work.write_tuned(plan, goal)
+        return write_tuned(maker.tune(plan, own_method, log_path(output), goal), output, progress)
     with Journals(output, progress=progress) as journals:
         if table is None:
             table = calibrate(
@@ -175,29 +168,17 @@ def quantize(
                 threads=threads,
                 progress=progress,
             ).table
-        return _made(work, plan, table, judge, max_drop, journals, refine_ranges=refine_ranges)
-
-
-def _made(
-    work: Work,
-    plan: Plan,
-    table: RangeTable,
-    judge: Judge | None,
-    max_drop: float | None,
-    journals: Journals,
-    *,
-    refine_ranges: bool,
-) -> Quantized:
-    """The int8 model from a table, on disk and proven."""
-    refinement = None
-    if refine_ranges:
-        table, refinement = refined(work, plan, table, journals)
-        work = replace(work, method=table.method)
-    if judge is None or max_drop is None:
-        result = work.write(plan, table)
-    else:
-        result = within(max_drop, work, plan, table, judge, journals)
-    return replace(result, refinement=refinement)
+        refinement, whole = None, plan
+        trials: tuple[Trial, ...] = ()
+        if refine_ranges:
+            table, refinement = refined(maker, plan, table, journals, progress)
+        if judge is not None and max_drop is not None:
+            plan, trials = within(max_drop, maker, plan, table, judge, journals, progress)
+        saturates = plan.pair_safe and not measured_cpu().exact_u8s8
+        try_kernels = partial(compare_kernels, maker, plan, table, output) if saturates else None
+        result = write_int8(maker.make(plan, table), output, try_kernels)
+    speed = speed_kept(maker, whole, plan, table) if plan != whole else None
+    return replace(result, refinement=refinement, trials=trials, speed_kept=speed)
 
 
 def choose_method(backend: str, method: str | None, percentile: float | None) -> Method | None:

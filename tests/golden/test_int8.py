@@ -18,6 +18,7 @@ import pytest
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.model.files import digest_model
 from fcn_onnx.stages.export import export
+from fcn_onnx.stages.options import ExportOptions
 from fcn_onnx.stages.quantize import quantize
 
 pytest.importorskip("torch")
@@ -44,7 +45,7 @@ def test_every_tensor_is_what_it_was(model: Path, target: str) -> None:
 
 def exported(opset: int, folder: Path) -> Path:
     path = folder / f"tiny-{opset}.onnx"
-    export("tiny", opset=opset, output=path)
+    export(ExportOptions(arch="tiny", opset=opset, output=path))
     return path
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from toys import pixel_classifier, residual_network, save, write_coco
 
-import fcn_onnx.stages.making as making
+import fcn_onnx.stages.quantize as quantizing
 import fcn_onnx.stages.validating as validating
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.data.choice import ImageChoice
@@ -77,7 +77,7 @@ def run_quantize(data: Path, progress: Watching) -> bytes:
     [
         (run_calibrate, RangeTable, "save", 4),
         (run_validate, validating, "write_report", 5),
-        (run_quantize, making, "write_int8", 4),
+        (run_quantize, quantizing, "write_int8", 4),
     ],
 )
 def test_a_full_disk_at_the_end_costs_nothing_that_was_done(

@@ -14,6 +14,7 @@ from toys import photograph, save
 
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing, Resize
+from fcn_onnx.model.graph import Graph
 from fcn_onnx.model.intake import take_in
 from fcn_onnx.quantization.islands import float_islands
 from fcn_onnx.stages.quantize import quantize
@@ -80,7 +81,7 @@ def test_constants_are_added_in_int8_between_int8_only(
     middle: list[tuple[str, list[str], str]], scalars: dict[str, float], expected: tuple[str, ...]
 ) -> None:
     model = take_in(network(middle, **scalars), "m")
-    assert float_islands(model, OPS, ["out"]) == expected
+    assert float_islands(Graph(model), OPS, ["out"]) == expected
 
 
 @pytest.mark.parametrize("quant_format", ["qoperator", "qdq"])
@@ -112,4 +113,4 @@ def test_a_chain_of_nothing_but_fp32_stays_fp32() -> None:
         ("Clip", ["sum"], "clipped"),
         ("Sigmoid", ["clipped"], "y"),
     ]
-    assert float_islands(take_in(network(middle), "m"), OPS, ["out"]) == ("sum", "clipped")
+    assert float_islands(Graph(take_in(network(middle), "m")), OPS, ["out"]) == ("sum", "clipped")

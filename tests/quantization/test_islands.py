@@ -7,6 +7,7 @@ from foreign.attention import gelu, layer_norm
 from foreign.drawing import Drawing
 from foreign.encoder_decoders import hardswish
 
+from fcn_onnx.model.graph import Graph
 from fcn_onnx.model.intake import take_in
 from fcn_onnx.quantization.islands import float_islands
 from fcn_onnx.quantization.plan import INT8_OPS
@@ -17,7 +18,7 @@ def islands(drawn: Drawing, output: str, *logits: str) -> set[str]:
     model = take_in(drawn.model([output]), "drawn")
     makers = {node.output[0]: node.name for node in model.graph.node}
     operators = {node.name: node.op_type for node in model.graph.node}
-    found = float_islands(model, INT8_OPS, [makers[name] for name in logits])
+    found = float_islands(Graph(model), INT8_OPS, [makers[name] for name in logits])
     assert list(found) == [name for name in operators if name in found]
     return {operators[name] for name in found}
 

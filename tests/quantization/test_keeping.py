@@ -92,7 +92,7 @@ def test_kept_convolutions_run_in_fp32_with_their_own_weights(
 def test_what_the_optimiser_would_round_is_refused_and_nothing_is_written(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fcn_onnx.quantization.writing.shield", lambda model, kept: model)
+    monkeypatch.setattr("fcn_onnx.quantization.making.shield", lambda model, kept: model)
     output = tmp_path / "int8.onnx"
     with pytest.raises(QuantizationError, match="onnxruntime changes 1 of 2 layers that are to stay fp32: /inner"):
         quantize(
@@ -108,7 +108,7 @@ def test_what_the_optimiser_would_round_is_refused_and_nothing_is_written(
 def test_coverage_names_a_kept_convolution_that_runs_in_int8(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fcn_onnx.quantization.writing.shield", lambda model, kept: model)
+    monkeypatch.setattr("fcn_onnx.quantization.making.shield", lambda model, kept: model)
     monkeypatch.setattr("fcn_onnx.quantization.proving.require_kept", lambda *_: None)
     output = tmp_path / "int8.onnx"
     choice = ImageChoice(data, limit=3)

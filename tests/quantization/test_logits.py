@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from toys import pixel_classifier, residual_network
 
+from fcn_onnx.model.graph import Graph
 from fcn_onnx.quantization.logits import logits_nodes
 from fcn_onnx.quantization.plan import make_plan
 from fcn_onnx.runtime.cpu import Cpu
@@ -78,7 +79,7 @@ def test_fcn_8s_keeps_three_score_maps_their_sums_and_what_upsamples_them() -> N
     head.twice("upscore8", "fuse_pool3")
     kept = {"score_fr", "upscore2", "score_pool4", "fuse_pool4", "upscore4", "score_pool3", "scaled", "upscore8"}
     assert head.floats("upscore8") == kept
-    plan = make_plan(head.model("upscore8"), Cpu("any", 2, frozenset({"avx2", "avx512_vnni"})))
+    plan = make_plan(Graph(head.model("upscore8")), Cpu("any", 2, frozenset({"avx2", "avx512_vnni"})))
     assert set(plan.float_nodes) == kept
     assert plan.op_types == ("Conv", "Relu")  # its only Add sums scores
     assert any("score_fr, upscore2" in reason and "fp32" in reason for reason in plan.reasons)

@@ -16,7 +16,7 @@ from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import QuantizationError
 from fcn_onnx.model.card import ModelCard
-from fcn_onnx.quantization import writing
+from fcn_onnx.quantization import making
 from fcn_onnx.quantization.backends import Draft
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.runtime.cpu import Cpu
@@ -60,7 +60,7 @@ def test_a_model_whose_proof_fails_or_is_interrupted_gets_no_name(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, trial: Run, error: type[BaseException]
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("fcn_onnx.stages.making.changed_labels", trial)
+        patch.setattr("fcn_onnx.quantization.saturation.changed_labels", trial)
         for _ in range(2):  # nor is it up to date on the next run
             with pytest.raises(error):
                 run()
@@ -68,7 +68,7 @@ def test_a_model_whose_proof_fails_or_is_interrupted_gets_no_name(
     assert not run().skipped
     before = (tmp_path / "int8.onnx").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("fcn_onnx.stages.making.changed_labels", trial)
+        patch.setattr("fcn_onnx.quantization.saturation.changed_labels", trial)
         with pytest.raises(error):
             run(force=True)
     assert (tmp_path / "int8.onnx").read_bytes() == before
@@ -105,8 +105,8 @@ def test_weights_that_could_saturate_elsewhere_are_refused_on_a_machine_that_can
     def careless(*arguments: Any, pair_safe: bool, **options: Any) -> Any:
         return quantize_weights(*arguments, pair_safe=False, **options)
 
-    quantize_weights = writing.quantize_weights
-    monkeypatch.setattr(writing, "quantize_weights", careless)
+    quantize_weights = making.quantize_weights
+    monkeypatch.setattr(making, "quantize_weights", careless)
     with pytest.raises(QuantizationError, match=r"\d+ pairs of weights can saturate"):
         run(target=target)
     assert not left_over(tmp_path)

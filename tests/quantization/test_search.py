@@ -24,7 +24,7 @@ from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import SILENT
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.judge import Judge
-from fcn_onnx.quantization.kernels import changed_labels
+from fcn_onnx.quantization.saturation import changed_labels
 from fcn_onnx.quantization.search import search
 
 T = TypeVar("T")

@@ -101,7 +101,7 @@ def test_a_saturating_cpu_gets_the_proof(tmp_path: Path, data: Path, monkeypatch
 def test_kernels_that_disagree_are_an_error(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = Cpu("old", 2, frozenset({"avx2"})).saturating()
     monkeypatch.setattr("fcn_onnx.stages.quantize.measured_cpu", lambda: cpu)
-    monkeypatch.setattr("fcn_onnx.stages.making.changed_labels", lambda *_: np.array([0, 5]))
+    monkeypatch.setattr("fcn_onnx.quantization.saturation.changed_labels", lambda *_: np.array([0, 5]))
     with pytest.raises(QuantizationError, match=r"5 labels of .* differ between the fast and the exact"):
         quantize(model_of(tmp_path / "m.onnx"), ImageChoice(data, limit=1), output=tmp_path / "a.onnx")
 

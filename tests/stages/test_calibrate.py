@@ -23,6 +23,7 @@ from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sets.folder import FolderDataset
 from fcn_onnx.errors import CalibrationError, ImageError, ModelError, TableError, UsageError
 from fcn_onnx.jobs.artifact import digest_json
+from fcn_onnx.model.graph import Graph
 from fcn_onnx.stages.calibrate import calibrate, derive
 from fcn_onnx.stages.quantize import quantize
 
@@ -67,7 +68,7 @@ def test_ranges_equal_the_extremes_of_every_tensor(tmp_path: Path) -> None:
 
 
 def test_each_tensor_is_observed_once() -> None:
-    observed = observed_tensors(residual_network())
+    observed = observed_tensors(Graph(residual_network()))
     assert observed.tensors == ("input", "stem_relu", "inner_relu", "branch", "body", "logits")
     assert observed.carried["pool"] == "stem_relu"
 

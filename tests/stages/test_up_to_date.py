@@ -184,8 +184,8 @@ QUANTIZE: dict[str, tuple[dict[str, Any], Change, bool]] = {
     "truth that is scored": (SEARCHED, other_truth, REDONE),
     "truth elsewhere": (SEARCHED, truth_elsewhere, not REDONE),
     "truth, refined": (REFINED, other_truth, not REDONE),
-    "output that is read": (PLAIN, interface(output="body"), REDONE),  # the card says so
-    "the output it reads": (SEARCHED, interface(output="out"), not REDONE),
+    "output that is read": (PLAIN, interface(output_name="body"), REDONE),  # the card says so
+    "the output it reads": (SEARCHED, interface(output_name="out"), not REDONE),
     "pycocotools": (PLAIN, with_version("pycocotools"), not REDONE),
     "pycocotools, scored": (SEARCHED, with_version("pycocotools"), REDONE),
     "Neural Compressor": (PLAIN, with_version("neural-compressor"), not REDONE),
@@ -238,7 +238,7 @@ CALIBRATE: dict[str, tuple[Change, bool]] = EVERYWHERE | {
     "bad images are skipped": (option(skip_bad_images=True), not REDONE),
     "histograms": (option(histograms=Path("h.npz")), not REDONE),
     "method": (option(method="kl"), not REDONE),
-    "output that is read": (interface(output="body"), not REDONE),
+    "output that is read": (interface(output_name="body"), not REDONE),
     "truth": (other_truth, not REDONE),
     "a CPU with other kernels": (cpu(VNNI.saturating()), REDONE),
 }

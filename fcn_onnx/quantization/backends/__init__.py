@@ -51,7 +51,8 @@ class Draft:
     """What a backend puts into int8 form.
 
     Attributes:
-        model: fp32; for a backend that takes ranges, its weights are what int8 holds exactly at their scales.
+        model: fp32. For a backend that takes ranges, it has the types of inner tensors in its `value_info`, and in the
+            place of each weight of `weight_scales` one value a channel, (C, 1, …), which becomes 1 at its scale.
         method: threshold method.
         log: gets what a chatty library says.
         table: a range for every activation; None for a backend that observes images itself.

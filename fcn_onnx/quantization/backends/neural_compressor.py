@@ -57,7 +57,7 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
         from neural_compressor import quantization
         from neural_compressor.utils.utility import set_workspace
 
-        set_workspace(folder)
+        set_workspace(str(folder))
         _require_memory(draft, images)
         options: dict[str, Any] = {}
         if (goal := draft.goal) is not None:

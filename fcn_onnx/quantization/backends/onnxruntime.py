@@ -1,26 +1,28 @@
-"""onnxruntime's static quantizer, fed with our ranges and our plan."""
+"""onnxruntime's static quantizer, fed with our ranges and our plan.
+
+Its two quantizers are called as `quantize_static` calls them, but on a model in memory whose types are known: that
+function writes the model to a file, infers its shapes, and reads the ranges from another file.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
+from onnxruntime.quantization.calibrate import TensorData, TensorsData
+from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+from onnxruntime.quantization.quant_utils import QuantizationMode
 
+from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.errors import QuantizationError
-from fcn_onnx.jobs.scratch import scratch
-from fcn_onnx.model.files import is_large, load_model
-from fcn_onnx.model.graph import float_tensors
 from fcn_onnx.quantization.backends import Draft
 from fcn_onnx.quantization.plan import Plan
 
-QUANT_FORMATS = {"qoperator": QuantFormat.QOperator, "qdq": QuantFormat.QDQ}
 QUANT_TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+TYPED = "onnx.infer"
+"""The metadata by which the quantizers know that they need not infer types."""
 
 
 def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
@@ -30,34 +32,48 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
         QuantizationError: onnxruntime refuses the model or misses a range.
     """
     assert draft.table is not None
-    with scratch() as folder:
-        ranges, output = Path(folder, "ranges.json"), Path(folder, "int8.onnx")
-        draft.table.save(ranges)
-        try:
-            with _quiet_root_logger():
-                quantize_static(
-                    _prepared(draft.model),
-                    output,
-                    calibration_data_reader=None,
-                    calibration_cache_path=ranges,
-                    calibrate_method=CalibrationMethod.MinMax,
-                    quant_format=QUANT_FORMATS[plan.quant_format],
-                    activation_type=QUANT_TYPES[plan.activation_type],
-                    weight_type=QUANT_TYPES[plan.weight_type],
-                    op_types_to_quantize=list(plan.op_types),
-                    nodes_to_exclude=[*plan.float_nodes, *_not_float(draft)],
-                    per_channel=plan.per_channel,
-                    use_external_data_format=is_large(draft.model),
-                    extra_options=_extra_options(draft, plan),
-                )
-        except OSError:  # of $TMPDIR, not of the model
-            raise
-        except Exception as error:  # it raises KeyError, ValueError, RuntimeError and onnx's own types
-            raise QuantizationError(
-                f"onnxruntime cannot quantize the model: {type(error).__name__}: {error}",
-                fix="check that the ranges were made for this model (fcn-onnx calibrate)",
-            ) from error
-        return load_model(output)
+    model = onnx.ModelProto()
+    model.CopyFrom(draft.model)
+    marks = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, marks | {TYPED: "onnxruntime.quant"})
+    # per channel, 7 bits, …: what both quantizers take, in their order
+    form = (plan.per_channel, False)
+    choices: tuple[Any, ...] = (
+        QUANT_TYPES[plan.weight_type],
+        QUANT_TYPES[plan.activation_type],
+        _ranges(draft.table),
+        [],
+        [*plan.float_nodes, *_not_float(draft.model)],
+        list(plan.op_types),
+        _extra_options(draft, plan),
+    )
+    try:
+        if plan.quant_format == "qoperator":
+            quantizer = ONNXQuantizer(model, *form, QuantizationMode.QLinearOps, True, *choices)
+        else:
+            quantizer = QDQQuantizer(model, *form, *choices)
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()
+    except Exception as error:  # it raises KeyError, ValueError, RuntimeError and onnx's own types
+        raise QuantizationError(
+            f"onnxruntime cannot quantize the model: {type(error).__name__}: {error}",
+            fix="check that the ranges were made for this model (fcn-onnx calibrate)",
+        ) from error
+    quantized: onnx.ModelProto = quantizer.model.model
+    del quantized.metadata_props[:]
+    onnx.helper.set_model_props(quantized, marks)
+    return quantized
+
+
+def _ranges(table: RangeTable) -> TensorsData:
+    """For onnxruntime the ranges are final whatever the method, and that is what its MinMax means."""
+    return TensorsData(
+        CalibrationMethod.MinMax,
+        {
+            name: TensorData(lowest=np.array([r.lowest], np.float32), highest=np.array([r.highest], np.float32))
+            for name, r in sorted(table.ranges.items())
+        },
+    )
 
 
 def _extra_options(draft: Draft, plan: Plan) -> dict[str, Any]:
@@ -80,31 +96,12 @@ def _override(scale: np.float32, **axis: int) -> dict[str, Any]:
     return {"scale": scale, "zero_point": np.int8(0), **axis}
 
 
-def _not_float(draft: Draft) -> list[str]:
+def _not_float(model: onnx.ModelProto) -> list[str]:
     """Nodes on shapes and the like, which share operators with those on images."""
-    floats = float_tensors(draft.model)
-    return [node.name for node in draft.model.graph.node if node.name and node.output[0] not in floats]
-
-
-def _prepared(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model, marked so that the quantizer does not ask for its own preprocessing; shapes it infers itself."""
-    prepared = onnx.ModelProto()
-    prepared.CopyFrom(model)
-    entry = prepared.metadata_props.add()
-    entry.key, entry.value = "onnx.quant.pre_process", "onnxruntime.quant"
-    return prepared
-
-
-@contextmanager
-def _quiet_root_logger() -> Iterator[None]:
-    """Drop the quantizer's advice, which it logs on the root logger and which does not apply to our graph."""
-    root = logging.getLogger()
-
-    def is_advice(record: logging.LogRecord) -> bool:
-        return "pre-processing" not in record.getMessage()
-
-    root.addFilter(is_advice)
-    try:
-        yield
-    finally:
-        root.removeFilter(is_advice)
+    graph = model.graph
+    floats = {
+        value.name
+        for value in [*graph.input, *graph.value_info, *graph.output]
+        if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    }
+    return [node.name for node in graph.node if node.output[0] not in floats]

@@ -1,0 +1,255 @@
+"""int8 models of one fp32 model: what does not change from one to the next is made once.
+
+A search makes dozens of them, which differ in a few ranges or in what stays fp32. The model is taken in once, each
+weight is rounded once for each form of it, and what a library quantizes is the graph with a stand-in for each weight.
+All of it happens in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from fcn_onnx.calibration.table import RangeTable
+from fcn_onnx.data.preprocess import Preprocessing
+from fcn_onnx.data.sample import Sample
+from fcn_onnx.errors import QuantizationError
+from fcn_onnx.jobs.artifact import FORM_VERSION, versions
+from fcn_onnx.model.card import ModelCard
+from fcn_onnx.model.files import digest_model, load_model, model_bytes
+from fcn_onnx.model.form import require_float32
+from fcn_onnx.model.graph import Graph
+from fcn_onnx.model.intake import take_in
+from fcn_onnx.model.interface import Interface
+from fcn_onnx.quantization.backends import Draft, Goal, Images, get_backend
+from fcn_onnx.quantization.corrections import Rounding, correct_biases, mean_shifts
+from fcn_onnx.quantization.keeping import kept_layers, shield
+from fcn_onnx.quantization.plan import Plan
+from fcn_onnx.quantization.weights import QuantizedWeight, Request, quantize_weights
+from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
+
+
+@dataclass(frozen=True)
+class Original:
+    """The fp32 model that int8 models are made of.
+
+    Attributes:
+        path: the file.
+        proto: as it is there.
+        graph: after intake.
+        card: of the file.
+        digest: of the file and its external data.
+        size_bytes: of both.
+    """
+
+    path: Path
+    proto: onnx.ModelProto
+    graph: Graph
+    card: ModelCard
+    digest: str
+    size_bytes: int
+
+    @classmethod
+    def open(cls, path: Path) -> Original:
+        """Read it.
+
+        Raises:
+            ModelError: it is no model, or none of float32.
+        """
+        proto = load_model(path)
+        require_float32(proto, str(path))
+        card, graph = ModelCard.read_from(proto, str(path)), Graph(take_in(proto, str(path)))
+        return cls(path, proto, graph, card, digest_model(path), model_bytes(path))
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The images behind the ranges.
+
+    Attributes:
+        samples: none where a table brings the ranges.
+        preprocessing: theirs.
+        digests: by name.
+    """
+
+    samples: Sequence[Sample]
+    preprocessing: Preprocessing
+    digests: Mapping[str, str]
+
+    def batches(self) -> Iterator[NDArray[np.float32]]:
+        """The samples, (1, 3, H, W) float32 each."""
+        return (self.preprocessing.read(sample.path) for sample in self.samples)
+
+
+@dataclass(frozen=True)
+class Made:
+    """An int8 model in memory, that nothing is proved of yet.
+
+    Attributes:
+        fp32: what it was made from.
+        int8: the model, with its card.
+        card: that.
+        plan: its form.
+        tuned: whether the backend chose weights, and what stays fp32, by itself.
+        multiple_of: what the sides of its images must be, if anything.
+    """
+
+    fp32: Original
+    int8: onnx.ModelProto
+    card: ModelCard
+    plan: Plan
+    tuned: bool
+    multiple_of: int | None
+
+
+class Maker:
+    """Makes int8 models of one fp32 model.
+
+    Args:
+        fp32: the model.
+        images: behind the ranges; for the card, or for a backend that observes them itself.
+        interface: of the model, where it does not say it itself.
+        backend: a name in `BACKENDS`.
+        job: digest of everything that the result depends on, for the card.
+        threads: of each session, and that round weights; 0 means all cores.
+    """
+
+    def __init__(
+        self,
+        fp32: Original,
+        images: Calibrated,
+        *,
+        interface: Interface = Interface(),
+        backend: str = "onnxruntime",
+        job: str = "",
+        threads: int = 0,
+    ) -> None:
+        self.fp32 = fp32
+        self.images = images
+        self.interface = interface
+        self.backend = backend
+        self.config = SessionConfig(threads=threads)
+        self.job = job
+        self._weights: dict[Request, QuantizedWeight] = {}
+        self._shifts: dict[Rounding, NDArray[np.float64]] = {}
+
+    def make(self, plan: Plan, table: RangeTable) -> Made:
+        """The int8 model of this form with these ranges.
+
+        Raises:
+            QuantizationError: the backend fails.
+        """
+        weights = self._rounded(plan, table)
+        draft = Draft(
+            self._drafted(plan, table, weights),
+            table.method,
+            Path(),
+            table,
+            {name: weight.scale for name, weight in weights.items()},
+        )
+        quantized = get_backend(self.backend).load()(draft, plan)
+        quantized = shield(quantized, kept_layers(self.fp32.graph.model, plan))
+        _put(weights, quantized)
+        return self._made(quantized, plan, table.method, tuned=False)
+
+    def tune(self, plan: Plan, method: str, log: Path, goal: Goal | None) -> Made:
+        """The int8 model of a backend that observes the images itself.
+
+        Args:
+            method: the backend's own.
+            log: gets what a chatty library says.
+            goal: for a backend that tunes by itself.
+
+        Raises:
+            QuantizationError: the backend fails.
+        """
+        draft = Draft(self.fp32.graph.model, method, log, images=self._fed(), goal=goal)
+        return self._made(get_backend(self.backend).load()(draft, plan), plan, method, tuned=True)
+
+    def _rounded(self, plan: Plan, table: RangeTable) -> dict[str, QuantizedWeight]:
+        model = self.fp32.graph.model
+        convs = {node.name for node in model.graph.node if node.op_type == "Conv"}
+        return quantize_weights(
+            model,
+            table,
+            frozenset(convs - set(plan.float_nodes)),
+            per_channel=plan.per_channel,
+            pair_safe=plan.pair_safe,
+            known=self._weights,
+            threads=self.config.thread_count,
+        )
+
+    def _drafted(self, plan: Plan, table: RangeTable, weights: Mapping[str, QuantizedWeight]) -> onnx.ModelProto:
+        """The fp32 model with a stand-in for each of the weights, and with its biases corrected."""
+        model = self.fp32.graph.model
+        draft = self.fp32.graph.typed()
+        for tensor in model.graph.initializer:
+            if tensor.name in weights:
+                shape = (-1, *[1] * (len(tensor.dims) - 1))
+                tensor = numpy_helper.from_array(weights[tensor.name].scale.reshape(shape), tensor.name)
+            draft.graph.initializer.append(tensor)
+        if plan.bias_correction:
+            threads = self.config.thread_count
+            correct_biases(draft, mean_shifts(model, weights, table.means, self._shifts, threads))
+        return draft
+
+    def _made(self, int8: onnx.ModelProto, plan: Plan, method: str, *, tuned: bool) -> Made:
+        int8.producer_name = "fcn-onnx"
+        said = {"backend": self.backend, "method": method}
+        card = replace(self._card, quantization=plan.to_json() | said)
+        card.write_to(int8)
+        return Made(self.fp32, int8, card, plan, tuned, self.images.preprocessing.multiple_of)
+
+    @cached_property
+    def _card(self) -> ModelCard:
+        """All of the card that every model made here has."""
+        own = self.fp32.card
+        return replace(
+            own,
+            job=self.job,
+            source=self.fp32.digest,
+            calibration_images=self.images.digests,
+            preprocessing=self.images.preprocessing.to_json(),
+            classes=self.interface.classes or own.classes,
+            output=self.interface.output_name or own.output,
+            versions=versions(),
+            form=FORM_VERSION,
+        )
+
+    def _fed(self) -> Images:
+        """The calibration images as the model takes them."""
+        form = Network(self.fp32.path, multiple_of=self.images.preprocessing.multiple_of).form
+        shapes = [form.padded(batch).shape[2:] for batch in self.images.batches()]
+        height, width = max(shapes, key=lambda shape: shape[0] * shape[1])
+
+        def fed() -> Iterator[NDArray[np.float32]]:
+            return (form.fed(batch).astype(np.float32, copy=False) for batch in self.images.batches())
+
+        return Images(len(shapes), fed, (height, width))
+
+
+def _put(weights: Mapping[str, QuantizedWeight], int8: onnx.ModelProto) -> None:
+    """Weights in the place of their stand-ins: as int8, or as float32 where the graph quantizes them itself.
+
+    Raises:
+        QuantizationError: the backend gave one another scale than it was told.
+    """
+    scales = {f"{name}_scale": weight.scale for name, weight in weights.items()}
+    rounded = {f"{name}_quantized": weight.q for name, weight in weights.items()}
+    for tensor in int8.graph.initializer:
+        if tensor.name in rounded:
+            tensor.CopyFrom(numpy_helper.from_array(rounded[tensor.name], tensor.name))
+        elif tensor.name in weights:
+            tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name].values(), tensor.name))
+        elif tensor.name in scales and (numpy_helper.to_array(tensor) != scales[tensor.name]).any():
+            raise QuantizationError(
+                f"the backend changed the scale of {tensor.name.removesuffix('_scale')}",
+                fix="report this with the model and onnxruntime's version",
+            )

@@ -16,7 +16,8 @@ FcnOnnxError                     exit code
     ├── ParityError                 the exported model disagrees with torch
     ├── CalibrationError            an activation that has no range (NaN, infinity)
     ├── QuantizationError           the int8 model cannot be written, loaded or run
-    └── WorkerError                 a worker process died
+    ├── WorkerError                 a worker process died
+    └── BusyError                   another run is at work on the same output
 
 Beside the tree, the command line knows three more: what the system refuses (OSError) and want of memory (MemoryError)
 are said in their own words, exit code 1; whatever else is raised is a fault of ours, exit code 1, and a folder is kept
@@ -123,4 +124,8 @@ class QuantizationError(WorkError):
 
 
 class WorkerError(WorkError):
+    pass
+
+
+class BusyError(WorkError):
     pass

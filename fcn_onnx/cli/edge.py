@@ -50,7 +50,8 @@ def edge() -> Iterator[None]:
             discard_stdout()
             sys.exit(1)
         except OSError as error:
-            _end(error, f"error: {first_line(error)}", 1)
+            said = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else first_line(error)
+            _end(error, f"error: {said}", 1)
         except Exception as error:
             _end(error, f"error: a fault of fcn-onnx ({type(error).__name__}: {first_line(error)}); {_kept(error)}", 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ class Fidelity:
     """The result of `compare_layers`; the worst come first.
 
     Attributes:
-        sqnr_db: signal-to-quantization-noise ratio by tensor, 10 · log₁₀(Σx² / Σ(x − x̂)²), dB over all images.
+        sqnr_db: signal-to-quantization-noise ratio by tensor, 10 · log₁₀(Σx² / Σ(x − x̂)²), dB over all images; infinite
+            where int8 is exact, such as in a channel that is always 0.
         flipped: share of the labels that differ by image.
     """
 
@@ -44,10 +46,11 @@ class Fidelity:
         return 1 - float(np.mean(list(self.flipped.values())))
 
     def to_json(self) -> dict[str, Any]:
-        """The object that `inspect FP32 INT8 --json` writes."""
+        """The object that `inspect FP32 INT8 --json` writes; a ratio that is not finite is null, and counted."""
         return {
             "label_agreement": self.label_agreement,
-            "sqnr_db": dict(self.sqnr_db),
+            "sqnr_db": {name: ratio if isfinite(ratio) else None for name, ratio in self.sqnr_db.items()},
+            "sqnr_not_finite": sum(not isfinite(ratio) for ratio in self.sqnr_db.values()),
             "flipped": dict(self.flipped),
         }
 

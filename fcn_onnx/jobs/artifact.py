@@ -25,7 +25,7 @@ from fcn_onnx.errors import OutputError
 from fcn_onnx.jobs.files import sync, writing
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.jobs.reading import open_regular
-from fcn_onnx.jobs.scratch import file_in, folder_in
+from fcn_onnx.jobs.scratch import file_in, folder_in, sweep_once
 
 FORM_VERSION = 2
 """Of what we write: models, tables, pictures. Raised by every change after which the same inputs give another file, so
@@ -216,6 +216,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     parent = path if path.is_dir() else path.parent
     with writing(path, parent):
         parent.mkdir(parents=True, exist_ok=True)
+        sweep_once(path.parent, _beside(path)[0], "")  # from before there was a folder
         with folder_in(parent, _beside(path)[0]) as temporary:
             yield temporary
             files = sorted(p for p in temporary.rglob("*") if p.is_file())

@@ -52,3 +52,6 @@ MULTIPLE = Bound(1, 4096)
 PERCENT = Bound(0, 100, above=True)
 SIDE = Bound(1, 99_999)
 """Pixels of an image."""
+
+WAIT = Bound(0)
+"""Seconds."""

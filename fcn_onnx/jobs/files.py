@@ -67,6 +67,11 @@ def _is_of(error: OSError, place: Path) -> bool:
     return any(Path(name).absolute().is_relative_to(place.absolute()) for name in named)
 
 
+def named(path: Path) -> Path:
+    """`path` with a name at its end, which `.` and `..` have not."""
+    return path if path.name not in ("", "..") else path.resolve()
+
+
 def open_own(path: Path, flags: int) -> int:
     """Open a regular file that is there already, and nothing that a link leads to.
 

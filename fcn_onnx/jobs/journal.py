@@ -12,7 +12,7 @@ import glob
 import os
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,7 +20,8 @@ from typing import Self
 import numpy as np
 
 from fcn_onnx.errors import OutputError
-from fcn_onnx.jobs.files import lock, open_own, replacing, sweep, write_all, writing
+from fcn_onnx.jobs.files import lock, named, open_own, replacing, sweep, write_all, writing
+from fcn_onnx.jobs.holding import holding
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.jobs.records import Record, encode, header, read
 
@@ -31,19 +32,14 @@ DIGITS = 16
 
 def journal_path(output: Path, job: str) -> Path:
     """Where the work of `job` towards `output` is kept until the output is on disk."""
-    named = _named(output)
-    return named.with_name(f".{named.name}.{job.removeprefix('sha256:')[:DIGITS]}.journal")
+    own = named(output)
+    return own.with_name(f".{own.name}.{job.removeprefix('sha256:')[:DIGITS]}.journal")
 
 
 def journals_towards(output: Path) -> list[Path]:
     """The journals of all jobs towards `output` that were interrupted or are at work."""
-    named = _named(output)
-    return sorted(named.parent.glob(f".{glob.escape(named.name)}.{'[0-9a-f]' * DIGITS}.journal"))
-
-
-def _named(path: Path) -> Path:
-    """`path` with a name at its end, which `.` and `..` have not."""
-    return path if path.name not in ("", "..") else path.resolve()
+    own = named(output)
+    return sorted(own.parent.glob(f".{glob.escape(own.name)}.{'[0-9a-f]' * DIGITS}.journal"))
 
 
 def nearest_folder(path: Path) -> Path:
@@ -196,6 +192,8 @@ class Journal:
 class Journals:
     """The journals of all steps towards one output, which are forgotten together: when the output is on disk.
 
+    Within the block no other run works towards it.
+
         with Journals(output) as journals:
             table = calibrate(…, journals=journals)
             write(table, output)
@@ -204,12 +202,18 @@ class Journals:
 
     Args:
         output: the file or folder; None keeps none.
+        wait_s: how long to wait for another run that is at work on it, in seconds.
+
+    Raises:
+        BusyError: there is one still.
     """
 
-    def __init__(self, output: Path | None, *, progress: Progress = SILENT) -> None:
+    def __init__(self, output: Path | None, *, wait_s: float = 0.0, progress: Progress = SILENT) -> None:
         self._output = output
+        self._wait_s = wait_s
         self._progress = progress
         self._opened: list[Journal] = []
+        self._held = ExitStack()
 
     def of(self, job: str) -> Journal:
         """The journal of the step with this digest."""
@@ -220,6 +224,8 @@ class Journals:
         return journal
 
     def __enter__(self) -> Self:
+        if self._output is not None:
+            self._held.enter_context(holding(self._output, self._wait_s, self._progress))
         return self
 
     def __exit__(
@@ -228,6 +234,10 @@ class Journals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        with self._held:
+            self._settle(error)
+
+    def _settle(self, error: BaseException | None) -> None:
         for journal in self._opened:
             if error is None:
                 journal.remove()

@@ -37,7 +37,7 @@ def folder_in(parent: Path, prefix: str) -> Iterator[Path]:
     Raises:
         OSError: it cannot be made.
     """
-    _swept(parent.absolute(), prefix, "")
+    sweep_once(parent, prefix, "")
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
@@ -57,7 +57,7 @@ def file_in(parent: Path, prefix: str, suffix: str) -> Iterator[Path]:
     Raises:
         OSError: it cannot be made.
     """
-    _swept(parent.absolute(), prefix, suffix)
+    sweep_once(parent, prefix, suffix)
     descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=parent)
     try:
         lock(descriptor)
@@ -67,7 +67,11 @@ def file_in(parent: Path, prefix: str, suffix: str) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
+def sweep_once(parent: Path, prefix: str, suffix: str) -> None:
+    """`sweep`, once a process: a folder of many results is not read for each of them."""
+    _swept(parent.absolute(), prefix, suffix)
+
+
 @cache
 def _swept(parent: Path, prefix: str, suffix: str) -> None:
-    """Once a process: a folder of many results is not read for each."""
     sweep(parent, prefix, suffix)

@@ -189,10 +189,15 @@ class Segmenter:
         return Axes.of(shape, 1, channels_last=last) if axes is None and len(self.classes) == 2 else axes
 
     def _wrong(self, found: str) -> ModelError:
+        count = len(self.classes)
+        way_out = (
+            "of one channel, --classes names two: the background and what the channel scores"
+            if self._channels() == 1
+            else "name as many with --classes as it has, or another output with --output-name"
+        )
         return ModelError(
             f"the output `{self.output}` of {self.network.name} {found}",
-            fix=f"it should be logits (N, {len(self.classes)}, H, W) or labels (N, H, W) of {len(self.classes)} "
-            "classes; name others with --classes",
+            fix=f"it should be logits (N, {count}, H, W) or labels (N, H, W) of {count} classes; {way_out}",
         )
 
 

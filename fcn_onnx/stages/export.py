@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fcn_onnx.errors import ModelError
 from fcn_onnx.jobs.artifact import FORM_VERSION, claim_outputs, job_digest, versions
+from fcn_onnx.jobs.holding import holding
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import atomic_model, check_model, digest_model, load_model, model_bytes
@@ -76,6 +77,11 @@ def export(options: ExportOptions, *, progress: Progress = SILENT) -> ExportResu
     claimed = {"--output": path, **(test_data_files(path) if options.test_data else {})}
     named = options.weights not in ("DEFAULT", "none")
     claim_outputs(claimed, {"the checkpoint": Path(options.weights) if named else None})
+    with holding(path, options.wait, progress):
+        return _made(options, path, progress)
+
+
+def _made(options: ExportOptions, path: Path, progress: Progress) -> ExportResult:
     progress.note(f"building {options.arch} with weights {options.weights}")
     network, info = build_network(options.arch, options.weights, aux=options.aux)
     require_opset(options.opset)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcn_onnx.data.choice import DATA, ImageChoice
-from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, SIDE, THREADS
+from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, SIDE, THREADS, WAIT
 from fcn_onnx.jobs.fields import Checked, Pair, option, part
 from fcn_onnx.model.interface import Interface
 
 METHODS = "fcn_onnx.calibration.thresholds:METHODS"
+WAITING = "For another run that is at work on the same output, at most."
 FORMATS = {"auto": "what the opset and the target ask for", "qoperator": "quantized operators", "qdq": "Q/DQ pairs"}
 
 
@@ -40,6 +41,7 @@ class ExportOptions(Checked):
         False, help="Also write the model zoo's test data set and .tar.gz.", decides=False, in_recipe=False
     )
     force: bool = option(False, help="Redo it though nothing has changed.", decides=False, in_recipe=False)
+    wait: float = option(0.0, help=WAITING, metavar="SECONDS", bound=WAIT, decides=False, in_recipe=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,7 @@ class PredictOptions(Checked):
     legend: bool = option(True, help="Name the classes in the overlay.", flag="--legend", opposite="--no-legend")
     interface: Interface = part(Interface)
     threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS, decides=False)
+    wait: float = option(0.0, help=WAITING, metavar="SECONDS", bound=WAIT, decides=False, in_recipe=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +134,7 @@ class CalibrateOptions(Checked):
     workers: int = option(1, help="Processes.", bound=COUNT, decides=False)
     interface: Interface = part(Interface)
     threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS, decides=False)
+    wait: float = option(0.0, help=WAITING, metavar="SECONDS", bound=WAIT, decides=False, in_recipe=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +186,7 @@ class QuantizeOptions(Checked):
     interface: Interface = part(Interface)
     threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS, decides=False, in_recipe=False)
     force: bool = option(False, help="Redo it though nothing has changed.", decides=False, in_recipe=False)
+    wait: float = option(0.0, help=WAITING, metavar="SECONDS", bound=WAIT, decides=False, in_recipe=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,3 +220,4 @@ class ValidateOptions(Checked):
     workers: int = option(1, help="Processes; 1 times best.", bound=COUNT)
     interface: Interface = part(Interface)
     threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS, in_recipe=False)
+    wait: float = option(0.0, help=WAITING, metavar="SECONDS", bound=WAIT, decides=False, in_recipe=False)

@@ -113,7 +113,7 @@ def predict(options: PredictOptions, *, progress: Progress = SILENT) -> tuple[Pr
     )
     rows = Rows(eye.to_arrays, lambda name, arrays: eye.from_arrays(items[name], arrays))
     items = {str(path): (path, output / result) for path, result in files.items()}
-    with _made(output), Journals(output, progress=progress) as journals:
+    with _made(output), Journals(output, wait_s=options.wait, progress=progress) as journals:
         fold(
             _Drawing(eye),
             items,

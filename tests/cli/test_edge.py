@@ -252,3 +252,20 @@ def test_a_channel_alone_is_told_what_classes_it_can_have(folder: Path) -> None:
     Path("names.txt").write_text("a\nb\nc\n")
     said = ended(call("predict", "one.onnx", "coco/val2017", "--classes", "names.txt"), 2)
     assert "--classes names two: the background and what the channel scores" in said
+
+
+def test_the_second_run_towards_an_output_waits_or_is_told(folder: Path) -> None:
+    code = (
+        "import time\nfrom pathlib import Path\nfrom fcn_onnx.jobs.holding import holding\n"
+        "with holding(Path('predictions')):\n    print('ready', flush=True)\n    time.sleep(3)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "ready\n"
+        said = ended(call("predict", MODEL, "coco/val2017"), 1)
+        assert f"another run is at work on predictions: process {first.pid}, started " in said
+        assert not Path("predictions").exists()
+        waited = call("predict", MODEL, "coco/val2017", "--wait", "60")
+    assert waited.exit_code == 0, waited.output
+    assert "waiting up to 60 s" in waited.stderr
+    assert len(list(Path("predictions").iterdir())) == 15

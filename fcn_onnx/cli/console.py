@@ -22,6 +22,7 @@ from rich.text import Text
 
 from fcn_onnx.cli.edge import to_stdout
 from fcn_onnx.jobs.artifact import dump_json, write_text
+from fcn_onnx.jobs.text import one_line, visible
 
 T = TypeVar("T")
 WIDEST = 200
@@ -49,22 +50,22 @@ class ConsoleProgress:
                 bar.advance(task)
 
     def note(self, message: str) -> None:
-        self._console.print(Text(message, style="dim"))
+        self._console.print(Text(visible(message), style="dim"))
 
 
 def print_line(text: str) -> None:
-    """One line on stdout, never wrapped or styled."""
+    """Text on stdout, never wrapped or styled."""
     with to_stdout():
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(visible(text) + "\n")
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on stdout, the first column left-aligned and the others right-aligned; a narrow terminal cuts nothing."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
+        table.add_column(Text(one_line(name)), justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(one_line(cell)) for cell in row))
     console = Console(highlight=False, width=max(Console().width, WIDEST))
     with console.capture() as drawn:  # rich itself would end the program if nobody reads
         console.print(table)

@@ -16,6 +16,7 @@ import click
 
 from fcn_onnx.cli.faults import keep_fault
 from fcn_onnx.errors import FcnOnnxError, first_line
+from fcn_onnx.jobs.text import visible
 
 SIGINT_CODE, SIGTERM_CODE = 130, 143
 
@@ -36,7 +37,10 @@ def edge() -> Iterator[None]:
                 yield
             finally:
                 _flush()
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except click.ClickException as error:
+            vars(error)["message"] = visible(error.message)  # a shell's * puts names of files there
+            raise
+        except (click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt as error:
             _end(error, "interrupted", SIGINT_CODE)
@@ -83,7 +87,7 @@ def _flush() -> None:
 def _end(error: BaseException, message: str, code: int) -> NoReturn:
     """Say what happened and what was noted of it on the way (of a worker's own traceback, nothing), and end."""
     notes = [note for note in getattr(error, "__notes__", ()) if "\n" not in note]
-    click.echo("\n  ".join([message, *notes]), err=True)
+    click.echo(visible("\n  ".join([message, *notes])), err=True)
     sys.exit(code)
 
 

@@ -13,6 +13,7 @@ from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.flags import StageCommand
 from fcn_onnx.errors import UsageError
+from fcn_onnx.jobs.text import visible
 from fcn_onnx.stages.options import PredictOptions
 
 STREAM = Path("-")
@@ -53,7 +54,7 @@ def _filter(options: PredictOptions) -> None:
     output = None if options.output in (None, STREAM) else options.output
     frames = read_frames(cast(BufferedReader, sys.stdin.buffer))
     for name, picture in predict_frames(options, frames, progress=ConsoleProgress()):
-        click.echo(f"{name}: {', '.join(picture.shares)}", err=True)
+        click.echo(visible(f"{name}: {', '.join(picture.shares)}"), err=True)
         if output:
             picture.save(Path(name), output / name)
             continue

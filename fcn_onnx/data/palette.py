@@ -8,6 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from fcn_onnx.jobs.text import one_line
+
+LONGEST = 60
+"""Characters of a class name in a legend."""
+
 
 def voc_palette() -> NDArray[np.uint8]:
     """The VOC colour map, (256, 3) uint8: label i's bits, three at a time, become the high bits of R, G, B.
@@ -41,6 +46,7 @@ def draw_legend(image: Image.Image, names: Mapping[int, str]) -> Image.Image:
     """The picture with a box in its upper left corner that names the labels' colours; as it was where none is given."""
     if not names:
         return image
+    names = {label: one_line(name)[:LONGEST] for label, name in names.items()}
     size = max(11, min(image.size) // 24)
     font = ImageFont.load_default(size)
     gap = size // 3

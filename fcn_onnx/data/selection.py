@@ -10,6 +10,7 @@ from pathlib import Path
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import DatasetError, UsageError
 from fcn_onnx.jobs.reading import read_text
+from fcn_onnx.jobs.text import utf8
 
 
 def draw(samples: Sequence[Sample], limit: int, seed: int = 0) -> tuple[Sample, ...]:
@@ -25,7 +26,7 @@ def draw(samples: Sequence[Sample], limit: int, seed: int = 0) -> tuple[Sample, 
         raise UsageError(f"cannot draw {limit} of {len(samples)} images", fix="choose another --limit")
 
     def rank(index: int) -> bytes:
-        return hashlib.sha256(f"{seed}:{samples[index].name}".encode()).digest()
+        return hashlib.sha256(utf8(f"{seed}:{samples[index].name}")).digest()
 
     return tuple(samples[i] for i in sorted(sorted(range(len(samples)), key=rank)[:limit]))
 
@@ -39,7 +40,7 @@ def spread_over_classes(dataset: Dataset, limit: int, seed: int = 0) -> tuple[Sa
         UsageError: as for `draw`.
     """
     draw(dataset.samples, limit, seed)  # checks the limit
-    order = {s.name: hashlib.sha256(f"{seed}:{s.name}".encode()).digest() for s in dataset.samples}
+    order = {s.name: hashlib.sha256(utf8(f"{seed}:{s.name}")).digest() for s in dataset.samples}
     classes = {s.name: dataset.classes_in(s) for s in sorted(dataset.samples, key=lambda s: order[s.name])}
     everyone = deque(classes)
     waiting: dict[int, deque[str]] = {}

@@ -26,6 +26,7 @@ from fcn_onnx.jobs.files import sync, writing
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.jobs.reading import open_regular
 from fcn_onnx.jobs.scratch import file_in, folder_in, sweep_once
+from fcn_onnx.jobs.text import utf8
 
 FORM_VERSION = 2
 """Of what we write: models, tables, pictures. Raised by every change after which the same inputs give another file, so
@@ -85,7 +86,7 @@ def digest_files(paths: Sequence[Path], progress: Progress = SILENT) -> tuple[st
 
 def digest_json(value: Any) -> str:
     """Digest of a JSON value, whatever the order of its keys."""
-    return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
+    return digest_bytes(utf8(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)))
 
 
 def job_digest(stage: str, *packages: str, **inputs: Any) -> str:

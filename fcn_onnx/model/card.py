@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 import onnx
 
 from fcn_onnx.errors import ModelError
+from fcn_onnx.jobs.text import utf8
 from fcn_onnx.jobs.typed import require_typed
 
 PREFIX = "fcn_onnx."
@@ -63,11 +64,9 @@ class ModelCard:
     def write_to(self, model: onnx.ModelProto) -> None:
         """Put the card into `model`, replacing an older one; other properties stay."""
         others = {p.key: p.value for p in model.metadata_props if not p.key.startswith(PREFIX)}
-        ours = {
-            PREFIX + key: json.dumps(value, ensure_ascii=False, sort_keys=True)
-            for key, value in asdict(self).items()
-            if value not in (None, (), {})
-        }
+        said = {key: value for key, value in asdict(self).items() if value not in (None, (), {})}
+        texts = {key: json.dumps(value, ensure_ascii=False, sort_keys=True) for key, value in said.items()}
+        ours = {PREFIX + key: utf8(text).decode() for key, text in texts.items()}
         del model.metadata_props[:]
         onnx.helper.set_model_props(model, others | ours)
 

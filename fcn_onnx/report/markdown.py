@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from fcn_onnx.jobs.text import one_line, visible
 from fcn_onnx.report.quantized import quantized_line
 from fcn_onnx.report.table import Report, coverage_line, per_class_rows, protocol_line, summary_rows, verdict
 
@@ -39,7 +40,7 @@ def to_markdown(report: Report) -> str:
     ]
     parts += ["## Where this came from", markdown_table(("", ""), facts)]
     if report["command"]:
-        parts += [f"Repeat it with:\n\n```\n{report['command']}\n```"]
+        parts += [f"Repeat it with:\n\n```\n{one_line(report['command'])}\n```"]
     return "\n\n".join(parts) + "\n"
 
 
@@ -51,7 +52,8 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _escape(text: str) -> str:
-    """File names are not to be trusted: no markup, no new rows, no HTML."""
+    """File names are not to be trusted: no markup, no new rows, no HTML, nothing that a terminal obeys."""
+    text = visible(text.replace("\n", " ").replace("\r", " "))
     for sign in "\\|*_[]`":
         text = text.replace(sign, "\\" + sign)
-    return text.replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ").replace("\r", " ")
+    return text.replace("<", "&lt;").replace(">", "&gt;")

@@ -8,6 +8,7 @@ FcnOnnxError                     exit code
 │   ├── ModelError                  an ONNX file
 │   ├── WeightsError                a checkpoint
 │   ├── TableError                  a range table or histogram file
+│   ├── ReportError                 a report.json
 │   └── RecipeError                 a recipe
 ├── OutputError                  2  a place that cannot be written
 ├── MissingDependencyError       2  a package that this command needs is not installed
@@ -88,6 +89,10 @@ class WeightsError(InputError):
 
 
 class TableError(InputError):
+    pass
+
+
+class ReportError(InputError):
     pass
 
 

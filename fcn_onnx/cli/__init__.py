@@ -14,6 +14,7 @@ from fcn_onnx.cli.export import command as export
 from fcn_onnx.cli.inspect import command as inspect
 from fcn_onnx.cli.predict import command as predict
 from fcn_onnx.cli.quantize import quantize
+from fcn_onnx.cli.report import report
 from fcn_onnx.cli.run import run
 from fcn_onnx.cli.validate import validate
 
@@ -40,10 +41,10 @@ def main() -> None:
       fcn-onnx quantize --data coco/val2017
       fcn-onnx validate --data coco/val2017
 
-    Exit codes: 0 done; 1 the work failed or a gate was not met; 2 bad usage or input; 130 and 143 after SIGINT and
-    SIGTERM.
+    Exit codes: 0 done; 1 the work failed or a gate was not met; 2 bad usage or input; 3 undecided; 130 and 143
+    after SIGINT and SIGTERM.
     """
 
 
-for command in (export, calibrate, quantize, validate, benchmark, predict, inspect, run, demo, doctor):
+for command in (export, calibrate, quantize, validate, benchmark, predict, inspect, report, run, demo, doctor):
     main.add_command(command)

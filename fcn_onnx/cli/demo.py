@@ -31,5 +31,5 @@ def demo(folder: Path, json_target: str | None) -> None:
     )
     write_json(result.validation.report, json_target)
     if not wants_stdout(json_target):
-        print_validation(result.validation.report)
+        print_validation(result.validation.document)
         print_line(f"report: {result.report}")

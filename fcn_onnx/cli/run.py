@@ -12,6 +12,7 @@ from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.options import PATH, force_option, json_option
 from fcn_onnx.cli.tables import print_validation
+from fcn_onnx.evaluation.gates import exit_code
 
 
 @click.command(epilog="Example: fcn-onnx run recipes/fcn-resnet50.yaml --set quantize.limit=32 --set export.opset=13")
@@ -35,7 +36,6 @@ def run(recipe: Path, overrides: tuple[str, ...], force: bool, json_target: str 
     )
     write_json(result.validation.report, json_target)
     if not wants_stdout(json_target):
-        print_validation(result.validation.report)
+        print_validation(result.validation.document)
         print_line(f"report: {result.report}")
-    if not result.validation.passed:
-        sys.exit(1)
+    sys.exit(exit_code([result.validation.outcome]))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from fcn_onnx.cli.claims import claim
-from fcn_onnx.cli.console import ConsoleProgress, print_line, print_table, wants_stdout, write_json
+from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
+from fcn_onnx.cli.flags import parameter
 from fcn_onnx.cli.options import (
     PATH,
-    Finite,
     annotations_option,
     data_option,
     images_option,
@@ -25,10 +24,10 @@ from fcn_onnx.cli.options import (
 )
 from fcn_onnx.cli.tables import print_validation
 from fcn_onnx.data.sets.discover import annotations_beside
+from fcn_onnx.evaluation.gates import Gates, exit_code
 from fcn_onnx.evaluation.protocols import PROTOCOLS
-from fcn_onnx.evaluation.result import Validation
+from fcn_onnx.jobs.fields import declared
 from fcn_onnx.model.interface import Interface
-from fcn_onnx.report.candidates import HEADER, candidate_rows
 
 NAMES = {
     name: protocol.description + (f"; published: {protocol.published}" if protocol.targets else "")
@@ -50,12 +49,6 @@ NAMES = {
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N images.")
 @click.option("--include-calibration-images", is_flag=True, help="Also score what the int8 model was calibrated on.")
 @click.option(
-    "--max-drop",
-    type=Finite(min=0),
-    metavar="PERCENT",
-    help="Exit 1 if more of the mIoU is lost, relative, in percent.",
-)
-@click.option(
     "--report",
     type=PATH,
     default=Path("report"),
@@ -76,52 +69,43 @@ def validate(
     images: Path | None,
     limit: int | None,
     include_calibration_images: bool,
-    max_drop: float | None,
     report: Path,
     workers: int,
     interface: Interface,
     threads: int,
     json_target: str | None,
+    **gates: Any,
 ) -> None:
     """Compare an int8 model with its fp32 original: mIoU, pixel accuracy, agreement, latency."""
     from fcn_onnx.stages.naming import find_pair
-    from fcn_onnx.stages.validating import candidates_files, report_files, validate_and_report, validate_candidates
+    from fcn_onnx.stages.validate import report_files, validate_and_report
 
     fp32, first = find_pair(fp32, int8[0] if int8 else None)
-    outputs = candidates_files(report, int8) if len(int8) > 1 else report_files(report)
     models = {"the fp32 model": fp32, "the int8 model": first}
-    claim(json_target, outputs, {"the annotations": annotations_beside(data), **models})
-    options: dict[str, Any] = {
-        "report": report,
-        "annotations": annotations,
-        "protocol": protocol,
-        "images": images,
-        "limit": limit,
-        "include_calibration_images": include_calibration_images,
-        "max_drop": max_drop,
-        "interface": interface,
-        "workers": workers,
-        "threads": threads,
-        "command": shlex.join(["fcn-onnx", *sys.argv[1:]]),
-        "progress": ConsoleProgress(),
-    }
-    if len(int8) > 1:
-        _compare(validate_candidates(fp32, int8, data, **options), report, json_target)
-        return
-    result = validate_and_report(fp32, first, data, **options)
+    claim(json_target, report_files(report), {"the annotations": annotations_beside(data), **models})
+    result = validate_and_report(
+        fp32,
+        int8 or (first,),
+        data,
+        report=report,
+        annotations=annotations,
+        protocol=protocol,
+        images=images,
+        limit=limit,
+        include_calibration_images=include_calibration_images,
+        gates=Gates(**gates),
+        interface=interface,
+        workers=workers,
+        threads=threads,
+        command=shlex.join(["fcn-onnx", *sys.argv[1:]]),
+        progress=ConsoleProgress(),
+    )
     write_json(result.report, json_target)
     if not wants_stdout(json_target):
-        print_validation(result.report)
+        print_validation(result.document)
         print_line(f"report: {report / 'report.html'}")
-    if not result.passed:
-        sys.exit(1)
+    sys.exit(exit_code([result.outcome]))
 
 
-def _compare(results: Mapping[str, Validation], report: Path, json_target: str | None) -> None:
-    reports = {name: result.report for name, result in results.items()}
-    write_json({"candidates": reports}, json_target)
-    if not wants_stdout(json_target):
-        print_table(HEADER, candidate_rows(reports))
-        print_line(f"report: {report / 'candidates.html'}")
-    if not all(result.passed for result in results.values()):
-        sys.exit(1)
+PLACE = next(i for i, option in enumerate(validate.params) if option.name == "report")
+validate.params[PLACE:PLACE] = [parameter(entry) for entry in declared(Gates)]

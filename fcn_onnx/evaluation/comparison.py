@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -201,22 +201,35 @@ def speedup_interval(
 ) -> tuple[float, Interval | None]:
     """Ratio of the medians of two interleaved latency series (N,), with a 95 % moving-block bootstrap interval.
 
-    Below `MIN_IMAGES` there is none.
+    Below `MIN_IMAGES` there is none. Both series are resampled alike.
+    """
+    ratio = float(np.median(slow) / np.median(fast))
+    return ratio, _block_interval((slow, fast), lambda medians: medians[0] / medians[1], resamples, seed)
+
+
+def median_interval(series: Floats, *, resamples: int = RESAMPLES, seed: int = 0) -> tuple[float, Interval | None]:
+    """Median of a latency series (N,), with an interval as `speedup_interval` makes it."""
+    return float(np.median(series)), _block_interval((series,), lambda medians: medians[0], resamples, seed)
+
+
+def _block_interval(
+    series: Sequence[Floats], statistic: Callable[[Sequence[Floats]], Floats], resamples: int, seed: int
+) -> Interval | None:
+    """95 % of what `statistic` makes of the medians of resampled series; None below `MIN_IMAGES`.
 
     Blocks of ⌈√N⌉ neighbouring images keep the drift of a shared machine inside a resample
-    (Künsch 1989). Both series are resampled alike.
+    (Künsch 1989).
     """
-    images = len(slow)
-    ratio = float(np.median(slow) / np.median(fast))
+    images = len(series[0])
     if images < MIN_IMAGES:
-        return ratio, None
+        return None
     block = max(1, round(sqrt(images)))
     rng = np.random.default_rng(seed)
-    ratios: list[Floats] = []
+    found: list[Floats] = []
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)
         first = rng.integers(0, images, (size, -(-images // block), 1))
         picks = ((first + np.arange(block)) % images).reshape(size, -1)[:, :images]
-        ratios.append(np.median(slow[picks], axis=1) / np.median(fast[picks], axis=1))
-    low, high = np.percentile(np.concatenate(ratios), [2.5, 97.5])
-    return ratio, (float(low), float(high))
+        found.append(statistic([np.median(values[picks], axis=1) for values in series]))
+    low, high = np.percentile(np.concatenate(found), [2.5, 97.5])
+    return float(low), float(high)

@@ -1,36 +1,42 @@
-"""What a validation found, as typed values and as the JSON that every report is drawn from."""
+"""What a validation found, as typed values and arrays, and as the rows of its report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.evaluation.comparison import Difference, Interval
-from fcn_onnx.evaluation.metrics import Counts, Scores
+from fcn_onnx.evaluation.comparison import Difference, Interval, compare, median_interval, speedup_interval
+from fcn_onnx.evaluation.gates import Estimate, Gates, worst
+from fcn_onnx.evaluation.metrics import Counts, Metric, Scores
+from fcn_onnx.report import document
+from fcn_onnx.report.document import FP32, Delta, Document, Gate, OneSided, Outcome, Row
 from fcn_onnx.runtime.timing import Latency
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """One model's row.
+    """One row: a model in a runtime.
 
     Attributes:
-        path: the file, as it was named.
-        digest: of the file.
-        size_bytes: of the file and its external data.
+        name: of the row; `fp32` is the reference.
+        path: the file.
+        runtime: what ran it.
+        digest: of the file and its external data.
+        size_bytes: likewise.
         scores: of all images.
         counts: (N, columns) int64, the protocol's row of counts for each image.
         latency_ms: (N,) float64, the session's time for each image.
         quantization: the plan recorded in the model's card, if there is one.
     """
 
-    path: str
+    name: str
+    path: Path
+    runtime: str
     digest: str
     size_bytes: int
     scores: Scores
@@ -38,61 +44,101 @@ class ModelResult:
     latency_ms: NDArray[np.float64]
     quantization: Mapping[str, Any] | None
 
-    def to_json(self, classes: Sequence[str]) -> dict[str, Any]:
-        """The `fp32` or `int8` object of the report."""
-        return {
-            "path": self.path,
-            "miou": number(self.scores.miou),
-            "pixel_accuracy": number(self.scores.pixel_accuracy),
-            "mean_accuracy": None if self.scores.mean_accuracy is None else number(self.scores.mean_accuracy),
-            "per_class_iou": per_class(self.scores.per_class_iou, classes),
-            "latency_ms": asdict(Latency.of(self.latency_ms)),
-            "latency_samples_ms": [round(float(x), 3) for x in self.latency_ms],
-            "size_bytes": self.size_bytes,
-            "quantization": self.quantization,
-        }
+    def row(self, classes: Sequence[str]) -> Row:
+        """As the report has it."""
+        scores = self.scores
+        return Row(
+            path=str(self.path),
+            digest=self.digest,
+            runtime=self.runtime,
+            miou=number(scores.miou),
+            pixel_accuracy=number(scores.pixel_accuracy),
+            mean_accuracy=None if scores.mean_accuracy is None else number(scores.mean_accuracy),
+            per_class_iou=per_class(scores.per_class_iou, classes),
+            latency_ms=document.Latency(**asdict(Latency.of(self.latency_ms))),
+            latency_samples_ms=tuple(round(float(x), 3) for x in self.latency_ms),
+            size_bytes=self.size_bytes,
+            quantization=self.quantization,
+        )
 
 
 @dataclass(frozen=True)
-class Gate:
-    """`--max-drop`: the relative mIoU loss that is allowed, in percent; the point estimate is tested.
+class Comparison:
+    """A candidate against the reference.
 
     Attributes:
-        max_drop_percent: what is allowed; None without a gate.
-        drop_percent: the point estimate; None where fp32 scores nothing to lose.
-        drop_percent_ci95: its interval; None where there is none.
+        fp32, int8: the two rows.
+        agreement: (N, 2) int64, pixels with the same label and pixels compared.
+        difference: int8 − fp32 with intervals.
+        speedup: median fp32 latency / median int8 latency.
+        speedup_ci95: its interval; None below five images.
+        gate: whether it meets the gates.
     """
 
-    max_drop_percent: float | None
-    drop_percent: float | None
-    drop_percent_ci95: Interval | None = None
+    fp32: ModelResult
+    int8: ModelResult
+    agreement: NDArray[np.int64]
+    difference: Difference
+    speedup: float
+    speedup_ci95: Interval | None
+    gate: Gate
 
-    @property
-    def passed(self) -> bool | None:
-        """None without a gate; a drop that cannot be computed does not pass one."""
-        if self.max_drop_percent is None:
-            return None
-        return self.drop_percent is not None and self.drop_percent <= self.max_drop_percent
-
-    @property
-    def certain(self) -> bool | None:
-        """Whether the interval lies on one side of what is allowed; None without a gate."""
-        if self.max_drop_percent is None:
-            return None
-        if self.drop_percent_ci95 is None:
-            return False
-        low, high = self.drop_percent_ci95
-        return not low <= self.max_drop_percent < high
-
-    def to_json(self) -> dict[str, Any]:
-        """The `gate` object of the report."""
-        return {
-            "max_drop_percent": self.max_drop_percent,
-            "drop_percent": self.drop_percent,
-            "drop_percent_ci95": list(self.drop_percent_ci95) if self.drop_percent_ci95 else None,
-            "passed": self.passed,
-            "certain": self.certain,
+    @classmethod
+    def of(
+        cls, metric: Metric, fp32: ModelResult, int8: ModelResult, agreement: NDArray[np.int64], gates: Gates
+    ) -> Comparison:
+        """Compare two rows, and hold the second against the gates."""
+        difference = compare(metric, fp32.counts, int8.counts, agreement)
+        speedup, speedup_ci95 = speedup_interval(fp32.latency_ms, int8.latency_ms)
+        size = int8.size_bytes / 1e6
+        measured = {
+            "max_drop": _drop(difference, fp32.scores.miou),
+            "min_agreement": Estimate(difference.label_agreement, difference.label_agreement_ci95),
+            "min_speedup": Estimate(speedup, speedup_ci95),
+            "max_latency": Estimate(*median_interval(int8.latency_ms)),
+            "max_size": Estimate(size, (size, size)),
         }
+        gate = gates.judge(measured, len(agreement))
+        return cls(fp32, int8, agreement, difference, speedup, speedup_ci95, gate)
+
+    def delta(self, classes: Sequence[str]) -> Delta:
+        """As the report has it."""
+        before, after = self.fp32.scores.per_class_iou, self.int8.scores.per_class_iou
+        found, ends = self.difference, self.difference.per_class_iou_ci95
+        intervals = None if ends is None else {c: bounds(pair) for c, pair in zip(classes, ends, strict=True)}
+        return Delta(
+            miou=number(found.miou),
+            miou_relative_percent=relative_percent(found.miou, self.fp32.scores.miou),
+            miou_ci95=bounds(found.miou_ci95),
+            pixel_accuracy=number(found.pixel_accuracy),
+            pixel_accuracy_ci95=bounds(found.pixel_accuracy_ci95),
+            label_agreement=found.label_agreement,
+            label_agreement_ci95=bounds(found.label_agreement_ci95),
+            per_class_iou=None if before is None or after is None else per_class(after - before, classes),
+            per_class_iou_ci95=intervals,
+            speedup=self.speedup,
+            speedup_ci95=self.speedup_ci95,
+            size_ratio=self.fp32.size_bytes / self.int8.size_bytes,
+        )
+
+    def one_sided(self, classes: Sequence[str], *, leaves_absent_out: bool) -> OneSided | None:
+        """Classes in no truth that one model alone predicts: 0 in that model's mean, and not in the other's at all.
+
+        By the protocol both means are right, but their difference is then not one of quality. None where there is no
+        such class, or the protocol counts absent ones.
+        """
+        before, after = self.fp32.scores.per_class_iou, self.int8.scores.per_class_iou
+        if before is None or after is None or not leaves_absent_out:
+            return None
+        alone = np.isnan(before) != np.isnan(after)
+        if not alone.any():
+            return None
+        both = ~np.isnan(before) & ~np.isnan(after)
+        return OneSided(
+            predicted_by={classes[c]: FP32 if np.isnan(after[c]) else self.int8.name for c in np.flatnonzero(alone)},
+            common_classes=int(both.sum()),
+            miou_common_classes=float((after[both] - before[both]).mean()),
+        )
 
 
 @dataclass(frozen=True)
@@ -100,61 +146,51 @@ class Validation:
     """The whole result of `fcn_onnx.validate`.
 
     Attributes:
-        fp32, int8: the two models.
-        difference: int8 − fp32 with intervals.
-        speedup: median fp32 latency / median int8 latency.
-        speedup_ci95: its interval; None below five images.
-        gate: whether the loss is within `--max-drop`.
-        report: the JSON of `report.json`, holding all of the above and where it came from.
-        per_image: what was counted of each image, row by row: `names`, `counts_fp32` and `counts_int8` (N, columns),
-            `agreement` (N, 2) pixels with the same label and pixels compared, `latency_fp32` and `latency_int8` in ms,
-            `seconds` (N, 3) of loading, both sessions and scoring.
+        fp32: the reference.
+        candidates: each against it, by name; one alone is called `int8`, several by their files.
+        document: what `report.json` holds: all of the above and where it came from.
+        per_image: what was counted of each image, image by image: `names`, `counts_fp32` and `counts_<candidate>`
+            (N, columns), `agreement` or, of several candidates, `agreement_<candidate>` (N, 2) pixels with the same
+            label and pixels compared, `latency_fp32` and `latency_<candidate>` in ms, `seconds` (N, 3) of loading, all
+            sessions and scoring.
+        pictures: the galleries', by the names that the document has for them; each a file, (n,) uint8.
     """
 
     fp32: ModelResult
-    int8: ModelResult
-    difference: Difference
-    speedup: float
-    speedup_ci95: Interval | None
-    gate: Gate
-    report: Mapping[str, Any]
+    candidates: Mapping[str, Comparison]
+    document: Document
     per_image: Mapping[str, NDArray[Any]]
+    pictures: Mapping[str, NDArray[Any]]
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The JSON of `report.json`."""
+        return self.document.to_json()
+
+    @property
+    def only(self) -> Comparison:
+        """The one candidate. Raises ValueError if there are several."""
+        (candidate,) = self.candidates.values()
+        return candidate
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Of all gates of all candidates; None without a gate."""
+        return worst(candidate.gate.outcome for candidate in self.candidates.values())
 
     @property
     def passed(self) -> bool:
-        """False only when a gate was set and not met."""
-        return self.gate.passed is not False
+        """False only where a gate was set that is not, or perhaps not, met."""
+        return self.outcome in (None, Outcome.PASSED)
 
 
-def delta_json(
-    fp32: ModelResult,
-    int8: ModelResult,
-    difference: Difference,
-    speedup: float,
-    speedup_ci95: Interval | None,
-    classes: Sequence[str],
-) -> dict[str, Any]:
-    """The `delta` object of the report."""
-    before, after = fp32.scores.per_class_iou, int8.scores.per_class_iou
-    return {
-        "miou": number(difference.miou),
-        "miou_relative_percent": relative_percent(difference.miou, fp32.scores.miou),
-        "miou_ci95": bounds(difference.miou_ci95),
-        "pixel_accuracy": number(difference.pixel_accuracy),
-        "pixel_accuracy_ci95": bounds(difference.pixel_accuracy_ci95),
-        "label_agreement": number(difference.label_agreement),
-        "label_agreement_ci95": bounds(difference.label_agreement_ci95),
-        "per_class_iou": None if before is None or after is None else per_class(after - before, classes),
-        "per_class_iou_ci95": None
-        if difference.per_class_iou_ci95 is None
-        else {
-            name: None if np.isnan(ends).any() else ends.tolist()
-            for name, ends in zip(classes, difference.per_class_iou_ci95, strict=True)
-        },
-        "speedup": speedup,
-        "speedup_ci95": bounds(speedup_ci95),
-        "size_ratio": fp32.size_bytes / int8.size_bytes,
-    }
+def _drop(difference: Difference, miou: float) -> Estimate:
+    """The loss relative to fp32's mIoU in percent."""
+    lost = relative_percent(-difference.miou, miou)
+    if lost is None or difference.miou_ci95 is None:
+        return Estimate(lost, None)
+    low, high = difference.miou_ci95
+    return Estimate(lost, (-100 * high / miou, -100 * low / miou))
 
 
 def relative_percent(delta: float, reference: float) -> float | None:
@@ -163,17 +199,20 @@ def relative_percent(delta: float, reference: float) -> float | None:
 
 
 def per_class(values: NDArray[np.float64] | None, classes: Sequence[str]) -> dict[str, float | None] | None:
-    """Class name → value of (C,); null for NaN."""
+    """Class name → value of (C,); None for NaN."""
     if values is None:
         return None
     return {name: number(value) for name, value in zip(classes, values, strict=True)}
 
 
-def bounds(interval: Interval | None) -> list[float | None] | None:
-    """An interval as JSON: [low, high], or null."""
-    return None if interval is None else [number(x) for x in interval]
+def bounds(interval: Sequence[float] | NDArray[np.float64] | None) -> Interval | None:
+    """An interval as floats; None where there is none, or it is not a number."""
+    if interval is None or np.isnan(interval).any():
+        return None
+    low, high = interval
+    return float(low), float(high)
 
 
 def number(value: float) -> float | None:
-    """A JSON number; null for NaN."""
+    """A JSON number; None for NaN."""
     return None if np.isnan(value) else float(value)

@@ -1,13 +1,14 @@
-"""One pass over the images: both models run, timed alternately, and counted."""
+"""One pass over the images: all models run, timed in turns, and counted."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,82 +27,84 @@ from fcn_onnx.runtime.onnxruntime import SessionConfig
 from fcn_onnx.runtime.segmenter import Labels, Segmenter
 from fcn_onnx.runtime.timing import alternate, timed
 
-FP32, INT8 = "fp32", "int8"
-
-
-@dataclass
-class Tally:
-    """What has been counted so far; row i of every array is the i-th image.
-
-    Attributes:
-        names: image names, in order.
-        counts: (N, columns) int64 for each model.
-        latency_ms: (N,) float64 for each model.
-        agreement: (N, 2) int64: pixels with the same label, pixels compared.
-        seconds: (N, 3) float64: reading and preprocessing, both sessions, scoring.
-    """
-
-    names: list[str] = field(default_factory=list)
-    counts: dict[str, list[NDArray[np.int64]]] = field(default_factory=lambda: {FP32: [], INT8: []})
-    latency_ms: dict[str, list[float]] = field(default_factory=lambda: {FP32: [], INT8: []})
-    agreement: list[tuple[int, int]] = field(default_factory=list)
-    seconds: list[tuple[float, float, float]] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, rows: Sequence[Row]) -> Tally:
-        """Of images in this order."""
-        return cls(
-            names=[row.name for row in rows],
-            counts={model: [row.counts[model] for row in rows] for model in (FP32, INT8)},
-            latency_ms={model: [row.latency_ms[model] for row in rows] for model in (FP32, INT8)},
-            agreement=[row.agreement for row in rows],
-            seconds=[row.seconds for row in rows],
-        )
-
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """Everything but the names, as arrays."""
-        return {
-            "counts_fp32": np.asarray(self.counts[FP32], np.int64),
-            "counts_int8": np.asarray(self.counts[INT8], np.int64),
-            "latency_fp32": np.asarray(self.latency_ms[FP32]),
-            "latency_int8": np.asarray(self.latency_ms[INT8]),
-            "agreement": np.asarray(self.agreement, np.int64),
-            "seconds": np.asarray(self.seconds),
-        }
+SCORERS = 2
+"""Outputs that are scored at once: each may be upsampled on the way, and memory should not grow with the rows."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """What one image came to; the fields are those of `Tally`, for one image."""
+class Entrant:
+    """A row: a model in a runtime.
+
+    Attributes:
+        name: unlike any other row's.
+        model: the file.
+        runtime: what runs it.
+    """
 
     name: str
-    counts: Mapping[str, NDArray[np.int64]]
-    latency_ms: Mapping[str, float]
-    agreement: tuple[int, int]
-    seconds: tuple[float, float, float]
+    model: Path
+    runtime: str = "onnxruntime"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one image came to, in R rows; the first row is the reference.
+
+    Attributes:
+        name: of the image.
+        counts: (R, columns) int64, each row's counts by the protocol.
+        latency_ms: (R,) float64.
+        agreement: (R, 2) int64: pixels with the reference's label, and pixels compared.
+        seconds: (3,) float64: reading and preprocessing, all sessions, scoring.
+    """
+
+    name: str
+    counts: NDArray[np.int64]
+    latency_ms: NDArray[np.float64]
+    agreement: NDArray[np.int64]
+    seconds: NDArray[np.float64]
 
     def to_arrays(self) -> Arrays:
         """All but the name, for the journal."""
-        return {
-            "counts": np.stack([self.counts[FP32], self.counts[INT8]]),
-            "latency_ms": np.array([self.latency_ms[FP32], self.latency_ms[INT8]]),
-            "agreement": np.array(self.agreement, np.int64),
-            "seconds": np.array(self.seconds),
-        }
+        return {key: getattr(self, key) for key in ARRAYS}
 
     @classmethod
-    def from_arrays(cls, name: str, arrays: Arrays) -> Row:
+    def from_arrays(cls, name: str, arrays: Arrays) -> Scored:
         """The inverse of `to_arrays`."""
-        (counts_fp32, counts_int8), (latency_fp32, latency_int8) = arrays["counts"], arrays["latency_ms"].tolist()
-        same, compared = arrays["agreement"].tolist()
-        loading, sessions, scoring = arrays["seconds"].tolist()
-        return cls(
-            name=name,
-            counts={FP32: counts_fp32, INT8: counts_int8},
-            latency_ms={FP32: latency_fp32, INT8: latency_int8},
-            agreement=(same, compared),
-            seconds=(loading, sessions, scoring),
+        return cls(name, **{key: arrays[key] for key in ARRAYS})
+
+
+ARRAYS = ("counts", "latency_ms", "agreement", "seconds")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What has been counted of N images in R rows; along each array's first axis lie the rows, then the images.
+
+    Attributes:
+        rows: names of the rows, the reference first.
+        images: names of the images, in order.
+        counts: (R, N, columns) int64.
+        latency_ms: (R, N) float64.
+        agreement: (R, N, 2) int64.
+        seconds: (N, 3) float64.
+    """
+
+    rows: tuple[str, ...]
+    images: tuple[str, ...]
+    counts: NDArray[np.int64]
+    latency_ms: NDArray[np.float64]
+    agreement: NDArray[np.int64]
+    seconds: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, rows: Sequence[str], scored: Sequence[Scored]) -> Tally:
+        """Of images in this order."""
+        counts, latency_ms, agreement = (
+            np.stack([getattr(one, key) for one in scored], axis=1) for key in ("counts", "latency_ms", "agreement")
         )
+        images = tuple(one.name for one in scored)
+        return cls(tuple(rows), images, counts, latency_ms, agreement, np.stack([one.seconds for one in scored]))
 
 
 Turn = tuple[Sample, int]
@@ -113,14 +116,14 @@ class Contest:
     """The task that scores an image.
 
     Attributes:
-        models: file by name, `FP32` and `INT8`.
-        interface: of both.
-        preprocessing: makes the input that both see.
+        entrants: the reference, and its candidates.
+        interface: of all.
+        preprocessing: makes the input that all see.
         dataset, protocol: the truth, and how it is scored.
         threads: of each session; 0 means all cores.
     """
 
-    models: Mapping[str, Path]
+    entrants: tuple[Entrant, ...]
     interface: Interface
     preprocessing: Preprocessing
     dataset: Dataset
@@ -131,54 +134,68 @@ class Contest:
         """Nothing: an image is read in its turn, as nothing may run beside a session that is timed."""
         return turn
 
-    def open(self) -> Callable[[Turn], Row]:
-        """Open the sessions, and return what scores the n-th image; the models take turns, AB, BA, ….
+    def open(self) -> Callable[[Turn], Scored]:
+        """Open the sessions, and return what scores the n-th image."""
+        return Match(self)
 
-        Both models' outputs are scored at once, and while no session runs, so that latencies are undisturbed.
-        """
-        config = SessionConfig(threads=self.threads)
-        segmenters = {name: Segmenter(path, config, self.interface) for name, path in self.models.items()}
-        warm: set[str] = set()
-        both = ThreadPoolExecutor(2, thread_name_prefix="scoring")
 
-        def score(turn: Turn) -> Row:
-            sample, index = turn
-            started = time.perf_counter()
-            photograph = read_rgb(sample.path)
-            batch = self.preprocessing(photograph, sample.name)
-            truth = self.protocol.read_truth(self.dataset, sample, self.protocol.grid(photograph))
-            loaded = time.perf_counter()
-            values, latency_ms = {}, {}
-            for name in alternate((FP32, INT8), index):
-                run = partial(segmenters[name].run, batch)
-                if name not in warm:  # the first run of a session allocates and packs
-                    run()
-                    warm.add(name)
-                values[name], latency_ms[name] = timed(run)
+class Match:
+    """The rows in their sessions, which take turns on every image: ABC, CBA, ….
 
-            def counted(name: str) -> tuple[Labels, NDArray[np.int64]]:
-                labels = self.protocol.labels(
-                    segmenters[name], values[name], photograph, self.preprocessing, sample.name
-                )
-                return labels, self.protocol.metric.count(truth, labels)
+    Outputs are scored while no session runs, so that latencies are undisturbed, and two at once.
+    """
 
-            (a, counts_fp32), (b, counts_int8) = both.map(counted, (FP32, INT8))
-            sessions = sum(latency_ms.values()) / 1e3
-            return Row(
-                name=sample.name,
-                counts={FP32: counts_fp32, INT8: counts_int8},
-                latency_ms=latency_ms,
-                agreement=(int((a == b).sum()), a.size),
-                seconds=(loaded - started, sessions, time.perf_counter() - loaded - sessions),
-            )
+    def __init__(self, contest: Contest) -> None:
+        self._contest = contest
+        config = SessionConfig(threads=contest.threads)
+        self._segmenters = [Segmenter(row.model, config, contest.interface) for row in contest.entrants]
+        self._warm: set[int] = set()
+        self._scorers = ThreadPoolExecutor(SCORERS, thread_name_prefix="scoring")
 
-        return score
+    def __call__(self, turn: Turn) -> Scored:
+        """Show the image to all rows, and count what they make of it."""
+        (sample, index), contest = turn, self._contest
+        started = time.perf_counter()
+        photograph = read_rgb(sample.path)
+        batch = contest.preprocessing(photograph, sample.name)
+        truth = contest.protocol.read_truth(contest.dataset, sample, contest.protocol.grid(photograph))
+        loaded = time.perf_counter()
+        values, latency_ms = self._run(batch, index)
+
+        def counted(row: int) -> tuple[Labels, NDArray[np.int64]]:
+            value = values.pop(row)  # a row's output is let go when it is scored
+            segmenter = self._segmenters[row]
+            labels = contest.protocol.labels(segmenter, value, photograph, contest.preprocessing, sample.name)
+            return labels, contest.protocol.metric.count(truth, labels)
+
+        labels, counts = zip(*self._scorers.map(counted, range(len(self._segmenters))), strict=True)
+        agreement = [(int((labels[0] == own).sum()), own.size) for own in labels]
+        sessions = latency_ms.sum() / 1e3
+        return Scored(
+            name=sample.name,
+            counts=np.stack(counts),
+            latency_ms=latency_ms,
+            agreement=np.array(agreement, np.int64),
+            seconds=np.array([loaded - started, sessions, time.perf_counter() - loaded - sessions]),
+        )
+
+    def _run(self, batch: NDArray[np.float32], index: int) -> tuple[dict[int, NDArray[Any]], NDArray[np.float64]]:
+        """Each row's output, and its session's time in ms."""
+        values: dict[int, NDArray[Any]] = {}
+        latency_ms = np.zeros(len(self._segmenters))
+        for row in alternate(range(len(self._segmenters)), index):
+            run = partial(self._segmenters[row].run, batch)
+            if row not in self._warm:  # the first run of a session allocates and packs
+                run()
+                self._warm.add(row)
+            values[row], latency_ms[row] = timed(run)
+        return values, latency_ms
 
 
 def score_images(
     contest: Contest, samples: Sequence[Sample], *, executor: Executor, journal: Journal, progress: Progress
 ) -> Tally:
-    """Run, time and count both models on every sample; continues what `journal` holds.
+    """Run, time and count all rows on every sample; continues what `journal` holds.
 
     Any number of workers counts the same; their sessions share the threads, so their latencies are those of a busy
     machine.
@@ -189,7 +206,7 @@ def score_images(
         WorkerError: a worker process died.
     """
     threads = max(1, SessionConfig(threads=contest.threads).thread_count // executor.workers)
-    rows = Rows(Row.to_arrays, Row.from_arrays)
+    rows = Rows(Scored.to_arrays, Scored.from_arrays)
     items = {name: (sample, index) for index, (name, sample) in enumerate(by_name(samples).items())}
     fold(
         replace(contest, threads=threads),
@@ -200,4 +217,4 @@ def score_images(
         progress=progress,
         label="validating",
     )
-    return Tally.of(rows.in_order(items))
+    return Tally.of([entrant.name for entrant in contest.entrants], rows.in_order(items))

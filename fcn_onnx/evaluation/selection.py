@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import UsageError
@@ -19,7 +19,7 @@ class Selection:
 
     Attributes:
         samples: in the order of ids.
-        excluded: calibration images of the int8 model that were left out.
+        excluded: images that were left out because a candidate was calibrated on them.
         included: calibration images that are scored because the caller asked for it.
         limit: as asked for.
     """
@@ -33,17 +33,18 @@ class Selection:
 def select_images(
     dataset: Dataset,
     protocol: Protocol,
-    card: ModelCard,
+    cards: Iterable[ModelCard],
     *,
     images: Sequence[Sample] | None = None,
     limit: int | None = None,
     include_calibration_images: bool = False,
 ) -> Selection:
-    """The images to score: the protocol's, less those that the int8 model was calibrated on, the first `limit`.
+    """The images to score: the protocol's, less those that a candidate was calibrated on, the first `limit`.
 
     A calibration image is one with the recorded file name and the recorded digest.
 
     Args:
+        cards: the candidates'.
         images: exactly these instead of the whole data set.
 
     Raises:
@@ -51,14 +52,17 @@ def select_images(
     """
     candidates = [s for s in (images or dataset.samples) if protocol.selects(dataset, s)]
     recorded: dict[str, set[str]] = {}
-    for name, digest in card.calibration_images.items():
-        recorded.setdefault(Path(name).name, set()).add(digest)
+    for card in cards:
+        for name, digest in card.calibration_images.items():
+            recorded.setdefault(PurePath(name).name, set()).add(digest)
     calibration = {
-        s.name for s in candidates if s.path.name in recorded and digest_file(s.path) in recorded[s.path.name]
+        s.name
+        for s in candidates
+        if (file := PurePath(s.name).name) in recorded and digest_file(s.path) in recorded[file]
     }
     if calibration and images is not None and not include_calibration_images:
         raise UsageError(
-            f"--images names {len(calibration)} images that the int8 model was calibrated on, first {min(calibration)}",
+            f"--images names {len(calibration)} images that a candidate was calibrated on, first {min(calibration)}",
             fix="leave them out, or pass --include-calibration-images to score them all the same",
         )
     dropped = set() if include_calibration_images else calibration

@@ -24,7 +24,7 @@ class Bound:
 
     def __str__(self) -> str:
         if self.most == inf:
-            return f"{self.least:g} or more"
+            return f"above {self.least:g}" if self.above else f"{self.least:g} or more"
         return f"in {'(' if self.above else '['}{self.least:g}, {self.most:g}]"
 
     def holds(self, value: float) -> bool:
@@ -50,6 +50,10 @@ MULTIPLE = Bound(1, 4096)
 """Pixels that a network's sides are multiples of."""
 
 PERCENT = Bound(0, 100, above=True)
+FRACTION = Bound(0, 1)
+POSITIVE = Bound(0, above=True)
+"""Of a ratio, milliseconds, or megabytes that may not be exceeded."""
+
 SIDE = Bound(1, 99_999)
 """Pixels of an image."""
 

@@ -1,88 +1,72 @@
-"""Reports: `report.json` is the source, Markdown and HTML are drawn from it."""
+"""A report's folder: `report.json` and `images.npz` are the source, Markdown and HTML are drawn from them."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.jobs.artifact import atomic_folder, dump_json, npz
-from fcn_onnx.report.candidates import (
-    HEADER,
-    candidate_rows,
-    candidates_to_html,
-    candidates_to_json,
-    candidates_to_markdown,
-)
-from fcn_onnx.report.histograms import TensorPlot, to_histogram_page
+from fcn_onnx.report.document import Document
 from fcn_onnx.report.html import to_html
 from fcn_onnx.report.markdown import to_markdown
-from fcn_onnx.report.table import per_class_rows, summary_rows, verdict
+from fcn_onnx.report.pictures import NO_PICTURES, Encoded
 
-__all__ = [
-    "CANDIDATES_FILES",
-    "HEADER",
-    "REPORT_FILES",
-    "TensorPlot",
-    "candidate_rows",
-    "per_class_rows",
-    "summary_rows",
-    "to_histogram_page",
-    "to_html",
-    "to_markdown",
-    "verdict",
-    "write_candidates",
-    "write_report",
-]
+Arrays = Mapping[str, NDArray[Any]]
+
+REPORT_JSON, ARRAYS = "report.json", "images.npz"
+DRAWN = ("report.md", "report.html")
+REPORT_FILES = (REPORT_JSON, *DRAWN, ARRAYS)
 
 
-PER_IMAGE = "images.npz"
-REPORT_FILES = ("report.json", "report.md", "report.html", PER_IMAGE)
-CANDIDATES_FILES = ("candidates.json", "candidates.md", "candidates.html")
-
-
-def write_candidates(reports: Mapping[str, Mapping[str, Any]], folder: Path) -> tuple[Path, ...]:
-    """Write `candidates.json`, `.md` and `.html` into `folder`, where each report is in the folder of its name.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    files = {
-        "candidates.json": dump_json(candidates_to_json(reports)),
-        "candidates.md": candidates_to_markdown(reports),
-        "candidates.html": candidates_to_html(reports),
-    }
-    return _write(files, folder)
-
-
-def write_report(
-    report: Mapping[str, Any], folder: Path, per_image: Mapping[str, NDArray[Any]] | None = None
-) -> tuple[Path, ...]:
-    """Write `report.json`, `report.md` and `report.html` into `folder`, all or none.
+def write_report(document: Document, folder: Path, arrays: Arrays = NO_PICTURES) -> tuple[Path, ...]:
+    """Write all files of a report into `folder`, all or none.
 
     Args:
-        per_image: arrays of what was counted of each image; `images.npz` gets them.
+        arrays: what was counted of each image, and the gallery's pictures; `images.npz` gets them, if there are any.
 
     Raises:
         OutputError: the folder cannot be written.
         ValueError: the report holds NaN.
     """
-    files = {
-        "report.json": dump_json(report),
-        "report.md": to_markdown(report),
-        "report.html": to_html(report),
-    }
-    return _write(files, folder, per_image)
-
-
-def _write(
-    files: Mapping[str, str], folder: Path, per_image: Mapping[str, NDArray[Any]] | None = None
-) -> tuple[Path, ...]:
+    files = {REPORT_JSON: dump_json(document.to_json()), **_drawn(document, arrays)}
     with atomic_folder(folder) as temporary:
-        for name, text in files.items():
-            (temporary / name).write_text(text, encoding="utf-8", errors="backslashreplace")
-        if per_image:
-            (temporary / PER_IMAGE).write_bytes(npz(per_image))
-    return tuple(folder / name for name in [*files, *([PER_IMAGE] if per_image else [])])
+        _write(files, temporary)
+        if arrays:
+            (temporary / ARRAYS).write_bytes(npz(arrays))
+    return tuple(folder / name for name in [*files, *([ARRAYS] if arrays else [])])
+
+
+def redraw(report: Path, folder: Path) -> tuple[Path, ...]:
+    """Draw Markdown and HTML of a `report.json` again, with the pictures in the `images.npz` beside it.
+
+    Raises:
+        ReportError: it is not a report.
+        OutputError: the folder cannot be written.
+    """
+    files = _drawn(Document.load(report), read_pictures(report.with_name(ARRAYS)))
+    with atomic_folder(folder) as temporary:
+        _write(files, temporary)
+    return tuple(folder / name for name in files)
+
+
+def read_pictures(path: Path) -> Encoded:
+    """The pictures in an `images.npz`; none where it is not there, or not such a file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files if name.startswith("picture_")}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return NO_PICTURES
+
+
+def _drawn(document: Document, pictures: Encoded) -> dict[str, str]:
+    return dict(zip(DRAWN, (to_markdown(document), to_html(document, pictures)), strict=True))
+
+
+def _write(files: Mapping[str, str], folder: Path) -> None:
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")

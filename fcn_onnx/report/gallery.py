@@ -1,18 +1,18 @@
-"""The images that int8 changed most, drawn small enough to travel inside a report."""
+"""The images that int8 changed most, drawn small enough to travel with a report."""
 
 from __future__ import annotations
 
-import base64
-import io
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from fcn_onnx.data.palette import label_image, overlay
+from fcn_onnx.report.document import FP32, Pictures
+from fcn_onnx.report.pictures import encoded
 
-WIDTH = 320
+Labels = NDArray[np.uint8]
 
 
 def most_changed(agreement: NDArray[np.int64], count: int) -> list[int]:
@@ -22,32 +22,37 @@ def most_changed(agreement: NDArray[np.int64], count: int) -> list[int]:
     return [int(i) for i in order if share[i] < 1]
 
 
-def draw_entry(
-    name: str, photograph: Image.Image, truth: NDArray[np.uint8], fp32: NDArray[np.uint8], int8: NDArray[np.uint8]
-) -> dict[str, Any]:
-    """Data URIs of the photograph called `name`, the truth, both predictions and where they differ.
+def named(index: int, image: str, candidate: str) -> Pictures:
+    """What the pictures of the index-th image, called `image`, are called in the gallery of a candidate."""
+    before = f"picture_{index}"
+    return Pictures(
+        name=image,
+        image=f"{before}_image",
+        truth=f"{before}_truth",
+        fp32=f"{before}_labels_{FP32}",
+        int8=f"{before}_labels_{candidate}",
+        disagreement=f"{before}_differs_{candidate}",
+    )
+
+
+def draw(index: int, photograph: Image.Image, truth: Labels, labels: Mapping[str, Labels]) -> dict[str, Labels]:
+    """The photograph, the truth, what each row predicts and where it differs from fp32, as `named` calls them.
 
     Args:
         photograph: of any size; it is drawn at that of the labels.
-        truth, fp32, int8: labels (H, W).
+        truth: labels (H, W) uint8.
+        labels: likewise, of fp32 and of candidates.
+
+    Returns:
+        Each picture's file, (n,) uint8.
     """
     image = photograph.resize((truth.shape[1], truth.shape[0]), Image.Resampling.BILINEAR)
-    differ = np.where(fp32 != int8, np.uint8(255), np.uint8(0))
-    return {
-        "name": name,
-        "image": _uri(image, "JPEG"),
-        "truth": _uri(label_image(truth), "PNG"),
-        "fp32": _uri(overlay(image, fp32), "JPEG"),
-        "int8": _uri(overlay(image, int8), "JPEG"),
-        "disagreement": _uri(Image.fromarray(differ), "PNG"),
-    }
-
-
-def _uri(image: Image.Image, kind: str) -> str:
-    """A data URI of the image, `WIDTH` pixels wide at most; masks keep their labels (nearest neighbour)."""
-    if image.width > WIDTH:
-        method = Image.Resampling.BILINEAR if kind == "JPEG" else Image.Resampling.NEAREST
-        image = image.resize((WIDTH, max(1, round(image.height * WIDTH / image.width))), method)
-    stream = io.BytesIO()
-    image.save(stream, kind, **({"quality": 80} if kind == "JPEG" else {"optimize": True}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
+    shared = named(index, "", FP32)
+    drawn = {shared.image: encoded(image, "JPEG"), shared.truth: encoded(label_image(truth), "PNG")}
+    for name, own in labels.items():
+        entry = named(index, "", name)
+        drawn[entry.int8] = encoded(overlay(image, own), "JPEG")
+        if name != FP32:
+            differ = np.where(labels[FP32] != own, np.uint8(255), np.uint8(0))
+            drawn[entry.disagreement] = encoded(Image.fromarray(differ), "PNG")
+    return drawn

@@ -2,46 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fcn_onnx.jobs.text import one_line, visible
+from fcn_onnx.report.document import Candidate, Document
 from fcn_onnx.report.quantized import quantized_line
-from fcn_onnx.report.table import Report, coverage_line, per_class_rows, protocol_line, summary_rows, verdict
+from fcn_onnx.report.table import (
+    CANDIDATES_HEADER,
+    candidate_rows,
+    candidates_line,
+    coverage_line,
+    per_class_rows,
+    protocol_line,
+    summary_rows,
+)
+from fcn_onnx.report.verdict import verdict
 
 HEADER = ("", "fp32", "int8", "change (95 % interval)")
 
 
-def to_markdown(report: Report) -> str:
-    """The whole report: verdict, table, classes, where it came from."""
-    machine, data = report["machine"], report["dataset"]
-    parts = [
-        "# int8 against fp32",
-        f"**{_escape(verdict(report))}**",
-        markdown_table(HEADER, summary_rows(report)),
-        f"Protocol {_escape(protocol_line(report))} {report['images']} images. "
-        "Changes of scores are in percentage points, int8 − fp32.",
-        *(
-            f"- {_escape(note)}"
-            for note in filter(None, [data["description"], coverage_line(report), *report["notes"]])
-        ),
-    ]
-    if rows := per_class_rows(report):
-        parts += ["## IoU by class", markdown_table(("class", *HEADER[1:]), rows)]
-    if report["worst_images"]:
-        changed = [(w["name"], f"{100 * w['agreement']:.2f} %") for w in report["worst_images"]]
-        parts += ["## Images that changed most", markdown_table(("image", "label agreement"), changed)]
-    facts = [
-        ("CPU", f"{machine['cpu']}, {machine['threads']} threads, {machine['int8_kernel']} int8 kernels"),
-        ("versions", ", ".join(f"{k} {v}" for k, v in report["versions"].items())),
-        ("fp32", f"{report['fp32']['path']} `{report['digests']['fp32']}`"),
-        ("int8", f"{report['int8']['path']} `{report['digests']['int8']}`"),
-        ("quantized", quantized_line(report["int8"]["quantization"])),
-        ("images", f"`{report['digests']['images']}`"),
-    ]
-    parts += ["## Where this came from", markdown_table(("", ""), facts)]
-    if report["command"]:
-        parts += [f"Repeat it with:\n\n```\n{one_line(report['command'])}\n```"]
+def to_markdown(document: Document) -> str:
+    """The whole report: verdict, table, classes of each candidate, and where it came from."""
+    parts = ["# int8 against fp32"]
+    if document.several:
+        parts += [markdown_table(CANDIDATES_HEADER, candidate_rows(document)), _escape(candidates_line(document))]
+        parts += _about(document)
+    for name, candidate in document.candidates.items():
+        if document.several:
+            parts.append(f"## {_escape(name)}")
+        parts.append(f"**{_escape(verdict(document, candidate))}**")
+        parts.append(markdown_table(HEADER, summary_rows(document, candidate)))
+        line = coverage_line(candidate.coverage)
+        if not document.several:
+            parts += _about(document, line)
+        elif line:
+            parts.append(f"- {_escape(line)}")
+        parts += _details(document, candidate)
+    parts += ["## Where this came from", markdown_table(("", ""), _facts(document))]
+    if document.command:
+        parts += [f"Repeat it with:\n\n```\n{one_line(document.command)}\n```"]
     return "\n\n".join(parts) + "\n"
+
+
+def _about(document: Document, coverage: str | None = None) -> Iterator[str]:
+    """What was scored, and what a reader must know of it."""
+    yield (
+        f"Protocol {_escape(protocol_line(document))} {document.images} images. "
+        "Changes of scores are in percentage points, int8 − fp32."
+    )
+    for note in filter(None, [document.dataset.description, coverage, *document.notes]):
+        yield f"- {_escape(note)}"
+
+
+def _details(document: Document, candidate: Candidate) -> Iterator[str]:
+    """Classes and images of one candidate."""
+    level = "###" if document.several else "##"
+    if rows := per_class_rows(document, candidate):
+        yield f"{level} IoU by class"
+        yield markdown_table(("class", *HEADER[1:]), rows)
+    if candidate.worst_images:
+        yield f"{level} Images that changed most"
+        changed = [(image.name, f"{100 * image.agreement:.2f} %") for image in candidate.worst_images]
+        yield markdown_table(("image", "label agreement"), changed)
+
+
+def _facts(document: Document) -> Iterator[tuple[str, str]]:
+    machine = document.machine
+    yield "CPU", f"{machine.cpu}, {machine.threads} threads, {machine.int8_kernel} int8 kernels"
+    yield "versions", ", ".join(f"{name} {version}" for name, version in document.versions.items())
+    yield "fp32", f"{document.fp32.path} `{document.fp32.digest}`"
+    for name, candidate in document.candidates.items():
+        yield name, f"{candidate.int8.path} `{candidate.int8.digest}`"
+        yield "quantized", quantized_line(candidate.int8.quantization)
+    yield "images", f"`{document.digests.images}`"
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcn_onnx.data.choice import DATA, ImageChoice
+from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, SIDE, THREADS, WAIT
 from fcn_onnx.jobs.fields import Checked, Pair, option, part
 from fcn_onnx.model.interface import Interface
@@ -207,9 +208,7 @@ class ValidateOptions(Checked):
     )
     limit: int | None = option(None, help="Only the first N images.", bound=COUNT)
     include_calibration_images: bool = option(False, help="Also score what the int8 model was calibrated on.")
-    max_drop: float | None = option(
-        None, help="Exit 1 if more of the mIoU is lost, relative, in percent.", metavar="PERCENT", bound=DROP
-    )
+    gates: Gates = part(Gates)
     report: Path = option(
         Path("report"),
         help="Gets report.json, report.md, report.html and images.npz.",

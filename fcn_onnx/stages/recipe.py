@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any, TypeVar, Union
 
 from fcn_onnx.errors import RecipeError, UsageError
-from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, SIDE, THREADS
+from fcn_onnx.evaluation.gates import Gates
+from fcn_onnx.jobs.bounds import COUNT, DROP, FRACTION, PERCENT, POSITIVE, SIDE, THREADS
+from fcn_onnx.jobs.fields import declared
 from fcn_onnx.jobs.reading import is_path, read_text
 from fcn_onnx.jobs.typed import shown
 from fcn_onnx.stages.yaml_text import read_yaml
@@ -93,10 +95,23 @@ class ValidateSection(ModelSection):
     protocol: str = "torchvision"
     include_calibration_images: bool = False
     max_drop: float | None = None
+    min_agreement: float | None = None
+    min_speedup: float | None = None
+    max_latency: float | None = None
+    max_size: float | None = None
+    confident: bool = False
 
     def __post_init__(self) -> None:
         COUNT.require("limit", self.limit)
         DROP.require("max_drop", self.max_drop)
+        FRACTION.require("min_agreement", self.min_agreement)
+        for key in ("min_speedup", "max_latency", "max_size"):
+            POSITIVE.require(key, getattr(self, key))
+
+    @property
+    def gates(self) -> Gates:
+        """What the int8 model must meet."""
+        return Gates(**{entry.name: getattr(self, entry.name) for entry in declared(Gates)})
 
 
 @dataclass(frozen=True)

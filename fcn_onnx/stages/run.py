@@ -22,7 +22,7 @@ from fcn_onnx.stages.naming import fp32_name, int8_path
 from fcn_onnx.stages.options import ExportOptions
 from fcn_onnx.stages.quantize import choose_method, quantize, require_consistent
 from fcn_onnx.stages.recipe import ExportSection, ModelSection, QuantizeSection, Recipe, ScenesSection, ValidateSection
-from fcn_onnx.stages.validating import report_files, validate_and_report
+from fcn_onnx.stages.validate import report_files, validate_and_report
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
     report = recipe.output / "report"
     validation = validate_and_report(
         exported.path,
-        quantized.path,
+        [quantized.path],
         scored.data,
         report=report,
         annotations=scored.annotations,
@@ -99,7 +99,7 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
         images=scored.images,
         limit=scored.limit,
         include_calibration_images=scored.include_calibration_images,
-        max_drop=scored.max_drop,
+        gates=scored.gates,
         interface=scored_as,
         threads=recipe.threads,
         command=command,

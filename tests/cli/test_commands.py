@@ -23,7 +23,19 @@ from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.jobs.journal import Journal
 
-COMMANDS = ("export", "calibrate", "quantize", "validate", "benchmark", "predict", "inspect", "run", "demo", "doctor")
+COMMANDS = (
+    "export",
+    "calibrate",
+    "quantize",
+    "validate",
+    "benchmark",
+    "predict",
+    "inspect",
+    "report",
+    "run",
+    "demo",
+    "doctor",
+)
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ REFUSED = {
     ],
     "candidates and JSON": [
         *("validate", "--int8", "other.onnx", "--int8", "fcn-toy-12.onnx", *DATA),
-        *("--json", "report/candidates.json"),
+        *("--json", "report/report.md"),
     ],
     "benchmark over a model": ["benchmark", "fcn-toy-12.onnx", "--json", "fcn-toy-12.onnx"],
     "predict over the model": ["predict", "other.onnx", "street.png", "--json", "other.onnx"],

@@ -188,7 +188,7 @@ def test_every_count_equals_the_literal_protocol(tmp_path: Path, data: Path, pro
         if len(rows[0]) == REAL_IMAGES:
             break
     result = validate(*models, open_dataset(data), protocol=protocol, limit=REAL_IMAGES)
-    for found, expected, name in zip((result.fp32, result.int8), rows, ("fp32", "int8"), strict=True):
+    for found, expected, name in zip((result.fp32, result.only.int8), rows, ("fp32", "int8"), strict=True):
         counts, undecided = np.stack([row for row, _ in expected]), np.array([n for _, n in expected])
         assert found.counts.shape == counts.shape
         assert (np.abs(found.counts - counts).sum(1) <= 2 * undecided).all()

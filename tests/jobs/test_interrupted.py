@@ -11,13 +11,13 @@ import pytest
 from toys import pixel_classifier, residual_network, save, write_coco
 
 import fcn_onnx.stages.quantize as quantizing
-import fcn_onnx.stages.validating as validating
+import fcn_onnx.stages.validate as validating
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.stages.calibrating import calibrate_data
 from fcn_onnx.stages.quantize import quantize
-from fcn_onnx.stages.validating import validate_and_report
+from fcn_onnx.stages.validate import validate_and_report
 
 
 class Watching:

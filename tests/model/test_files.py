@@ -190,5 +190,5 @@ def test_every_stage_works_above_the_limit_of_a_file(
     )
     assert inspect(output).coverage.int8_convs == inspect(tmp_path / "whole-int8.onnx").coverage.int8_convs
     validation = validate(model, output, open_dataset(images), include_calibration_images=True)
-    assert validation.int8.size_bytes == model_bytes(output) > output.stat().st_size
+    assert validation.only.int8.size_bytes == model_bytes(output) > output.stat().st_size
     assert len(predict(PredictOptions(model=output, images=sorted(images.iterdir()), output=tmp_path / "labels"))) == 5

@@ -24,7 +24,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = [save(pixel_classifier(0, shift=s), folder / f"{s}.onnx") for s in (0.0, 0.05)]
     result = validate(*models, open_dataset(write_coco(folder / "coco")), command="fcn-onnx validate " + "x" * 200)
     path = folder / "report.html"
-    path.write_text(to_html(result.report), encoding="utf-8")
+    path.write_text(to_html(result.document, result.pictures), encoding="utf-8")
     return path
 
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from toys import pixel_classifier, residual_network, save, write_coco
 
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import OutputError
+from fcn_onnx.report.document import Candidate, Document, Outcome
 from fcn_onnx.report.files import write_report
 from fcn_onnx.report.html import to_html
 from fcn_onnx.report.markdown import to_markdown
+from fcn_onnx.report.pictures import data_uri
 from fcn_onnx.report.quantized import quantized_line
-from fcn_onnx.report.table import coverage_line, per_class_rows, summary_rows, verdict
+from fcn_onnx.report.table import coverage_line, per_class_rows, summary_rows
+from fcn_onnx.report.verdict import verdict
 from fcn_onnx.stages.quantize import quantize
+from fcn_onnx.stages.report import report as draw
 from fcn_onnx.stages.validate import validate
 
 VOID_TAGS = {"meta", "img", "br", "hr", "link", "input"}
@@ -32,7 +38,25 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     models = [save(pixel_classifier(0, shift=s), folder / f"{s}.onnx") for s in (0.0, 0.05)]
     dataset = open_dataset(write_coco(folder / "coco"))
     result = validate(*models, dataset, protocol=request.param, command="fcn-onnx validate --data 'a b'")
+    PICTURES.update(result.pictures)
     return json.loads(json.dumps(result.report))
+
+
+PICTURES: dict[str, Any] = {}
+
+
+def read(report: dict[str, Any]) -> tuple[Document, Candidate]:
+    """The report as types, and its one candidate."""
+    document = Document.from_json(report)
+    return document, document.candidates["int8"]
+
+
+def html_of(report: dict[str, Any]) -> str:
+    return to_html(Document.from_json(report), PICTURES)
+
+
+def markdown_of(report: dict[str, Any]) -> str:
+    return to_markdown(Document.from_json(report))
 
 
 class Page(HTMLParser):
@@ -64,30 +88,30 @@ class Page(HTMLParser):
 
 def test_both_pages_say_what_runs_in_int8(report: dict[str, Any]) -> None:
     assert report["coverage"] is None  # two fp32 models
-    assert "convolutions run in int8" not in to_markdown(report)
+    assert "convolutions run in int8" not in markdown_of(report)
     found = {"int8_convs": 55, "convs": 57, "int8_macs_share": 0.99961, "float_convs": {"last": "the plan keeps it"}}
     whole = report | {"coverage": found}
     expected = "55 of 57 convolutions run in int8, 99.96 % of the MACs (last: the plan keeps it)"
-    assert expected in to_markdown(whole)
-    assert expected in "".join(Page(to_html(whole)).text)
+    assert expected in markdown_of(whole)
+    assert expected in "".join(Page(html_of(whole)).text)
 
 
 def test_the_costliest_of_what_runs_in_fp32_is_named_with_its_share(report: dict[str, Any]) -> None:
     nodes = {f"m{i}": {"op_type": "MatMul", "macs_share": i / 100, "reason": "fp32 in the file"} for i in range(8)}
     found = {"int8_convs": 1, "convs": 1, "int8_macs_share": 0.72, "float_convs": {}, "float_nodes": nodes}
-    line = coverage_line(report | {"coverage": found})
+    line = coverage_line(read(report | {"coverage": found})[1].coverage)
     assert line is not None
     assert "72.00 % of the MACs (m7, MatMul, 7.00 %: fp32 in the file; m6, MatMul, 6.00 %: " in line
     assert line.endswith("m2, MatMul, 2.00 %: fp32 in the file; and 2 more)")
 
 
 def test_both_pages_show_every_number_of_the_tables(report: dict[str, Any]) -> None:
-    page, markdown = Page(to_html(report)), to_markdown(report)
-    for row in [*summary_rows(report), *per_class_rows(report)]:
+    page, markdown = Page(html_of(report)), markdown_of(report)
+    for row in [*summary_rows(*read(report)), *per_class_rows(*read(report))]:
         for cell in filter(None, row):
             assert cell in page.text
             assert cell in markdown
-    assert verdict(report) in "".join(page.text)
+    assert verdict(*read(report)) in "".join(page.text)
     assert report["digests"]["int8"] in markdown
     assert report["command"] in "".join(page.text)
 
@@ -108,7 +132,7 @@ def test_both_pages_show_the_plan(tmp_path: Path, plainly: bool) -> None:
         output=tmp_path / "int8.onnx",
     )
     report = validate(fp32, made.path, open_dataset(coco), limit=1).report
-    told = "".join(Page(to_html(report)).text), to_markdown(report)
+    told = "".join(Page(html_of(report)).text), markdown_of(report)
     words = (
         ["qoperator at opset 13", "per-tensor weights;", "biases not corrected", "for vnni, thresholds by minmax"]
         if plainly
@@ -131,16 +155,16 @@ def test_many_nodes_in_fp32_are_counted_and_an_older_plan_is_shown_as_far_as_it_
 
 
 def test_rows_show_what_the_json_says(report: dict[str, Any]) -> None:
-    rows = {row[0]: row for row in summary_rows(report)}
+    rows = {row[0]: row for row in summary_rows(*read(report))}
     assert rows["mIoU"][1] == f"{100 * report['fp32']['miou']:.2f} %"
     interval = " (" if report["images"] >= 5 else ""
     assert rows["mIoU"][3].startswith(f"{100 * report['delta']['miou']:+.2f}{interval}")
     assert rows["latency p90"][2] == f"{report['int8']['latency_ms']['p90']:.1f} ms"
-    assert bool(per_class_rows(report)) == (report["protocol"] == "torchvision")
+    assert bool(per_class_rows(*read(report))) == (report["protocol"] == "torchvision")
 
 
 def test_the_page_is_self_contained(report: dict[str, Any]) -> None:
-    html = to_html(report)
+    html = html_of(report)
     page = Page(html)
     assert page.sources
     assert all(source.startswith("data:image/") for source in page.sources)
@@ -154,9 +178,9 @@ def test_hostile_names_stay_text(report: dict[str, Any]) -> None:
         entry["name"] = HOSTILE
     hostile["dataset"]["description"] = hostile["command"] = hostile["fp32"]["path"] = HOSTILE
     hostile["notes"] = [HOSTILE]
-    page = Page(to_html(hostile))
+    page = Page(html_of(hostile))
     assert HOSTILE in page.text
-    assert "<script" not in to_markdown(hostile).split("Repeat it with")[0]
+    assert "<script" not in markdown_of(hostile).split("Repeat it with")[0]
 
 
 def test_missing_values_are_left_out_gracefully(report: dict[str, Any]) -> None:
@@ -165,8 +189,8 @@ def test_missing_values_are_left_out_gracefully(report: dict[str, Any]) -> None:
     bare.update(command=None, gallery=[], worst_images=[], confusion=None)
     for name in ("fp32", "int8"):
         bare[name]["per_class_iou"] = None
-    assert "No verdict" in "".join(Page(to_html(bare)).text)
-    assert "No verdict" in to_markdown(bare)
+    assert "No verdict" in "".join(Page(html_of(bare)).text)
+    assert "No verdict" in markdown_of(bare)
 
 
 @pytest.mark.parametrize(
@@ -181,34 +205,71 @@ def test_the_verdict_says_what_the_interval_says(report: dict[str, Any], interva
     changed = json.loads(json.dumps(report))
     changed["one_sided_classes"] = None
     changed["delta"]["miou_ci95"] = list(interval)
-    assert verdict(changed).startswith(words)
-    changed["gate"] = {"max_drop_percent": 1.0, "drop_percent": 2.0, "passed": False}
-    assert verdict(changed).startswith("FAILED (1 % relative allowed)")
+    assert verdict(*read(changed)).startswith(words)
+    changed["gate"] = gate(2.0, Outcome.FAILED)
+    assert verdict(*read(changed)).startswith("FAILED (1 % relative allowed)")
+
+
+def gate(drop: float, outcome: Outcome, *, certain: bool = True) -> dict[str, Any]:
+    """`--max-drop 1`, and what it came to."""
+    check = {"gate": "max_drop", "bound": 1.0, "value": drop, "ci95": None, "outcome": outcome, "certain": certain}
+    return {
+        "max_drop_percent": 1.0,
+        "drop_percent": drop,
+        "passed": outcome == "passed",
+        "certain": certain,
+        "outcome": outcome,
+        "confident": False,
+        "checks": [check | {"images_to_decide": None}],
+    }
 
 
 def test_without_intervals_nothing_is_drawn_or_shown_of_them(report: dict[str, Any]) -> None:
     few = json.loads(json.dumps(report)) | {"images": 4}
     few["delta"] |= {key: None for key in few["delta"] if key.endswith("ci95")}
-    few["gate"] = {"max_drop_percent": 1.0, "drop_percent": 0.5, "passed": True, "certain": False}
-    html, markdown = to_html(few), to_markdown(few)
+    few["gate"] = gate(0.5, Outcome.PASSED, certain=False)
+    html, markdown = html_of(few), markdown_of(few)
     assert "Cannot tell, 4 images are too few for an interval" in "".join(Page(html).text)
     assert "PASSED by the point estimate (1 % relative allowed). Cannot tell, 4 images are too few" in markdown
     assert "verdict passed" not in html  # no green box around it
     assert "<h2>Change" not in html
     assert " … " not in markdown
-    for row in [*summary_rows(few), *per_class_rows(few)]:
+    for row in [*summary_rows(*read(few)), *per_class_rows(*read(few))]:
         assert "(" not in row[3]
 
 
 def test_files_are_written_together_and_the_json_round_trips(tmp_path: Path, report: dict[str, Any]) -> None:
-    paths = write_report(report, tmp_path / "report")
-    assert [p.name for p in paths] == ["report.json", "report.md", "report.html"]
+    document = Document.from_json(report)
+    paths = write_report(document, tmp_path / "report", PICTURES)
+    assert [p.name for p in paths] == ["report.json", "report.md", "report.html", "images.npz"]
     assert json.loads(paths[0].read_text()) == report
-    broken = json.loads(json.dumps(report))
-    broken["fp32"]["miou"] = float("nan")
+    assert Document.load(paths[0]) == document
+    broken = replace(document, fp32=replace(document.fp32, miou=float("nan")))
     with pytest.raises(ValueError, match="JSON"):
         write_report(broken, tmp_path / "other")
     assert not (tmp_path / "other").exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        write_report(report, tmp_path / "file")
+        write_report(document, tmp_path / "file")
+
+
+def test_a_report_is_drawn_again_from_its_folder(tmp_path: Path, report: dict[str, Any]) -> None:
+    written = write_report(Document.from_json(report), tmp_path / "report", PICTURES)
+    before = {path.name: path.read_bytes() for path in written}
+    again = draw(written[0], output=tmp_path / "again")
+    assert {path.name: path.read_bytes() for path in again} == {n: before[n] for n in ("report.md", "report.html")}
+    assert before["report.html"].count(b"data:image/") == 5 * len(report["gallery"]) > 0
+    written[3].write_bytes(b"not an archive")
+    draw(written[0])
+    assert (tmp_path / "report" / "report.json").read_bytes() == before["report.json"]
+    assert b"data:image/" not in (tmp_path / "report" / "report.html").read_bytes()
+    with pytest.raises(OutputError, match="is the report"):
+        draw(written[1].rename(tmp_path / "report.html"), output=tmp_path)
+
+
+def test_what_is_no_picture_is_not_shown() -> None:
+    script = np.frombuffer(b"<script>", np.uint8)
+    assert data_uri("a", {"a": script}) is None
+    assert data_uri("a", {"a": np.frombuffer(b"\x89PNG", np.uint8)}) == "data:image/png;base64,iVBORw=="
+    assert data_uri("a", {"a": np.zeros(9)}) is None
+    assert data_uri("b", {"a": script}) is None

@@ -153,7 +153,7 @@ def test_sides_that_must_be_multiples(tmp_path: Path) -> None:
     assert card.preprocessing is not None
     assert card.preprocessing["multiple_of"] == 8
     assert Segmenter(int8).run(prepared(photo)).shape == (1, 21, 50, 50)
-    assert result.difference.label_agreement > 0.8
+    assert result.only.difference.label_agreement > 0.8
     assert np.asarray(Image.open(tmp_path / "out/000000000001-labels.png")).shape == (48, 64)
 
 
@@ -177,7 +177,7 @@ def test_a_batch_of_four(tmp_path: Path) -> None:
     expected = raw(fp32, np.repeat(prepared(photo), 4, axis=0))
     found = Segmenter(fp32).run(prepared(photo))
     assert np.array_equal(found, expected[:1])
-    assert result.difference.label_agreement > 0.9
+    assert result.only.difference.label_agreement > 0.9
     assert Network(int8).form.batch == 4
 
 
@@ -187,7 +187,7 @@ def test_float16_in_and_out_runs_and_is_not_quantized(tmp_path: Path) -> None:
     half = save(in_half(model), tmp_path / "half.onnx")
     full = save(model, tmp_path / "full.onnx")
     result = validate(full, half, open_dataset(images), protocol="voc-native")
-    assert result.difference.label_agreement > 0.99
+    assert result.only.difference.label_agreement > 0.99
     (seen,) = predict(PredictOptions(model=half, images=[images / "000000000002.jpg"], output=tmp_path / "out"))
     assert seen.confidence is not None
     for work in (calibrate_data, quantize):
@@ -224,7 +224,7 @@ def test_several_outputs_none_called_out(tmp_path: Path) -> None:
     del model.graph.output[:]
     model.graph.output.extend(value_info(n, TensorProto.FLOAT, ["n", 21, "h", "w"]) for n in ("minus", "plain"))
     _, int8, result = chain(tmp_path, model, Interface(output_name="plain"))
-    assert result.difference.label_agreement > 0.9
+    assert result.only.difference.label_agreement > 0.9
     assert Network(int8).output_names == ("minus", "plain")
 
 
@@ -242,7 +242,7 @@ def test_one_channel_of_two_classes(tmp_path: Path, ends: str) -> None:
         model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))
         model = ending(model, op("Squeeze", "p", "axis", "q"))
     fp32, _, result = chain(tmp_path, model, Interface(classes=BINARY))
-    assert result.difference.label_agreement > 0.9
+    assert result.only.difference.label_agreement > 0.9
     photo = tmp_path / "coco/val2017/000000000001.jpg"
     logit = raw(save(classifier(classes=1), tmp_path / "plain.onnx"), prepared(photo))[0, 0]
     (seen,) = predict(
@@ -316,7 +316,7 @@ def test_labels_of_float_type(tmp_path: Path, keepdims: int) -> None:
         op("Cast", "index", "labels", to=TensorProto.FLOAT),
     )
     fp32, _, result = chain(tmp_path, model)
-    assert result.difference.label_agreement > 0.9
+    assert result.only.difference.label_agreement > 0.9
     photo = tmp_path / "coco/val2017/000000000001.jpg"
     logits = raw(save(classifier(), tmp_path / "plain.onnx"), prepared(photo))[0]
     segmenter = Segmenter(fp32)
@@ -347,7 +347,7 @@ def test_a_convolution_over_channels(tmp_path: Path) -> None:
         conv("scaled", "out", "head"),
     ]
     _, _, result = chain(tmp_path, network(nodes, constants, outputs={"out": ["n", 21, "h", "w"]}))
-    assert result.difference.label_agreement > 0.9
+    assert result.only.difference.label_agreement > 0.9
 
 
 def test_weights_that_are_listed_as_inputs(tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ def test_weights_that_are_listed_as_inputs(tmp_path: Path) -> None:
         model.graph.input.insert(0, value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     model.ir_version = 3
     _, _, result = chain(tmp_path, model)
-    assert result.difference.label_agreement > 0.9
+    assert result.only.difference.label_agreement > 0.9
     assert Network(tmp_path / "m.onnx").form.name == "image"
 
 

@@ -13,6 +13,7 @@ from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import RecipeError, UsageError
+from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.recipe import load_recipe
@@ -56,7 +57,7 @@ def test_a_gate_that_bounds_nothing_is_refused(tmp_path: Path, bound: float) -> 
     images = write_coco(tmp_path / "coco")
     model = save(pixel_classifier(), tmp_path / "m.onnx")
     with pytest.raises(UsageError, match="--max-drop"):
-        validate(model, model, open_dataset(images), max_drop=bound)
+        validate(model, model, open_dataset(images), gates=Gates(max_drop=bound))
     with pytest.raises(UsageError, match="--max-drop"):
         quantize(model, ImageChoice(images), max_drop=bound, output=tmp_path / "q.onnx")
     for command in (["validate", "--fp32", str(model), "--int8", str(model)], ["quantize", "--model", str(model)]):

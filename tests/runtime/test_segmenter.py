@@ -53,7 +53,7 @@ def test_a_fixed_size_model_is_scored_on_the_grid_of_the_protocol(tmp_path: Path
     fp32 = save(foreign(0), tmp_path / "a.onnx")
     int8 = save(foreign(0, labels=True), tmp_path / "b.onnx")
     result = validate(fp32, int8, dataset, protocol="zoo", interface=HALF)
-    assert result.difference.label_agreement == 1
+    assert result.only.difference.label_agreement == 1
     assert result.report["preprocessing"]["resize"] == "20x24"
     assert result.report["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
     sample = dataset.samples[0]

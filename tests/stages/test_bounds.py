@@ -13,11 +13,12 @@ from toys import pixel_classifier, save, write_coco
 from fcn_onnx import benchmark, export, predict
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.errors import UsageError
+from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, THREADS, Bound
 from fcn_onnx.stages.calibrating import calibrate_data
 from fcn_onnx.stages.options import BenchmarkOptions, ExportOptions, PredictOptions
 from fcn_onnx.stages.quantize import quantize
-from fcn_onnx.stages.validating import validate_and_report, validate_candidates
+from fcn_onnx.stages.validate import validate_and_report
 
 
 @pytest.mark.parametrize(
@@ -41,10 +42,10 @@ def test_bounds(bound: Bound, inside: list[float], outside: list[float]) -> None
 REFUSED: dict[str, Callable[[Path, Path], Any]] = {
     "--limit is 0": lambda model, data: ImageChoice(data, limit=0),
     "--limit is -1": lambda model, data: validate_and_report(model, model, data, limit=-1),
-    "--limit is -2": lambda model, data: validate_candidates(model, [model], data, limit=-2),
+    "--limit is -2": lambda model, data: validate_and_report(model, [model], data, limit=-2),
     "--workers is 0": lambda model, data: validate_and_report(model, model, data, workers=0),
     "--workers is -1": lambda model, data: calibrate_data(model, ImageChoice(data), workers=-1),
-    "--max-drop is -5": lambda model, data: validate_and_report(model, model, data, max_drop=-5),
+    "--max-drop is -5": lambda model, data: validate_and_report(model, model, data, gates=Gates(max_drop=-5)),
     "--max-drop is nan": lambda model, data: quantize(model, ImageChoice(data), max_drop=nan),
     "--max-drop is inf": lambda model, data: quantize(model, ImageChoice(data), max_drop=inf),
     "--percentile nan": lambda model, data: quantize(model, ImageChoice(data), method="percentile", percentile=nan),

@@ -19,6 +19,7 @@ from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.demo.writer import write_scenes
 from fcn_onnx.errors import ImageError, ModelError, UsageError
+from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.evaluation.result import Validation
 from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.jobs.journal import Journal, Journals
@@ -26,13 +27,12 @@ from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.report.html import to_html
 from fcn_onnx.report.markdown import to_markdown
-from fcn_onnx.report.table import verdict
+from fcn_onnx.report.verdict import verdict
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.stages import validate as validation
 from fcn_onnx.stages.export import export
 from fcn_onnx.stages.options import ExportOptions
-from fcn_onnx.stages.validate import validate
-from fcn_onnx.stages.validating import validate_and_report, validate_candidates
+from fcn_onnx.stages.validate import validate, validate_and_report
 
 
 @pytest.fixture
@@ -46,6 +46,11 @@ def two_models(folder: Path, calibrated_on: dict[str, str] | None = None) -> tup
     second = pixel_classifier(0, shift=0.02)
     ModelCard(calibration_images=calibrated_on or {}).write_to(second)
     return first, save(second, folder / "b.onnx")
+
+
+def told(result: Validation) -> str:
+    """The verdict on the one candidate."""
+    return verdict(result.document, result.document.candidates["int8"])
 
 
 def test_deltas_are_of_the_scores(tmp_path: Path, coco: Path) -> None:
@@ -128,23 +133,27 @@ def test_the_gate_tests_the_point_estimate(tmp_path: Path, coco: Path) -> None:
     models = two_models(tmp_path)
     dataset = open_dataset(coco)
     drop = -validate(*models, dataset).report["delta"]["miou_relative_percent"]
-    assert validate(*models, dataset, max_drop=max(0.0, drop) + 0.01).passed
-    assert validate(*models[::-1], dataset, max_drop=max(0.0, -drop) + 0.01).passed
+    assert validate(*models, dataset, gates=Gates(max_drop=max(0.0, drop) + 0.01)).passed
+    assert validate(*models[::-1], dataset, gates=Gates(max_drop=max(0.0, -drop) + 0.01)).passed
     worse = models if drop > 0 else models[::-1]
-    assert not validate(*worse, dataset, max_drop=abs(drop) / 2).passed
+    assert not validate(*worse, dataset, gates=Gates(max_drop=abs(drop) / 2)).passed
 
 
 def test_four_images_have_no_intervals_and_no_verdict(tmp_path: Path, coco: Path) -> None:
     models = two_models(tmp_path)
-    result = validate(*models, open_dataset(coco), limit=4, max_drop=50.0)
-    assert (result.difference.miou_ci95, result.difference.per_class_iou_ci95, result.speedup_ci95) == (None,) * 3
+    result = validate(*models, open_dataset(coco), limit=4, gates=Gates(max_drop=50.0))
+    assert (result.only.difference.miou_ci95, result.only.difference.per_class_iou_ci95, result.only.speedup_ci95) == (
+        None,
+    ) * 3
     delta = json.loads(json.dumps(result.report))["delta"]
     assert {key: value for key, value in delta.items() if key.endswith("ci95")} == {
         f"{key}_ci95": None for key in ("miou", "pixel_accuracy", "label_agreement", "per_class_iou", "speedup")
     }
-    assert (result.passed, result.gate.certain) == (True, False)
-    assert "Cannot tell, 4 images are too few for an interval: mIoU" in verdict(result.report)
-    assert "significant" not in verdict(result.report)
+    assert (result.passed, result.only.gate.certain) == (True, False)
+    assert "Cannot tell, 4 images are too few for an interval: mIoU" in verdict(
+        result.document, result.document.candidates["int8"]
+    )
+    assert "significant" not in told(result)
 
 
 def test_an_interval_that_reaches_over_the_bound_does_not_decide(tmp_path: Path, coco: Path) -> None:
@@ -153,12 +162,12 @@ def test_an_interval_that_reaches_over_the_bound_does_not_decide(tmp_path: Path,
     free = validate(*models, dataset).report
     low, high = (-100 * x / free["fp32"]["miou"] for x in free["delta"]["miou_ci95"][::-1])
     for max_drop, certain in (((max(low, 0) + high) / 2, False), (high + 1, True)):
-        result = validate(*models, dataset, max_drop=max_drop)
+        result = validate(*models, dataset, gates=Gates(max_drop=max_drop))
         assert result.report["gate"]["drop_percent_ci95"] == pytest.approx([low, high])
         assert result.report["gate"]["certain"] is certain
         assert result.passed == (result.report["gate"]["drop_percent"] <= max_drop)
-        told = f"Cannot tell, the interval reaches to both sides of the {max_drop:g} % that is allowed"
-        assert (told in verdict(result.report)) is not certain
+        words = f"Cannot tell, the interval reaches to both sides of the {max_drop:g} % that is allowed"
+        assert (words in told(result)) is not certain
 
 
 def test_one_size_that_overrides_the_protocol_is_said_everywhere(tmp_path: Path, coco: Path) -> None:
@@ -174,10 +183,11 @@ def test_one_size_that_overrides_the_protocol_is_said_everywhere(tmp_path: Path,
     for name in ("report.md", "report.html"):
         told = "Shown at 40x40, the one size that the models take, not at short-side 520."
         assert told in (tmp_path / "r" / name).read_text()
-    free = validate(*two_models(tmp_path), open_dataset(coco)).report
+    result = validate(*two_models(tmp_path), open_dataset(coco))
+    free = result.report
     assert free["shown"] == {"resize": "short-side 520", "protocol_resize": "short-side 520"}
     assert not any("only" in note for note in free["notes"])
-    assert "Shown at" not in to_html(free) + to_markdown(free)
+    assert "Shown at" not in to_html(result.document) + to_markdown(result.document)
 
 
 def carded(folder: Path, name: str, classes: tuple[str, ...] = (), **preprocessing: Any) -> Path:
@@ -203,7 +213,7 @@ def test_cards_that_contradict_each_other_are_refused_unless_an_option_settles_i
     for stage in (
         lambda: validate(first, second, dataset),
         lambda: validate_and_report(first, second, coco, report=tmp_path / "r"),
-        lambda: validate_candidates(first, [silent, second], coco, report=tmp_path / "r"),
+        lambda: validate_and_report(first, [silent, second], coco, report=tmp_path / "r"),
     ):
         with pytest.raises(ModelError, match=words) as caught:
             stage()
@@ -224,7 +234,7 @@ def test_models_of_different_classes_are_refused_before_the_work(tmp_path: Path,
     for stage in (
         lambda: validate(first, second, dataset),
         lambda: validate_and_report(first, second, coco, report=tmp_path / "r"),
-        lambda: validate_candidates(first, [first, second], coco, report=tmp_path / "r"),
+        lambda: validate_and_report(first, [first, second], coco, report=tmp_path / "r"),
     ):
         with pytest.raises(ModelError, match=words):
             stage()
@@ -233,7 +243,7 @@ def test_models_of_different_classes_are_refused_before_the_work(tmp_path: Path,
         validate(first, few, dataset)
     with pytest.raises(ModelError, match=r"label 20 classes .* was opened for 21"):
         validate(few, few, dataset)
-    assert validate(first, second, dataset, interface=Interface(classes=VOC_CLASSES)).difference.miou == 0
+    assert validate(first, second, dataset, interface=Interface(classes=VOC_CLASSES)).only.difference.miou == 0
 
 
 def test_an_interrupted_run_continues_to_the_same_scores(
@@ -355,7 +365,8 @@ def test_classes_that_one_model_alone_scores_are_named(tmp_path: Path, coco: Pat
     absent = next(c for c, iou in enumerate(control.values()) if c not in truth and iou == 0)
     bias[absent] -= 1e6  # the second model never predicts it
     biased.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(bias, "b"))
-    report = validate(first, save(biased, tmp_path / "biased.onnx"), open_dataset(coco)).report
+    result = validate(first, save(biased, tmp_path / "biased.onnx"), open_dataset(coco))
+    report = result.report
     ious = {model: report[model]["per_class_iou"] for model in ("fp32", "int8")}
     name = list(control)[absent]
     assert (ious["fp32"][name], ious["int8"][name]) == (0.0, None)
@@ -364,8 +375,8 @@ def test_classes_that_one_model_alone_scores_are_named(tmp_path: Path, coco: Pat
     found = report["one_sided_classes"]
     assert (found["predicted_by"][name], found["common_classes"]) == ("fp32", len(common))
     assert 100 * found["miou_common_classes"] == pytest.approx(change)
-    assert f"{name} (fp32)" in verdict(report)
-    assert f"{change:+.2f} points" in verdict(report)
+    assert f"{name} (fp32)" in told(result)
+    assert f"{change:+.2f} points" in told(result)
 
 
 @pytest.mark.parametrize("protocol", ["torchvision", "zoo"])
@@ -404,9 +415,12 @@ def test_a_damaged_model_is_flagged(tmp_path: Path) -> None:
         turned = np.roll(onnx.numpy_helper.to_array(weights[name]), 1, axis=0)
         weights[name].CopyFrom(onnx.numpy_helper.from_array(turned, name))
     result = validate(
-        fp32, save(damaged, tmp_path / "damaged.onnx"), open_dataset(tmp_path / "scenes" / "val2017"), max_drop=1.0
+        fp32,
+        save(damaged, tmp_path / "damaged.onnx"),
+        open_dataset(tmp_path / "scenes" / "val2017"),
+        gates=Gates(max_drop=1.0),
     )
     assert not result.passed
-    assert verdict(result.report).startswith("FAILED (1 % relative allowed). Int8 loses accuracy")
-    assert result.difference.miou_ci95[1] < 0
-    assert result.difference.label_agreement_ci95[1] < 1
+    assert told(result).startswith("FAILED (1 % relative allowed). Int8 loses accuracy")
+    assert result.only.difference.miou_ci95[1] < 0
+    assert result.only.difference.label_agreement_ci95[1] < 1

@@ -1,0 +1,205 @@
+"""Who is compared, and whether that can be: all must mean the same by a label, and be shown the same picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from fcn_onnx.data.preprocess import Preprocessing
+from fcn_onnx.data.sample import Dataset
+from fcn_onnx.errors import ModelError, UsageError
+from fcn_onnx.evaluation.protocols import Protocol
+from fcn_onnx.evaluation.scoring import Entrant
+from fcn_onnx.model.card import ModelCard
+from fcn_onnx.model.files import digest_model, load_model
+from fcn_onnx.model.graph import is_quantized
+from fcn_onnx.model.interface import Interface
+from fcn_onnx.report.document import FP32, INT8
+from fcn_onnx.runtime.segmenter import Segmenter
+
+OPTIONS: Mapping[str, str] = {"mean": "--mean", "std": "--std", "channels": "--channels"}
+"""What a card says of the input whatever the protocol, and the option that settles it for all models."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One of the models, as it was found on disk.
+
+    Attributes:
+        entrant: its row.
+        digest: of the file, and of its external data.
+        card: what it says of itself.
+        quantized: whether anything in it is in 8 bits.
+    """
+
+    entrant: Entrant
+    digest: str
+    card: ModelCard
+    quantized: bool
+
+    @classmethod
+    def open(cls, name: str, path: Path) -> Self:
+        """Read a model file. Raises ModelError if it is not one."""
+        model = load_model(path)
+        card = ModelCard.read_from(model, str(path))
+        return cls(Entrant(name, path), digest_model(path), card, is_quantized(model))
+
+    @property
+    def name(self) -> str:
+        """Of its row."""
+        return self.entrant.name
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.entrant.model
+
+
+@dataclass(frozen=True)
+class Contestants:
+    """A reference that is not quantized, and its candidates."""
+
+    fp32: Contestant
+    candidates: tuple[Contestant, ...]
+
+    @classmethod
+    def open(cls, fp32: Path, candidates: Sequence[Path]) -> Self:
+        """Read all models; one candidate is called `int8`, several by their files.
+
+        Raises:
+            UsageError: there is no candidate, or two rows would have one name.
+            ModelError: a file is no model, or the reference is quantized.
+        """
+        names = names_of(candidates)
+        reference = Contestant.open(FP32, fp32)
+        if reference.quantized:
+            raise ModelError(
+                f"{fp32} is quantized, and --fp32 is the reference", fix="name the fp32 model, or swap the two"
+            )
+        return cls(reference, tuple(map(Contestant.open, names, candidates)))
+
+    @property
+    def all(self) -> tuple[Contestant, ...]:
+        """The reference first."""
+        return self.fp32, *self.candidates
+
+    @property
+    def others(self) -> tuple[Contestant, ...]:
+        """The candidates that are not the reference itself (an A/A control)."""
+        return tuple(candidate for candidate in self.candidates if candidate.digest != self.fp32.digest)
+
+    def agreed(self, dataset: Dataset, interface: Interface) -> Interface:
+        """The interface of all, with the data set's classes.
+
+        Raises:
+            ModelError: the models contradict each other, or their classes are not the data set's.
+        """
+        cards = {str(model.path): model.card for model in self.all}
+        require_one_input(cards, interface)
+        own = common_classes(cards, interface)
+        if own and own != dataset.classes:
+            raise ModelError(
+                f"the models label {len(own)} classes ({', '.join(own[:4])}, …), and {dataset.root} was opened for "
+                f"{len(dataset.classes)} ({', '.join(dataset.classes[:4])}, …)",
+                fix="open the data set with the models' classes, or name what the labels mean with --classes",
+            )
+        return replace(interface, classes=dataset.classes)
+
+    def shown(self, segmenters: Sequence[Segmenter], rules: Protocol) -> Preprocessing:
+        """How all are shown an image: normalised as the first card that says so does, fp32's foremost, at the
+        protocol's size or at the one size that the models take.
+
+        Args:
+            segmenters: of `all`.
+
+        Raises:
+            ModelError: the models take images of different sizes.
+        """
+        sizes = {segmenter.fixed_size for segmenter in segmenters} - {None}
+        if len(sizes) > 1:
+            names = " and ".join(str(m.path) for m, s in zip(self.all, segmenters, strict=True) if s.fixed_size)
+            raise ModelError(f"{names} take images of different sizes", fix="compare models of one size")
+        speaker = next((i for i, model in enumerate(self.all) if model.card.preprocessing), 0)
+        return rules.shown(segmenters[speaker].preprocessing, sizes.pop() if sizes else None)
+
+
+def names_of(candidates: Sequence[Path]) -> tuple[str, ...]:
+    """What the rows of these models are called. Raises UsageError where that does not tell them apart."""
+    if not candidates:
+        raise UsageError("no int8 model to compare with fp32", fix="name one with --int8")
+    if len(candidates) == 1:
+        return (INT8,)
+    names = tuple(path.stem for path in candidates)
+    if len(set(names)) < len(names):
+        raise UsageError("two candidates have the same file name, and the report goes by it", fix="rename one")
+    if FP32 in names:
+        raise UsageError("a candidate is called fp32, as the reference is in the report", fix="rename it")
+    return names
+
+
+def common_classes(cards: Mapping[str, ModelCard], interface: Interface = Interface()) -> tuple[str, ...]:
+    """Class names in label order that hold for all models: as the user says, else their cards; () where none says any.
+
+    Args:
+        cards: by the name of the file.
+
+    Raises:
+        ModelError: two cards have different classes, and the user says nothing.
+    """
+    if interface.classes:
+        return interface.classes
+    said = {name: card.classes for name, card in cards.items() if card.classes}
+    first = next(iter(said), "")
+    for name, classes in said.items():
+        if classes != said[first]:
+            raise ModelError(
+                f"{_classes(first, said[first], classes)}, and {_classes(name, classes, said[first])}",
+                fix="compare models of the same classes, or name what the labels of all mean with --classes",
+            )
+    return said.get(first, ())
+
+
+def require_one_input(cards: Mapping[str, ModelCard], interface: Interface = Interface()) -> None:
+    """Raise ModelError if two cards contradict each other on what the network is shown, and no option settles it.
+
+    All models see the same array, so it can be right for one of them only.
+    """
+    said = {name: card.preprocessing for name, card in cards.items() if card.preprocessing}
+    first = next(iter(said), "")
+    for name, preprocessing in said.items():
+        differing = [
+            key for key in OPTIONS if getattr(interface, key) is None and said[first].get(key) != preprocessing.get(key)
+        ]
+        if differing:
+            raise ModelError(
+                f"{first} takes {_values(said[first], differing)}, and {name} {_values(preprocessing, differing)}",
+                fix="both are shown the same input: compare models that take the same, or say what it is with "
+                + " and ".join(OPTIONS[key] for key in differing),
+            )
+
+
+def shown_note(rules: Protocol, shown: Preprocessing) -> str | None:
+    """Says so where images are shown at another size than the protocol's; None where they are not."""
+    if shown.resize == rules.resize:
+        return None
+    return (
+        f"the models take images of {shown.resize} only and are shown every image at that size, not at protocol "
+        f"{rules.name}'s ({rules.resize}): scores of this protocol elsewhere are no comparison"
+    )
+
+
+def _classes(name: str, classes: tuple[str, ...], others: tuple[str, ...]) -> str:
+    """The model and its classes: how many, and where they first differ from the other model's."""
+    at = next((i for i, (a, b) in enumerate(zip(classes, others, strict=False)) if a != b), None)
+    where = f"label {at} is {classes[at]!r}" if at is not None else f"the last is {classes[-1]!r}"
+    return f"{name} says that it has {len(classes)} classes ({where})"
+
+
+def _values(preprocessing: Mapping[str, Any], keys: list[str]) -> str:
+    return ", ".join(f"{key} {_joined(preprocessing.get(key))}" for key in keys)
+
+
+def _joined(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

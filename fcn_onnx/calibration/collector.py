@@ -50,7 +50,7 @@ class Pass:
     def load(self, sample: Sample) -> Loaded:
         """An image's name and the model's input for it, or why there is none."""
         try:
-            return sample.name, self.preprocessing.read(sample.path)
+            return sample.name, self.preprocessing.read(sample)
         except ImageError as error:
             return sample.name, error
 

@@ -12,7 +12,7 @@ from fcn_onnx.jobs.fields import Checked, option
 from fcn_onnx.jobs.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from fcn_onnx.data.sample import Sample
+    from fcn_onnx.data.sample import Dataset, Sample
 
 DEFAULT_LIMIT = 100
 """Images drawn when no limit is given; never more than half of what is there."""
@@ -62,6 +62,13 @@ class ImageChoice(Checked):
             "the list of images": self.images,
         }
 
+    def open(self, classes: tuple[str, ...] = ()) -> Dataset:
+        """The data set, labelled with these classes, by default VOC's. Raises DatasetError if it is not there."""
+        from fcn_onnx.data.sample import VOC_CLASSES
+        from fcn_onnx.data.sets.discover import open_dataset
+
+        return open_dataset(self.data, annotations=self.annotations, classes=classes or VOC_CLASSES)
+
     def choose(self, progress: Progress = SILENT, classes: tuple[str, ...] = ()) -> tuple[Sample, ...]:
         """Open the data and choose, in the order of ids.
 
@@ -72,12 +79,10 @@ class ImageChoice(Checked):
         Raises:
             DatasetError: the data, or what the list names, is not there; or `spread` finds no labels of `classes`.
         """
-        from fcn_onnx.data.sample import VOC_CLASSES
         from fcn_onnx.data.selection import draw, read_list, spread_over_classes
-        from fcn_onnx.data.sets.discover import open_dataset, require_labels
+        from fcn_onnx.data.sets.discover import require_labels
 
-        covered = classes if self.spread and classes else VOC_CLASSES
-        dataset = open_dataset(self.data, annotations=self.annotations, classes=covered)
+        dataset = self.open(classes if self.spread else ())
         progress.note(dataset.description)
         if self.images is not None:
             return read_list(self.images, dataset)

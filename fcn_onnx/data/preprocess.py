@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import isfinite
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_onnx.data.images import MAX_PIXELS, read_rgb
+from fcn_onnx.data.images import MAX_PIXELS
+from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import ImageError, UsageError
 from fcn_onnx.jobs.bounds import MULTIPLE, SIDE
 from fcn_onnx.model.interface import CHANNELS
@@ -104,13 +104,13 @@ class Preprocessing:
     pad: tuple[int, int] | None = None
     multiple_of: int | None = None
 
-    def read(self, path: Path) -> NDArray[np.float32]:
+    def read(self, sample: Sample) -> NDArray[np.float32]:
         """The network's input for a photograph, (1, 3, H, W) float32.
 
         Raises:
             ImageError: see `read_rgb` and `resized`.
         """
-        return self(read_rgb(path), str(path))
+        return self(sample.read(), str(sample.path))
 
     def __call__(self, image: Image.Image, name: str = "the image") -> NDArray[np.float32]:
         """The network's input for one RGB image, which errors call `name`, (1, 3, H, W) float32.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from fcn_onnx.errors import UsageError
+from fcn_onnx.data.images import read_rgb
+from fcn_onnx.errors import DatasetError, UsageError
+from fcn_onnx.jobs.artifact import digest_each, digest_file
+from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.jobs.reading import read_text
 
 VOID = 255
@@ -80,6 +85,19 @@ class Sample:
     name: str
     path: Path
 
+    @property
+    def file(self) -> Path | None:
+        """What may not be written over; None where the image is in memory."""
+        return self.path
+
+    def read(self) -> Image.Image:
+        """The photograph as stored, in mode RGB. Raises ImageError if it cannot be read."""
+        return read_rgb(self.path)
+
+    def digest(self) -> str:
+        """Of its content. Raises OSError if it cannot be read."""
+        return digest_file(self.path)
+
 
 def by_name(samples: Iterable[Sample]) -> dict[str, Sample]:
     """Samples by name, in their order. Raises UsageError if two have one name."""
@@ -91,6 +109,48 @@ def by_name(samples: Iterable[Sample]) -> dict[str, Sample]:
     return found
 
 
+def digests(samples: Sequence[Sample], progress: Progress = SILENT) -> tuple[str, ...]:
+    """`Sample.digest` of each; `UNREADABLE` where that fails, as whoever uses the image will say why."""
+    return digest_each([sample.digest for sample in samples], progress)
+
+
+class LabelMaps(ABC):
+    """What follows of truth that is one label a pixel.
+
+    Attributes:
+        classes: names in label order, background first.
+    """
+
+    classes: tuple[str, ...]
+
+    @abstractmethod
+    def label_map(self, sample: Sample) -> NDArray[np.uint8]:
+        """(H, W) uint8; `VOID` where it is not to be scored."""
+
+    def classes_in(self, sample: Sample) -> frozenset[int]:
+        """Labels in the map but background and void."""
+        return frozenset(np.unique(self.label_map(sample)).tolist()) - {0, VOID}
+
+    def labelled_area(self, sample: Sample) -> float:
+        """Pixels that are neither background nor void."""
+        labels = self.label_map(sample)
+        return float(((labels != 0) & (labels != VOID)).sum())
+
+    def multilabel(self, sample: Sample) -> NDArray[np.bool_]:
+        """One mask a class, (C, H, W) bool; void pixels belong to none, background included."""
+        return np.asarray(self.label_map(sample)[None] == np.arange(len(self.classes))[:, None, None])
+
+    def require_known(self, labels: NDArray[np.uint8], where: Path | str) -> None:
+        """Raise DatasetError where `labels`, of the mask called `where`, holds one that is no class and not `VOID`."""
+        unknown = set(np.unique(labels).tolist()) - set(range(len(self.classes))) - {VOID}
+        if unknown:
+            raise DatasetError(
+                f"{where} holds the labels {sorted(unknown)}; {len(self.classes)} classes have 0…"
+                f"{len(self.classes) - 1} and {VOID}",
+                fix="use the class masks, not the object masks, or name the classes with --classes",
+            )
+
+
 class Dataset(Protocol):
     """A folder of images, with truth where `labelled`.
 
@@ -99,7 +159,7 @@ class Dataset(Protocol):
 
     @property
     def kind(self) -> str:
-        """`coco`, `voc` or `folder`."""
+        """`coco`, `voc`, `folder` or `memory`."""
         ...
 
     @property

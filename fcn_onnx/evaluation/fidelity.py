@@ -110,7 +110,7 @@ def compare_layers(
     signal, noise = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0)
     flipped = {}
     for sample in progress.track(samples, total=len(samples), label="comparing"):
-        batch = segmenter.preprocessing.read(sample.path)
+        batch = segmenter.preprocessing.read(sample)
         exact, rough = taps.run(batch), int8_taps.run(batch)
         for name in names:
             x = exact[name]

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample, by_name
 from fcn_onnx.evaluation.protocols import Protocol
@@ -156,7 +155,7 @@ class Match:
         """Show the image to all rows, and count what they make of it."""
         (sample, index), contest = turn, self._contest
         started = time.perf_counter()
-        photograph = read_rgb(sample.path)
+        photograph = sample.read()
         batch = contest.preprocessing(photograph, sample.name)
         truth = contest.protocol.read_truth(contest.dataset, sample, contest.protocol.grid(photograph))
         loaded = time.perf_counter()

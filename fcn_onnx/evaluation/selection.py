@@ -9,7 +9,6 @@ from pathlib import PurePath
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.protocols import Protocol
-from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.model.card import ModelCard
 
 
@@ -56,9 +55,7 @@ def select_images(
         for name, digest in card.calibration_images.items():
             recorded.setdefault(PurePath(name).name, set()).add(digest)
     calibration = {
-        s.name
-        for s in candidates
-        if (file := PurePath(s.name).name) in recorded and digest_file(s.path) in recorded[file]
+        s.name for s in candidates if (file := PurePath(s.name).name) in recorded and s.digest() in recorded[file]
     }
     if calibration and images is not None and not include_calibration_images:
         raise UsageError(

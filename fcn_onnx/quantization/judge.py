@@ -96,7 +96,7 @@ class Judge:
         return Segmenter(model, self._config, self._interface)
 
     def _labels(self, segmenter: Segmenter, images: int, progress: Progress, label: str) -> list[Labels]:
-        loaded = prefetch(lambda sample: self._preprocessing.read(sample.path), self._samples[:images])
+        loaded = prefetch(lambda sample: self._preprocessing.read(sample), self._samples[:images])
         tracked = progress.track(loaded, total=images, label=label)
         return [segmenter.labels(segmenter.run(batch), sample.name) for sample, batch in tracked]
 

@@ -85,7 +85,7 @@ class Calibrated:
 
     def batches(self) -> Iterator[NDArray[np.float32]]:
         """The samples, (1, 3, H, W) float32 each."""
-        return (self.preprocessing.read(sample.path) for sample in self.samples)
+        return (self.preprocessing.read(sample) for sample in self.samples)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class OutputError:
         self._samples = samples
         self._interface = interface
         self._config = SessionConfig(threads=threads)
-        self._batches = [preprocessing.read(sample.path) for sample in samples]
+        self._batches = [preprocessing.read(sample) for sample in samples]
         self._reference = self._logits(fp32)
 
     def __call__(self, model: Path | onnx.ModelProto) -> float:

@@ -15,9 +15,9 @@ from fcn_onnx.calibration.store import Observation
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, Method, get_method, range_of
 from fcn_onnx.data.preprocess import Preprocessing
-from fcn_onnx.data.sample import Sample
+from fcn_onnx.data.sample import Sample, digests
 from fcn_onnx.errors import ImageError, ModelError, UsageError
-from fcn_onnx.jobs.artifact import claim_outputs, digest_files, job_digest, versions
+from fcn_onnx.jobs.artifact import claim_outputs, job_digest, versions
 from fcn_onnx.jobs.bounds import COUNT, THREADS
 from fcn_onnx.jobs.executor import EXECUTORS
 from fcn_onnx.jobs.journal import NONE_KEPT, Journals
@@ -106,7 +106,7 @@ def calibrate(
     THREADS.require("--threads", threads)
     if not samples:
         raise UsageError("no image to calibrate with", fix="give at least one")
-    photographs = {f"the image {sample.name}": sample.path for sample in samples}
+    photographs = {f"the image {sample.name}": sample.file for sample in samples}
     claim_outputs({"--output": output, "--histograms": histograms}, {"the model": model, **photographs})
     proto = load_model(model)
     if is_quantized(proto):
@@ -115,8 +115,7 @@ def calibrate(
     preprocessing = preprocessing or preprocessing_of(proto, str(model))
     observed = observed_tensors(Graph(take_in(proto, str(model))))
     source = digest_model(model)
-    digests = digest_files([sample.path for sample in samples], progress)
-    images = {sample.name: digest for sample, digest in zip(samples, digests, strict=True)}
+    images = {sample.name: digest for sample, digest in zip(samples, digests(samples, progress), strict=True)}
     job = job_digest(
         "calibrate",
         "pillow",

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.evaluation.protocols import Protocol
@@ -46,7 +45,7 @@ def look(
     pictures: dict[str, NDArray[Any]] = {}
     for image, rows in wanted.items():
         sample = samples[image]
-        photograph = read_rgb(sample.path)
+        photograph = sample.read()
         batch = preprocessing(photograph, sample.name)
         labels = {
             tally.rows[row]: protocol.labels(

@@ -11,9 +11,9 @@ from typing import Any
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, Method, get_method
 from fcn_onnx.data.choice import ImageChoice
-from fcn_onnx.data.sets.discover import open_dataset
+from fcn_onnx.data.sample import digests
 from fcn_onnx.errors import UsageError
-from fcn_onnx.jobs.artifact import claim_outputs, digest_file, digest_files, job_digest
+from fcn_onnx.jobs.artifact import claim_outputs, digest_file, job_digest
 from fcn_onnx.jobs.bounds import DROP, THREADS
 from fcn_onnx.jobs.journal import Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
@@ -105,19 +105,19 @@ def quantize(
     preprocessing = preprocessing_of(fp32.proto, str(model), interface)
     classes = classes_of(fp32.proto, str(model), interface)
     table, samples = None, choice.choose(progress, classes) if choice else ()
-    claim_outputs(outputs, {f"the image {sample.name}": sample.path for sample in samples})
+    claim_outputs(outputs, {f"the image {sample.name}": sample.file for sample in samples})
     if ranges is not None:
         table = RangeTable.load(ranges)
         table.require_made_for(fp32.digest, preprocessing.to_json())
         images = table.images
         how: dict[str, Any] = {"ranges": digest_file(ranges)}
     else:
-        contents = digest_files([sample.path for sample in samples], progress)
+        contents = digests(samples, progress)
         images = {sample.name: content for sample, content in zip(samples, contents, strict=True)}
         how = {"method": own_method or (rule.name if rule else ""), "images": dict(images)}
     dataset = None
     if max_drop is not None and choice is not None:
-        dataset = open_dataset(choice.data, annotations=choice.annotations, classes=classes)
+        dataset = choice.open(classes)
     if dataset or refine_ranges:
         how["tried"] = {
             "max_drop": max_drop,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fcn_onnx.data.sample import VOC_CLASSES, Dataset, Sample
+from fcn_onnx.data.sample import VOC_CLASSES, Dataset, Sample, digests
 from fcn_onnx.data.selection import read_list
 from fcn_onnx.data.sets.discover import annotations_beside, open_dataset, require_labels
 from fcn_onnx.evaluation.contestants import Contestants, common_classes, names_of, require_one_input, shown_note
@@ -14,7 +14,7 @@ from fcn_onnx.evaluation.protocols import Protocol, get_protocol
 from fcn_onnx.evaluation.result import Comparison, ModelResult, Validation
 from fcn_onnx.evaluation.scoring import Contest, Tally, score_images
 from fcn_onnx.evaluation.selection import Selection, select_images
-from fcn_onnx.jobs.artifact import claim_outputs, digest_files, digest_json, job_digest
+from fcn_onnx.jobs.artifact import claim_outputs, digest_json, job_digest
 from fcn_onnx.jobs.bounds import COUNT
 from fcn_onnx.jobs.executor import EXECUTORS
 from fcn_onnx.jobs.journal import NONE_KEPT, Journals
@@ -130,7 +130,7 @@ def _several(candidates: Path | Sequence[Path]) -> Sequence[Path]:
 
 def _digest_of(selection: Selection, progress: Progress) -> str:
     """Of the images, by name and content."""
-    contents = digest_files([sample.path for sample in selection.samples], progress)
+    contents = digests(selection.samples, progress)
     return digest_json([(s.name, content) for s, content in zip(selection.samples, contents, strict=True)])
 
 

@@ -18,7 +18,7 @@ from toys import photograph, pixel_classifier, save, write_voc
 
 from fcn_onnx.data.images import MAX_PIXELS, read_rgb, upright
 from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.data.sample import read_classes
+from fcn_onnx.data.sample import Sample, read_classes
 from fcn_onnx.data.sets.coco_json import MAX_BYTES as COCO_BYTES
 from fcn_onnx.data.sets.coco_masks import MAX_OUTLINE
 from fcn_onnx.data.sets.discover import open_dataset
@@ -191,10 +191,11 @@ def test_what_would_be_too_large_when_resized_is_refused(tmp_path: Path) -> None
     """99 × 1 pixels with a short side of 1000 are 99 million."""
     path = tmp_path / "strip.png"
     Image.new("RGB", (990, 10)).save(path)
+    sample = Sample(1, path.name, path)
     with pytest.raises(ImageError, match=r"strip\.png.*99000×1000") as caught:
-        Preprocessing(Resize(short_side=1_000)).read(path)
+        Preprocessing(Resize(short_side=1_000)).read(sample)
     assert f"{MAX_PIXELS:,}" in str(caught.value)
-    assert Preprocessing(Resize(short_side=20)).read(path).shape == (1, 3, 20, 1980)
+    assert Preprocessing(Resize(short_side=20)).read(sample).shape == (1, 3, 20, 1980)
 
 
 def test_what_is_larger_than_memory_is_refused_with_the_size_that_fits(

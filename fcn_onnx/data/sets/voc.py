@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.data.images import opened, require_one
-from fcn_onnx.data.sample import VOC_CLASSES, VOID, Sample
+from fcn_onnx.data.sample import VOC_CLASSES, LabelMaps, Sample
 from fcn_onnx.errors import DatasetError, ImageError
 from fcn_onnx.jobs.artifact import digest_file, digest_json
 from fcn_onnx.jobs.reading import read_text, refusal
@@ -18,7 +18,7 @@ LAYOUT = ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")
 
 
 @dataclass(frozen=True)
-class VocDataset:
+class VocDataset(LabelMaps):
     """One split of one year; sample names are relative to the year's folder."""
 
     root: Path
@@ -67,15 +67,6 @@ class VocDataset:
         """Digest of all the split's masks."""
         return digest_json([digest_file(self._mask(sample)) for sample in self.samples])
 
-    def classes_in(self, sample: Sample) -> frozenset[int]:
-        """Labels in the mask but background and void; reads it."""
-        return frozenset(np.unique(self.label_map(sample)).tolist()) - {0, VOID}
-
-    def labelled_area(self, sample: Sample) -> float:
-        """Pixels that are neither background nor void."""
-        labels = self.label_map(sample)
-        return float(((labels != 0) & (labels != VOID)).sum())
-
     def label_map(self, sample: Sample) -> NDArray[np.uint8]:
         """The mask's palette indices, (H, W) uint8; 255 is void.
 
@@ -99,18 +90,8 @@ class VocDataset:
                 labels = np.array(mask, dtype=np.uint8)
         except ImageError as error:
             raise DatasetError(error.what, fix=error.fix) from error
-        unknown = set(np.unique(labels).tolist()) - set(range(len(self.classes))) - {VOID}
-        if unknown:
-            raise DatasetError(
-                f"{path} holds the labels {sorted(unknown)}; {len(self.classes)} classes have 0…"
-                f"{len(self.classes) - 1} and {VOID}",
-                fix="use the class masks, not the object masks, or name the classes with --classes",
-            )
+        self.require_known(labels, path)
         return labels
 
     def _mask(self, sample: Sample) -> Path:
         return self.root / "SegmentationClass" / f"{sample.id}.png"
-
-    def multilabel(self, sample: Sample) -> NDArray[np.bool_]:
-        """One mask a class, (C, H, W) bool; void pixels belong to none, background included."""
-        return np.asarray(self.label_map(sample)[None] == np.arange(len(self.classes))[:, None, None])

@@ -22,8 +22,8 @@ READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 SUFFIX = ".npy"
 
 
-def read_arrays(path: Path, most: int) -> dict[str, NDArray[Any]]:
-    """All arrays of an archive, by name; never of Python objects.
+def read_arrays(path: Path, most: int, *, prefix: str = "") -> dict[str, NDArray[Any]]:
+    """The arrays of an archive whose names begin with `prefix`, by name; never of Python objects.
 
     Args:
         most: bytes of all of them together, unpacked.
@@ -33,7 +33,7 @@ def read_arrays(path: Path, most: int) -> dict[str, NDArray[Any]]:
         ValueError, *BROKEN: it is no such archive, holds more, or an array declares what is not there.
     """
     with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
-        members = archive.infolist()
+        members = [member for member in archive.infolist() if member.filename.startswith(prefix)]
         if (size := sum(member.file_size for member in members)) > most:
             raise ValueError(f"it holds {size:,} bytes, more than the limit of {most:,}")
         return {member.filename.removesuffix(SUFFIX): _read(archive, member) for member in members}

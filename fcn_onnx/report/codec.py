@@ -12,10 +12,10 @@ import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import Enum
-from math import isfinite
 from typing import Any, TypeVar, Union
 
 from fcn_onnx.errors import ReportError
+from fcn_onnx.jobs.typed import holds, shown
 
 T = TypeVar("T")
 SCALARS: Mapping[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -49,7 +49,7 @@ def from_json(kind: type[T], value: Any, where: str) -> T:
     hints, known = typing.get_type_hints(kind), {field.name: field for field in fields(typing.cast(Any, kind))}
     for key in value:
         if key not in known:
-            raise ReportError(f"{where} has the key {key!r}, which no report of this version has", fix=FIX)
+            raise ReportError(f"{where} has the key {shown(key)}, which no report of this version has", fix=FIX)
     for name, field in known.items():
         if name not in value and _required(field):
             raise ReportError(f"{where} has no {name!r}", fix=FIX)
@@ -89,7 +89,7 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         return {key: _read(inner[1], item, f"{where}: {key}") for key, item in value.items()}
     if isinstance(hint, type) and issubclass(hint, Enum) and value in [member.value for member in hint]:
         return hint(value)
-    if hint is float and type(value) in (int, float) and isfinite(value):
+    if hint is float and holds(value, float):
         return float(value)
     if hint in SCALARS and type(value) is hint and hint is not float:
         return value
@@ -97,8 +97,7 @@ def _read(hint: Any, value: Any, where: str) -> Any:
 
 
 def _wrong(where: str, value: Any, wanted: str) -> ReportError:
-    shown = repr(value)
-    return ReportError(f"{where} is {shown[:60]}{'…' if len(shown) > 60 else ''}, not {wanted}", fix=FIX)
+    return ReportError(f"{where} is {shown(value)}, not {wanted}", fix=FIX)
 
 
 def _named(hint: Any) -> str:

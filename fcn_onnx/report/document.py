@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from fcn_onnx.errors import ReportError
+from fcn_onnx.jobs.reading import read_text
+from fcn_onnx.jobs.typed import shown
 from fcn_onnx.report import codec
 from fcn_onnx.report.older import upgraded
 
 SCHEMA = 2
 FP32, INT8 = "fp32", "int8"
 """What the reference is called, and the candidate where there is only one."""
+
+MAX_BYTES = 256 << 20
+"""Of a `report.json`; that of 5,000 images and 150 classes has a few million."""
 
 Interval = tuple[float, float]
 Matrix = tuple[tuple[int, ...], ...]
@@ -290,8 +295,8 @@ class Document:
             ReportError: it is not of schema 1 or 2.
         """
         schema = value.get("schema") if isinstance(value, Mapping) else None
-        if schema not in (1, SCHEMA):
-            said = "does not say its schema" if schema is None else f"is of schema {schema!r}"
+        if type(schema) is not int or schema not in (1, SCHEMA):
+            said = "does not say its schema" if schema is None else f"is of schema {shown(schema)}"
             raise ReportError(f"{where} {said}, and this version reads 1 and {SCHEMA}", fix=codec.FIX)
         if schema == 1:
             value = upgraded(value, where)
@@ -305,8 +310,8 @@ class Document:
     def load(cls, path: Path) -> Self:
         """Read a `report.json`. Raises ReportError if it is not one."""
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            value = json.loads(read_text(path, MAX_BYTES))
+        except (OSError, ValueError, RecursionError) as error:
             raise ReportError(f"{path} cannot be read: {error}", fix=codec.FIX) from error
         return cls.from_json(value, str(path))
 

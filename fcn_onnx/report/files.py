@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from fcn_onnx.jobs.arrays import BROKEN, read_arrays
 from fcn_onnx.jobs.artifact import atomic_folder, dump_json, npz
 from fcn_onnx.report.document import Document
 from fcn_onnx.report.html import to_html
 from fcn_onnx.report.markdown import to_markdown
-from fcn_onnx.report.pictures import NO_PICTURES, Encoded
+from fcn_onnx.report.pictures import NO_PICTURES, PREFIX, Encoded
 
 Arrays = Mapping[str, NDArray[Any]]
 
 REPORT_JSON, ARRAYS = "report.json", "images.npz"
 DRAWN = ("report.md", "report.html")
 REPORT_FILES = (REPORT_JSON, *DRAWN, ARRAYS)
+MAX_PICTURES = 256 << 20
+"""Bytes of all pictures that are read; a candidate's have less than a megabyte."""
 
 
 def write_report(document: Document, folder: Path, arrays: Arrays = NO_PICTURES) -> tuple[Path, ...]:
@@ -57,9 +58,8 @@ def redraw(report: Path, folder: Path) -> tuple[Path, ...]:
 def read_pictures(path: Path) -> Encoded:
     """The pictures in an `images.npz`; none where it is not there, or not such a file."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files if name.startswith("picture_")}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return read_arrays(path, MAX_PICTURES, prefix=PREFIX)
+    except (OSError, ValueError, *BROKEN):
         return NO_PICTURES
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fcn_onnx.data.palette import label_image, overlay
 from fcn_onnx.report.document import FP32, Pictures
-from fcn_onnx.report.pictures import encoded
+from fcn_onnx.report.pictures import PREFIX, encoded
 
 Labels = NDArray[np.uint8]
 
@@ -24,7 +24,7 @@ def most_changed(agreement: NDArray[np.int64], count: int) -> list[int]:
 
 def named(index: int, image: str, candidate: str) -> Pictures:
     """What the pictures of the index-th image, called `image`, are called in the gallery of a candidate."""
-    before = f"picture_{index}"
+    before = f"{PREFIX}{index}"
     return Pictures(
         name=image,
         image=f"{before}_image",

@@ -17,6 +17,9 @@ Encoded = Mapping[str, NDArray[Any]]
 
 NO_PICTURES: Encoded = MappingProxyType({})
 WIDTH = 320
+PREFIX = "picture_"
+"""Of their names in `images.npz`."""
+
 KINDS = {b"\xff\xd8\xff": "jpeg", b"\x89PN": "png"}
 """By a file's first bytes."""
 

@@ -108,7 +108,10 @@ def test_what_is_no_report_is_refused(written: tuple[Any, Any], key: str) -> Non
         Document.from_json(written[0] | {key: value})
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema": 1}', '{"schema": 1, "gate": 3}', "\xff"])
+UNREADABLE = ["", "[]", "{}", "[" * 100_000, '{"schema": [1]}', '{"schema": 1}', '{"schema": 1, "gate": 3}', "\xff"]
+
+
+@pytest.mark.parametrize("content", UNREADABLE, ids=range(len(UNREADABLE)))
 def test_what_cannot_be_read_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "report.json"
     path.write_bytes(content.encode("latin-1"))

@@ -35,14 +35,20 @@ def load_model(path: Path) -> onnx.ModelProto:
         ModelError: it is missing or not a whole ONNX model, a tensor does not have the values that its dimensions
             say, or its external data is missing, cut off, or lies outside the model's folder.
     """
+    return load_with_data(path)[0]
+
+
+def load_with_data(path: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
+    """The same, and the files that its external data was read from, for `digest_model` and `model_bytes`."""
     model = _parse(path)
     if not model.graph.node or not model.opset_import:
         raise ModelError(f"{path} holds no ONNX graph", fix="make the file again")
     require_whole(model, str(path))
+    data = _data_files(model, path)
     for tensor in tensors_of(model):
         if tensor.data_location == TensorProto.EXTERNAL:
             _read_external(tensor, path)
-    return model
+    return model, data
 
 
 def external_files(path: Path) -> tuple[Path, ...]:
@@ -51,7 +57,11 @@ def external_files(path: Path) -> tuple[Path, ...]:
     Raises:
         ModelError: as for `load_model`.
     """
-    external = [t for t in tensors_of(_parse(path)) if t.data_location == TensorProto.EXTERNAL]
+    return _data_files(_parse(path), path)
+
+
+def _data_files(model: onnx.ModelProto, path: Path) -> tuple[Path, ...]:
+    external = [tensor for tensor in tensors_of(model) if tensor.data_location == TensorProto.EXTERNAL]
     return tuple(sorted({_data_file(tensor, path) for tensor in external}))
 
 
@@ -69,13 +79,16 @@ def data_inputs(model: Path, outputs: Iterable[Path | None]) -> dict[str, Path |
     return {f"the data file {file.name} of {model}": file for file in external_files(model)}
 
 
-def digest_model(path: Path) -> str:
+def digest_model(path: Path, data: tuple[Path, ...] | None = None) -> str:
     """`sha256:<hex>` of a model with its external data; that of the file alone where there is none.
+
+    Args:
+        data: its data files; None finds them, for which the model is parsed.
 
     Raises:
         ModelError: as for `load_model`.
     """
-    data = external_files(path)
+    data = external_files(path) if data is None else data
     if not data:
         return digest_file(path)
     return digest_json({"model": digest_file(path), "data": [[file.name, digest_file(file)] for file in data]})
@@ -91,13 +104,16 @@ def digest_content(model: onnx.ModelProto) -> str:
     return f"sha256:{content.hexdigest()}"
 
 
-def model_bytes(path: Path) -> int:
+def model_bytes(path: Path, data: tuple[Path, ...] | None = None) -> int:
     """Size of a model with its external data.
+
+    Args:
+        data: see `digest_model`.
 
     Raises:
         ModelError: as for `load_model`.
     """
-    return path.stat().st_size + sum(file.stat().st_size for file in external_files(path))
+    return sum(file.stat().st_size for file in (path, *(external_files(path) if data is None else data)))
 
 
 def weight_bytes(model: onnx.ModelProto) -> int:

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from fcn_onnx.quantization.weights import QuantizedWeight
+from fcn_onnx.quantization.weights import QuantizedWeight, row_blocks
 
 Means = Mapping[str, tuple[float, ...]]
 Doubles = NDArray[np.float64]
@@ -60,8 +60,15 @@ def mean_shifts(
     }
 
     def shift(weight: str, rounding: Rounding) -> Doubles:
-        difference = rounding.weight.values() - numpy_helper.to_array(stored[weight])
-        return mean_shift(difference, np.array(rounding.means))
+        original, rounded = numpy_helper.to_array(stored[weight]), rounding.weight
+        means = np.array(rounding.means)
+        alone = len(means) == original.shape[1]  # channels of one group, a few of which may be looked at alone
+        blocks = row_blocks(original) if alone else [slice(None)]
+        shifts = [
+            mean_shift(QuantizedWeight(rounded.q[block], rounded.scale[block]).values() - original[block], means)
+            for block in blocks
+        ]
+        return np.concatenate(shifts)
 
     new = [own for own in asked.values() if own[1] not in known]
     with ThreadPoolExecutor(max(1, threads)) as pool:

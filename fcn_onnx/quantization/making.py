@@ -23,7 +23,7 @@ from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import QuantizationError
 from fcn_onnx.jobs.artifact import FORM_VERSION, versions
 from fcn_onnx.model.card import ModelCard
-from fcn_onnx.model.files import digest_model, load_model, model_bytes
+from fcn_onnx.model.files import digest_model, load_with_data, model_bytes
 from fcn_onnx.model.form import require_float32
 from fcn_onnx.model.graph import Graph
 from fcn_onnx.model.intake import take_in
@@ -63,10 +63,10 @@ class Original:
         Raises:
             ModelError: it is no model, or none of float32.
         """
-        proto = load_model(path)
+        proto, data = load_with_data(path)
         require_float32(proto, str(path))
         card, graph = ModelCard.read_from(proto, str(path)), Graph(take_in(proto, str(path)))
-        return cls(path, proto, graph, card, digest_model(path), model_bytes(path))
+        return cls(path, proto, graph, card, digest_model(path, data), model_bytes(path, data))
 
 
 @dataclass(frozen=True)

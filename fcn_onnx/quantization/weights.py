@@ -166,17 +166,18 @@ def quantize_weight(
     scale = _best(rows, scales, pair_safe, per_channel)
     q = np.empty(rows.shape, np.int8)
     unsafe = np.zeros(len(rows), bool)
-    for block in _blocks(rows):
+    for block in row_blocks(rows):
         q[block] = rounded = _rounded(rows[block].astype(np.float64), scale[block])
         unsafe[block] = _unsafe(rounded).any(1)
     if pair_safe and unsafe.any():
         chosen = np.nonzero(unsafe if per_channel else np.ones_like(unsafe))[0]
         coarser = (scales[:, None, chosen] * COARSER[:, None]).reshape(-1, len(chosen))
-        scale[chosen] = _best(rows[chosen], coarser, pair_safe, per_channel)
-        for block in _blocks(rows, chosen):
-            rounded = _rounded(rows[block].astype(np.float64), scale[block])
+        retried = rows[chosen]
+        scale[chosen] = _best(retried, coarser, pair_safe, per_channel)
+        for block in row_blocks(retried):
+            rounded = _rounded(retried[block].astype(np.float64), scale[chosen[block]])
             _relieve(rounded)
-            q[block] = rounded
+            q[chosen[block]] = rounded
     return QuantizedWeight(_from_kernel_order(q, weight.shape), scale)
 
 
@@ -194,7 +195,7 @@ def _best(rows: Floats, scales: Doubles, pair_safe: bool, per_channel: bool) -> 
     """Of several scales (N, C), the first of least squared error for each channel, or for all together, (C,)."""
     rounded_scales = scales.astype(np.float32)
     errors = np.empty(scales.shape)
-    for block in _blocks(rows):
+    for block in row_blocks(rows):
         exact = rows[block].astype(np.float64)
         for index, scale in enumerate(rounded_scales[:, block]):
             values = _rounded(exact, scale)
@@ -210,12 +211,10 @@ def _best(rows: Floats, scales: Doubles, pair_safe: bool, per_channel: bool) -> 
     return best
 
 
-def _blocks(rows: Rows, chosen: NDArray[np.intp] | None = None) -> Iterator[Any]:
-    """Indices of some rows at a time, all of them or those chosen: as many as stay in a core's cache."""
-    step = max(1, CACHED // rows.shape[1])
-    if chosen is None:
-        return (slice(start, start + step) for start in range(0, len(rows), step))
-    return (chosen[start : start + step] for start in range(0, len(chosen), step))
+def row_blocks(rows: Rows) -> Iterator[slice]:
+    """Some of the first axis at a time: as many as stay in a core's cache."""
+    step = max(1, CACHED // max(1, rows[0].size))
+    return (slice(start, start + step) for start in range(0, len(rows), step))
 
 
 def _rounded(rows: Doubles, scale: Floats) -> Doubles:

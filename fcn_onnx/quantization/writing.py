@@ -10,7 +10,7 @@ from typing import Any
 from fcn_onnx.errors import ModelError, QuantizationError
 from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.model.card import ModelCard
-from fcn_onnx.model.files import atomic_model, digest_content, digest_model, load_model, model_bytes
+from fcn_onnx.model.files import atomic_model, digest_content, digest_model, load_with_data, model_bytes
 from fcn_onnx.model.graph import GraphFacts, read_facts
 from fcn_onnx.quantization.making import Made
 from fcn_onnx.quantization.plan import Plan
@@ -123,11 +123,11 @@ def _require_int8(facts: GraphFacts, output: Path) -> None:
 def up_to_date(path: Path, job: str, fp32_size_bytes: int) -> Quantized | None:
     """The int8 model at `path` if it is what this very job wrote there; None if it is another, broken or edited."""
     try:
-        model = load_model(path)
+        model, data = load_with_data(path)
         card = ModelCard.read_from(model, str(path))
         if card.job != job or card.content != digest_content(model) or card.quantization is None:
             return None
         plan = Plan.from_json(card.quantization)
-        return Quantized(path, plan, read_facts(model), fp32_size_bytes, model_bytes(path), skipped=True)
+        return Quantized(path, plan, read_facts(model), fp32_size_bytes, model_bytes(path, data), skipped=True)
     except (ModelError, TypeError, KeyError):  # it is not there, is no model, or its card is none of ours
         return None

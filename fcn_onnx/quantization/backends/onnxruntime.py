@@ -6,10 +6,13 @@ function writes the model to a file, infers its shapes, and reads the ranges fro
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
@@ -49,7 +52,7 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
     )
     try:
         if plan.quant_format == "qoperator":
-            quantizer = ONNXQuantizer(model, *form, QuantizationMode.QLinearOps, True, *choices)
+            quantizer = _Quantizer(model, *form, QuantizationMode.QLinearOps, True, *choices)
         else:
             quantizer = QDQQuantizer(model, *form, *choices)
         quantizer.quantize_model()
@@ -63,6 +66,25 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
     del quantized.metadata_props[:]
     onnx.helper.set_model_props(quantized, marks)
     return quantized
+
+
+class _Quantizer(ONNXQuantizer):  # type: ignore[misc]
+    """The library's, which rounds a weight in Python, channel by channel; of a stand-in every channel is 1."""
+
+    def quantize_weight_per_channel_impl(self, name: str, kind: int, axis: int, *others: Any) -> tuple[str, str, str]:
+        (weight,) = (tensor for tensor in self.model.initializer() if tensor.name == name)
+        told = self.extra_options["TensorQuantOverrides"].get(name, ())
+        if len(told) != weight.dims[axis] or len(told) != prod(weight.dims):
+            names: tuple[str, str, str] = super().quantize_weight_per_channel_impl(name, kind, axis, *others)
+            return names
+        q, zero_point, scale = f"{name}_quantized", f"{name}_zero_point", f"{name}_scale"
+        values: dict[str, NDArray[Any]] = {
+            scale: np.array([channel["scale"] for channel in told], np.float32),
+            zero_point: np.zeros(len(told), np.int8),
+            q: np.ones(weight.dims, np.int8),
+        }
+        self.model.initializer_extend([numpy_helper.from_array(value, of) for of, value in values.items()])
+        return q, zero_point, scale
 
 
 def _ranges(table: RangeTable) -> TensorsData:

@@ -39,11 +39,37 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """The most that may be lost.
+
+    Attributes:
+        judge: says what is.
+        max_drop: percent of fp32's mIoU.
+    """
+
+    judge: Judge
+    max_drop: float
+
+
+@dataclass(frozen=True)
 class Found:
     """The result of a search.
 
     Attributes:
-        float_convs: names of the convolutions to keep in fp32.
+        plan: with the convolutions in fp32 that have to be.
+        trials: in the order in which they were made.
+    """
+
+    plan: Plan
+    trials: tuple[Trial, ...] = ()
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The smallest set of convolutions that serves.
+
+    Attributes:
+        float_convs: their names.
         trials: in the order in which they were made.
     """
 
@@ -51,16 +77,8 @@ class Found:
     trials: tuple[Trial, ...]
 
 
-def within(
-    max_drop: float,
-    maker: Maker,
-    plan: Plan,
-    table: RangeTable,
-    judge: Judge,
-    journals: Journals,
-    progress: Progress,
-) -> tuple[Plan, tuple[Trial, ...]]:
-    """The plan with the fewest convolutions in fp32 that loses no more than `max_drop` percent, and what was tried.
+def within(bound: Bound, maker: Maker, plan: Plan, table: RangeTable, journals: Journals, progress: Progress) -> Found:
+    """The plan with the fewest convolutions in fp32 that loses no more than it may.
 
     Raises:
         QuantizationError: there is none.
@@ -75,13 +93,13 @@ def within(
 
     found = search(
         names,
-        lambda name: judge.flipped_share(kept([name]), RANKING_IMAGES),
-        lambda convs: judge.drop_percent(kept(convs), progress),
-        max_drop,
+        lambda name: bound.judge.flipped_share(kept([name]), RANKING_IMAGES),
+        lambda convs: bound.judge.drop_percent(kept(convs), progress),
+        bound.max_drop,
         journals.of(digest_json(["search", maker.job, table.digest()])),
         progress,
     )
-    return keep_float(plan, fp32, found.float_convs), found.trials
+    return Found(keep_float(plan, fp32, found.float_convs), found.trials)
 
 
 def speed_kept(maker: Maker, whole: Plan, plan: Plan, table: RangeTable) -> float:
@@ -105,7 +123,7 @@ def search(
     max_drop: float,
     journal: Journal,
     progress: Progress,
-) -> Found:
+) -> Smallest:
     """Rank convolutions by the labels that flip because of them, then bisect over how many of the worst stay fp32.
 
     Bisection takes the loss to fall as more of the ranking stays fp32; where noise breaks that, the set found still
@@ -129,7 +147,7 @@ def search(
         return found
 
     if drop(()) <= max_drop:
-        return Found((), tuple(trials))
+        return Smallest((), tuple(trials))
     measured = progress.track(convs, total=len(convs), label="ranking")
     flips = {name: journal.memo(f"flips:{name}", partial(flips_without, name)) for name in measured}
     ranked = sorted(convs, key=lambda name: flips[name])
@@ -142,4 +160,4 @@ def search(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if drop(ranked[:middle]) <= max_drop else (middle, high)
-    return Found(tuple(ranked[:high]), tuple(trials))
+    return Smallest(tuple(ranked[:high]), tuple(trials))

@@ -11,7 +11,7 @@ from typing import Any
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, Method, get_method
 from fcn_onnx.data.choice import ImageChoice
-from fcn_onnx.data.sample import digests
+from fcn_onnx.data.sample import Dataset, Sample, digests
 from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.artifact import claim_outputs, digest_file, job_digest
 from fcn_onnx.jobs.bounds import DROP, THREADS
@@ -22,10 +22,10 @@ from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.backends import Goal, get_backend
 from fcn_onnx.quantization.judge import Judge
 from fcn_onnx.quantization.making import Calibrated, Maker, Original
-from fcn_onnx.quantization.plan import make_plan
+from fcn_onnx.quantization.plan import Plan, make_plan
 from fcn_onnx.quantization.refining import refined
 from fcn_onnx.quantization.saturation import compare_kernels
-from fcn_onnx.quantization.search import Trial, speed_kept, within
+from fcn_onnx.quantization.search import Bound, Found, speed_kept, within
 from fcn_onnx.quantization.writing import Quantized, up_to_date, write_int8, write_tuned
 from fcn_onnx.runtime.interface import classes_of, default_output, preprocessing_of
 from fcn_onnx.runtime.onnxruntime import measured_cpu
@@ -104,28 +104,20 @@ def quantize(
     interface = settle([model], interface, progress)
     preprocessing = preprocessing_of(fp32.proto, str(model), interface)
     classes = classes_of(fp32.proto, str(model), interface)
-    table, samples = None, choice.choose(progress, classes) if choice else ()
+    samples = choice.choose(progress, classes) if choice else ()
     claim_outputs(outputs, {f"the image {sample.name}": sample.file for sample in samples})
-    if ranges is not None:
-        table = RangeTable.load(ranges)
+    table = RangeTable.load(ranges) if ranges is not None else None
+    if table is not None:
         table.require_made_for(fp32.digest, preprocessing.to_json())
-        images = table.images
+    named = table.images if table else dict(zip((s.name for s in samples), digests(samples, progress), strict=True))
+    images = Calibrated(samples, preprocessing, named)
+    dataset = choice.open(classes) if choice and max_drop is not None else None
+    if ranges is not None:
         how: dict[str, Any] = {"ranges": digest_file(ranges)}
     else:
-        contents = digests(samples, progress)
-        images = {sample.name: content for sample, content in zip(samples, contents, strict=True)}
-        how = {"method": own_method or (rule.name if rule else ""), "images": dict(images)}
-    dataset = None
-    if max_drop is not None and choice is not None:
-        dataset = choice.open(classes)
+        how = {"method": own_method or (rule.name if rule else ""), "images": dict(named)}
     if dataset or refine_ranges:
-        how["tried"] = {
-            "max_drop": max_drop,
-            "refine": refine_ranges,
-            "truth": dataset.fingerprint() if dataset and dataset.labelled else None,
-            "order": [sample.name for sample in samples],
-            "exact": plan.pair_safe or measured_cpu().exact_u8s8,
-        }
+        how["tried"] = _tried(plan, samples, dataset, max_drop, refine_ranges)
     job = job_digest(
         "quantize",
         *(["pillow"] if samples else []),
@@ -141,24 +133,19 @@ def quantize(
     )
     if not force and (existing := up_to_date(output, job, fp32.size_bytes)):
         return existing
-    maker = Maker(
-        fp32,
-        Calibrated(samples, preprocessing, images),
-        interface=interface,
-        backend=backend,
-        job=job,
-        threads=threads,
-    )
-    judge = None
+    maker = Maker(fp32, images, interface=interface, backend=backend, job=job, threads=threads)
+    bound = None
     if dataset is not None and max_drop is not None:
         judge = Judge(model, dataset, samples, preprocessing, interface=interface, threads=threads, progress=progress)
+        bound = Bound(judge, max_drop)
         plan = replace(plan, reasons=(*plan.reasons, f"--max-drop {max_drop:g}: {judge.truth}"))
     if own_methods:
-        goal = Goal(judge.drop_percent, max_drop) if judge and max_drop is not None else None
+        goal = Goal(bound.judge.drop_percent, bound.max_drop) if bound else None
         return write_tuned(maker.tune(plan, own_method, log_path(output), goal), output, progress)
     with Journals(output, progress=progress) as journals:
-        if table is None:
-            table = calibrate(
+        table = (
+            table
+            or calibrate(
                 model,
                 samples,
                 method=method or DEFAULT_METHOD,
@@ -168,17 +155,44 @@ def quantize(
                 threads=threads,
                 progress=progress,
             ).table
-        refinement, whole = None, plan
-        trials: tuple[Trial, ...] = ()
-        if refine_ranges:
-            table, refinement = refined(maker, plan, table, journals, progress)
-        if judge is not None and max_drop is not None:
-            plan, trials = within(max_drop, maker, plan, table, judge, journals, progress)
-        saturates = plan.pair_safe and not measured_cpu().exact_u8s8
-        try_kernels = partial(compare_kernels, maker, plan, table, output) if saturates else None
-        result = write_int8(maker.make(plan, table), output, try_kernels)
-    speed = speed_kept(maker, whole, plan, table) if plan != whole else None
-    return replace(result, refinement=refinement, trials=trials, speed_kept=speed)
+        )
+        return _written(maker, plan, table, bound, refine_ranges, output, journals, progress)
+
+
+def _tried(
+    plan: Plan, samples: Sequence[Sample], dataset: Dataset | None, max_drop: float | None, refine: bool
+) -> dict[str, Any]:
+    """What the result of a search depends on, beside what every int8 model does."""
+    return {
+        "max_drop": max_drop,
+        "refine": refine,
+        "truth": dataset.fingerprint() if dataset and dataset.labelled else None,
+        "order": [sample.name for sample in samples],
+        "exact": plan.pair_safe or measured_cpu().exact_u8s8,
+    }
+
+
+def _written(
+    maker: Maker,
+    plan: Plan,
+    table: RangeTable,
+    bound: Bound | None,
+    refine: bool,
+    output: Path,
+    journals: Journals,
+    progress: Progress,
+) -> Quantized:
+    """The int8 model of the plan, or of a better one that was searched for, on disk and proven."""
+    refinement, found = None, Found(plan)
+    if refine:
+        table, refinement = refined(maker, plan, table, journals, progress)
+    if bound is not None:
+        found = within(bound, maker, plan, table, journals, progress)
+    saturates = plan.pair_safe and not measured_cpu().exact_u8s8
+    try_kernels = partial(compare_kernels, maker, found.plan, table, output) if saturates else None
+    result = write_int8(maker.make(found.plan, table), output, try_kernels)
+    kept = speed_kept(maker, plan, found.plan, table) if found.plan != plan else None
+    return replace(result, refinement=refinement, trials=found.trials, speed_kept=kept)
 
 
 def choose_method(backend: str, method: str | None, percentile: float | None) -> Method | None:

@@ -51,6 +51,7 @@ from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
 from fcn_onnx.stages.calibrate import calibrate, derive
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 OPENVINO = Path(__file__).with_name("peer_openvino.py")
@@ -115,14 +116,32 @@ def of_one_size(samples: Sequence[Sample]) -> list[Sample]:
 
 def make_ours(job: Job, samples: Sequence[Sample], output: Path, method: str) -> None:
     """The whole of `fcn-onnx quantize --data`."""
-    quantize(job.model, job.choice(), method=method, target=job.target, interface=job.interface, output=output)
+    quantize(
+        QuantizeOptions(
+            model=job.model,
+            choice=job.choice(),
+            method=method,
+            target=job.target,
+            interface=job.interface,
+            output=output,
+        )
+    )
 
 
 def make_without_bias_correction(job: Job, samples: Sequence[Sample], output: Path, method: str) -> None:
     """The default's ranges with `--no-bias-correction`."""
     table = output.with_suffix(".json")
     derive(output.with_name("histograms.npz"), method=method, output=table)
-    quantize(job.model, ranges=table, target=job.target, interface=job.interface, bias_correction=False, output=output)
+    quantize(
+        QuantizeOptions(
+            model=job.model,
+            ranges=table,
+            target=job.target,
+            interface=job.interface,
+            bias_correction=False,
+            output=output,
+        )
+    )
 
 
 def make_histograms(job: Job, samples: Sequence[Sample], output: Path, method: str) -> None:
@@ -135,7 +154,7 @@ def make_derived(job: Job, samples: Sequence[Sample], output: Path, method: str)
     """`fcn-onnx calibrate --from` and `fcn-onnx quantize --ranges`."""
     table = output.with_suffix(".json")
     derive(output.with_name("histograms.npz"), method=method, output=table)
-    quantize(job.model, ranges=table, target=job.target, interface=job.interface, output=output)
+    quantize(QuantizeOptions(model=job.model, ranges=table, target=job.target, interface=job.interface, output=output))
 
 
 def make_ort(job: Job, samples: Sequence[Sample], output: Path, method: str, *, reduce_range: bool = False) -> None:
@@ -184,13 +203,15 @@ def make_inc(job: Job, samples: Sequence[Sample], output: Path, method: str) -> 
 def make_inc_tuned(job: Job, samples: Sequence[Sample], output: Path, method: str) -> None:
     """Our `--backend neural-compressor --max-drop 1`: its tuning with our evaluator."""
     quantize(
-        job.model,
-        ImageChoice(job.data, limit=len(samples)),
-        backend="neural-compressor",
-        target=job.target,
-        max_drop=float(method),
-        interface=job.interface,
-        output=output,
+        QuantizeOptions(
+            model=job.model,
+            choice=ImageChoice(job.data, limit=len(samples)),
+            backend="neural-compressor",
+            target=job.target,
+            max_drop=float(method),
+            interface=job.interface,
+            output=output,
+        )
     )
 
 
@@ -288,7 +309,9 @@ def score_openvino(job: Job, python: Path, rows: list[Row], dataset: Dataset, op
             model = onnx.version_converter.convert_version(model, opset)
         newer = folder / "fp32-13.onnx"
         onnx.save(model, newer)
-        quantize(newer, job.choice(), target="openvino", interface=job.interface, output=ours)
+        quantize(
+            QuantizeOptions(model=newer, choice=job.choice(), target="openvino", interface=job.interface, output=ours)
+        )
     command = [str(python), str(OPENVINO), str(job.model), str(folder), *([str(ours)] if ours.exists() else [])]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fcn_onnx.stages.calibrate import calibrate
     from fcn_onnx.stages.export import export
     from fcn_onnx.stages.inspect import inspect
-    from fcn_onnx.stages.options import BenchmarkOptions, ExportOptions, PredictOptions
+    from fcn_onnx.stages.options import BenchmarkOptions, ExportOptions, PredictOptions, QuantizeOptions
     from fcn_onnx.stages.predict import predict
     from fcn_onnx.stages.quantize import quantize
     from fcn_onnx.stages.run import run
@@ -37,7 +37,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 _HOMES = {
     "fcn_onnx.data.choice": ("ImageChoice",),
     "fcn_onnx.model.interface": ("Interface",),
-    "fcn_onnx.stages.options": ("BenchmarkOptions", "ExportOptions", "PredictOptions"),
+    "fcn_onnx.stages.options": ("BenchmarkOptions", "ExportOptions", "PredictOptions", "QuantizeOptions"),
 } | {
     f"fcn_onnx.stages.{stage}": (stage,)
     for stage in ("benchmark", "calibrate", "export", "inspect", "predict", "quantize", "run", "validate")
@@ -50,6 +50,7 @@ __all__ = [
     "ImageChoice",
     "Interface",
     "PredictOptions",
+    "QuantizeOptions",
     "benchmark",
     "calibrate",
     "export",

@@ -13,7 +13,7 @@ from fcn_onnx.cli.edge import edge
 from fcn_onnx.cli.export import command as export
 from fcn_onnx.cli.inspect import command as inspect
 from fcn_onnx.cli.predict import command as predict
-from fcn_onnx.cli.quantize import quantize
+from fcn_onnx.cli.quantize import command as quantize
 from fcn_onnx.cli.report import report
 from fcn_onnx.cli.run import run
 from fcn_onnx.cli.validate import validate

@@ -2,117 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 
-import click
-
-from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, METHODS
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, wants_stdout, write_json
-from fcn_onnx.cli.options import (
-    PATH,
-    Finite,
-    force_option,
-    image_choice,
-    interface_options,
-    json_option,
-    listed,
-    percentile_option,
-    threads_option,
-)
-from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.cli.flags import StageCommand
 from fcn_onnx.model.graph import GraphFacts
-from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.backends import BACKENDS
-from fcn_onnx.quantization.plan import FORMATS, TARGETS, Plan
+from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.quantization.saturation import Pairs
 from fcn_onnx.stages.naming import find_fp32, int8_path, log_path
+from fcn_onnx.stages.options import QuantizeOptions
 
 FLOAT_NODES_SHOWN = 3
-TARGET_NAMES = {"auto": "this CPU"} | {name: target.description for name, target in TARGETS.items()}
 
 
-@click.command(
-    epilog="Targets:\n\n" + listed(TARGET_NAMES) + "\n\nExample: fcn-onnx quantize --data coco/train2017 --limit 64"
-)
-@click.option("--model", type=PATH, metavar="FILE", help="Default: the one fp32 model here.")
-@image_choice
-@click.option("--ranges", type=PATH, metavar="FILE", help="A table from `calibrate`, instead of --data.")
-@click.option(
-    "--method", type=click.Choice(list(METHODS)), help=f"Default: {DEFAULT_METHOD}; minmax with neural-compressor."
-)
-@percentile_option
-@click.option("--backend", type=click.Choice(list(BACKENDS)), default="onnxruntime", show_default=True)
-@click.option("--format", "quant_format", type=click.Choice(FORMATS), default="auto", show_default=True)
-@click.option("--target", type=click.Choice(list(TARGET_NAMES)), default="auto", show_default=True)
-@click.option("--per-channel/--per-tensor", default=None, help="Weight scales. Default: per channel if legal.")
-@click.option("--bias-correction/--no-bias-correction", default=True, show_default=True, help="Keep channels' means.")
-@click.option(
-    "--keep-float",
-    multiple=True,
-    metavar="REGEX",
-    help="Convolutions in whose names this is found stay fp32; repeatable.",
-)
-@click.option(
-    "--max-drop",
-    type=Finite(min=0),
-    metavar="PERCENT",
-    help="Keep as few convolutions in fp32 as this loss of the mIoU on calibration images allows, relative.",
-)
-@click.option("--refine", is_flag=True, help="Move thresholds to where the output errs least; takes minutes.")
-@click.option("--output", type=PATH, metavar="FILE", help="Default: fcn-<arch>-<opset>-int8.onnx here.")
-@interface_options
-@threads_option
-@force_option
-@json_option
-def quantize(
-    model: Path | None,
-    choice: ImageChoice | None,
-    ranges: Path | None,
-    method: str | None,
-    percentile: float | None,
-    backend: str,
-    quant_format: str,
-    target: str,
-    per_channel: bool | None,
-    bias_correction: bool,
-    keep_float: tuple[str, ...],
-    max_drop: float | None,
-    refine: bool,
-    output: Path | None,
-    interface: Interface,
-    threads: int,
-    force: bool,
-    json_target: str | None,
-) -> None:
+def act(options: QuantizeOptions, json_target: str | None) -> None:
     """Quantize an fp32 model to int8, calibrated on images."""
-    from fcn_onnx.stages.quantize import quantize as run_quantize
+    from fcn_onnx.stages.quantize import quantize
 
-    model = model or find_fp32()
-    output = output or int8_path(model)
-    inputs = {"the model": model, **(choice.inputs() if choice else {})}
-    log = log_path(output) if BACKENDS[backend].methods else None
+    model = options.model or find_fp32()
+    output = options.output or int8_path(model)
+    inputs = {"the model": model, **(options.choice.inputs() if options.choice else {})}
+    log = log_path(output) if BACKENDS[options.backend].methods else None
     claim(json_target, {"--output": output, "the log": log}, inputs)
-    result = run_quantize(
-        model,
-        choice,
-        ranges=ranges,
-        method=method,
-        percentile=percentile,
-        backend=backend,
-        quant_format=quant_format,
-        target=target,
-        per_channel=per_channel,
-        bias_correction=bias_correction,
-        keep_float=keep_float,
-        max_drop=max_drop,
-        refine_ranges=refine,
-        output=output,
-        interface=interface,
-        threads=threads,
-        force=force,
-        progress=ConsoleProgress(),
-    )
+    result = quantize(replace(options, model=model), progress=ConsoleProgress())
     write_json(result.to_json(), json_target)
     if wants_stdout(json_target):
         return
@@ -164,3 +78,12 @@ def _saturation(pairs: Pairs, plan: Plan) -> str:
         return f"on x86 without VNNI: none of {pairs.count:,} pairs of weights can saturate"
     way_out = "" if plan.pair_safe else " (none with --target avx2)"
     return f"on x86 without VNNI: {pairs.unsafe_count:,} of {pairs.count:,} pairs of weights can saturate{way_out}"
+
+
+command = StageCommand(
+    "quantize",
+    QuantizeOptions,
+    act,
+    tables={"target": "Targets"},
+    examples=("quantize --data coco/train2017 --limit 64",),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fcn_onnx.calibration.thresholds import METHODS
@@ -19,7 +19,7 @@ from fcn_onnx.quantization.backends import BACKENDS
 from fcn_onnx.quantization.plan import FORMATS, TARGETS
 from fcn_onnx.quantization.writing import Quantized
 from fcn_onnx.stages.naming import fp32_name, int8_path
-from fcn_onnx.stages.options import ExportOptions
+from fcn_onnx.stages.options import ExportOptions, QuantizeOptions
 from fcn_onnx.stages.quantize import choose_method, quantize, require_consistent
 from fcn_onnx.stages.recipe import ExportSection, ModelSection, QuantizeSection, Recipe, ScenesSection, ValidateSection
 from fcn_onnx.stages.validate import report_files, validate_and_report
@@ -45,11 +45,10 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
     from fcn_onnx.stages.export import export  # needs torch only when called
 
     _require_known_names(recipe)
-    chosen = recipe.quantize
-    choose_method(chosen.backend, chosen.method, chosen.percentile)
-    choice = ImageChoice(chosen.data, chosen.annotations, chosen.images, chosen.limit, chosen.seed, chosen.spread)
-    require_consistent(choice, None, chosen.backend, chosen.method, chosen.max_drop, chosen.refine)
-    quantized_as, scored_as = _interface(recipe.quantize), _interface(recipe.validate)
+    chosen = _quantize_options(recipe, force=force)
+    choose_method(chosen)
+    require_consistent(chosen)
+    scored_as = _interface(recipe.validate)
     claim_outputs(outputs_of(recipe), inputs_of(recipe))
     if recipe.scenes:
         from fcn_onnx.demo.writer import write_scenes
@@ -68,25 +67,7 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
         ),
         progress=progress,
     )
-    quantized = quantize(
-        exported.path,
-        choice,
-        method=chosen.method,
-        percentile=chosen.percentile,
-        backend=chosen.backend,
-        quant_format=chosen.format,
-        target=chosen.target,
-        per_channel=chosen.per_channel,
-        bias_correction=chosen.bias_correction,
-        keep_float=chosen.keep_float,
-        refine_ranges=chosen.refine,
-        max_drop=chosen.max_drop,
-        output=recipe.output / int8_path(exported.path).name,
-        interface=quantized_as,
-        threads=recipe.threads,
-        force=force,
-        progress=progress,
-    )
+    quantized = quantize(replace(chosen, model=exported.path), progress=progress)
     scored = recipe.validate
     report = recipe.output / "report"
     validation = validate_and_report(
@@ -106,6 +87,30 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
         progress=progress,
     )
     return RunResult(exported.path, quantized, validation, report / "report.html")
+
+
+def _quantize_options(recipe: Recipe, *, force: bool) -> QuantizeOptions:
+    """What the recipe's section says, for the model that is yet to be exported."""
+    section = recipe.quantize
+    return QuantizeOptions(
+        choice=ImageChoice(
+            section.data, section.annotations, section.images, section.limit, section.seed, section.spread
+        ),
+        method=section.method,
+        percentile=section.percentile,
+        backend=section.backend,
+        format=section.format,
+        target=section.target,
+        per_channel=section.per_channel,
+        bias_correction=section.bias_correction,
+        keep_float=section.keep_float,
+        refine=section.refine,
+        max_drop=section.max_drop,
+        output=recipe.output / int8_path(_fp32(recipe)).name,
+        interface=_interface(section),
+        threads=recipe.threads,
+        force=force,
+    )
 
 
 def outputs_of(recipe: Recipe) -> dict[str, Path]:

@@ -19,6 +19,7 @@ from fcn_onnx.data.sets.memory import MemoryDataset, OpenChoice
 from fcn_onnx.errors import DatasetError, UsageError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.stages.calibrate import calibrate
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate
 
@@ -56,7 +57,7 @@ def test_a_model_made_in_memory_is_that_of_the_folder_and_knows_its_images(tmp_p
     tables = [calibrate(model, dataset.samples).table.ranges for dataset in (folder, memory)]
     assert tables[0] == tables[1]
     made = [
-        quantize(model, choice, output=tmp_path / f"{name}.onnx", max_drop=100.0).path
+        quantize(QuantizeOptions(model=model, choice=choice, output=tmp_path / f"{name}.onnx", max_drop=100.0)).path
         for name, choice in (
             ("disk", ImageChoice(folder.root, limit=1)),
             ("memory", OpenChoice.of(memory, limit=1, spread=True)),

@@ -21,6 +21,7 @@ from fcn_onnx.model.card import ModelCard
 from fcn_onnx.runtime.coverage import read_coverage
 from fcn_onnx.runtime.onnxruntime import Network, with_taps
 from fcn_onnx.stages.inspect import inspect
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 
@@ -37,7 +38,7 @@ def pair(tmp_path: Path, images: Path, opset: int) -> tuple[Path, Path]:
     proto = residual_network(opset=opset)
     ModelCard(preprocessing=Preprocessing(Resize(size=(64, 64))).to_json()).write_to(proto)
     fp32, int8 = save(proto, tmp_path / "m.onnx"), tmp_path / "int8.onnx"
-    quantize(fp32, ImageChoice(images, limit=3), target="vnni", output=int8)
+    quantize(QuantizeOptions(model=fp32, choice=ImageChoice(images, limit=3), target="vnni", output=int8))
     return fp32, int8
 
 

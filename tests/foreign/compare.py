@@ -32,6 +32,7 @@ from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.writing import Quantized
 from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.stages.options import QuantizeOptions
 from foreign.networks import NETWORKS, Foreign
 from foreign.pictures import write_pictures
 
@@ -76,7 +77,11 @@ class Bench:
     def ours(self, **options: Any) -> Quantized:
         """By the program, with its own choice of everything."""
         choice = ImageChoice(self.pictures, limit=self.calibrated)
-        return quantize(self.model, choice, output=self.folder / "ours.onnx", interface=self.interface, **options)
+        return quantize(
+            QuantizeOptions(
+                model=self.model, choice=choice, output=self.folder / "ours.onnx", interface=self.interface, **options
+            )
+        )
 
     def theirs(self, form: QuantFormat) -> Path:
         """By onnxruntime, as its documentation advises: preprocessed, per channel, MinMax."""

@@ -18,7 +18,7 @@ import pytest
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.model.files import digest_model
 from fcn_onnx.stages.export import export
-from fcn_onnx.stages.options import ExportOptions
+from fcn_onnx.stages.options import ExportOptions, QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 pytest.importorskip("torch")
@@ -53,7 +53,7 @@ def made(model: Path, target: str) -> onnx.ModelProto:
     """The table is the model's by its names; its digest is another with every version of torch and onnx."""
     ranges, output = model.with_suffix(".json"), model.with_name("int8.onnx")
     replace(RangeTable.load(RANGES), model=digest_model(model)).save(ranges)
-    quantize(model, ranges=ranges, target=target, output=output)
+    quantize(QuantizeOptions(model=model, ranges=ranges, target=target, output=output))
     return onnx.load(output)
 
 

@@ -16,6 +16,7 @@ from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate_and_report
 
@@ -68,7 +69,9 @@ def run_validate(data: Path, progress: Watching) -> Any:
 
 def run_quantize(data: Path, progress: Watching) -> bytes:
     model = save(residual_network(), Path("m.onnx"))
-    quantize(model, ImageChoice(data, limit=4), output=Path("int8.onnx"), progress=progress)
+    quantize(
+        QuantizeOptions(model=model, choice=ImageChoice(data, limit=4), output=Path("int8.onnx")), progress=progress
+    )
     return Path("int8.onnx").read_bytes()
 
 

@@ -18,7 +18,7 @@ from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.model import files
 from fcn_onnx.model.files import atomic_model, digest_model, external_files, load_model, model_bytes, save_model
 from fcn_onnx.stages.inspect import inspect
-from fcn_onnx.stages.options import PredictOptions
+from fcn_onnx.stages.options import PredictOptions, QuantizeOptions
 from fcn_onnx.stages.predict import predict
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate
@@ -103,14 +103,14 @@ def test_no_stage_takes_other_weights_for_the_same_model(tmp_path: Path, data: P
     """Only the data file changes, and every stage knows."""
     path = save_split(residual_network(), tmp_path / "m.onnx")
     output = tmp_path / "int8.onnx"
-    first = quantize(path, ImageChoice(data), output=output)
-    assert quantize(path, ImageChoice(data), output=output).skipped
+    first = quantize(QuantizeOptions(model=path, choice=ImageChoice(data), output=output))
+    assert quantize(QuantizeOptions(model=path, choice=ImageChoice(data), output=output)).skipped
     digests = [inspect(path).digest]
     predicted = predict(PredictOptions(model=path, images=sorted(data.iterdir()), output=tmp_path / "labels"))
     negate(tmp_path / "weights.data")
     digests.append(inspect(path).digest)
     assert digests[0] != digests[1]
-    assert not quantize(path, ImageChoice(data), output=output).skipped
+    assert not quantize(QuantizeOptions(model=path, choice=ImageChoice(data), output=output)).skipped
     again = predict(PredictOptions(model=path, images=sorted(data.iterdir()), output=tmp_path / "labels"))
     assert [p.shares for p in predicted] != [p.shares for p in again]
     assert first.fp32_size_bytes == model_bytes(path)
@@ -171,14 +171,14 @@ def test_every_stage_works_above_the_limit_of_a_file(
     images = write_coco(tmp_path / "coco")
     choice = ImageChoice(images, limit=2)
     whole = save(residual_network(opset=opset, width=16), tmp_path / "whole.onnx")
-    quantize(whole, choice, quant_format=quant_format, output=tmp_path / "whole-int8.onnx")
+    quantize(QuantizeOptions(model=whole, choice=choice, format=quant_format, output=tmp_path / "whole-int8.onnx"))
     expected = {t.name: numpy_helper.to_array(t) for t in load_model(tmp_path / "whole-int8.onnx").graph.initializer}
 
     monkeypatch.setattr(files, "PROTO_LIMIT", 200)
     model, output = tmp_path / "large.onnx", tmp_path / "large-int8.onnx"
     save_model(residual_network(opset=opset, width=16), model)
-    quantize(model, choice, quant_format=quant_format, max_drop=50, output=output)
-    quantize(model, choice, quant_format=quant_format, output=output)
+    quantize(QuantizeOptions(model=model, choice=choice, format=quant_format, max_drop=50, output=output))
+    quantize(QuantizeOptions(model=model, choice=choice, format=quant_format, output=output))
     written = load_model(output)
     found = {t.name: numpy_helper.to_array(t) for t in written.graph.initializer}
     assert expected.keys() == found.keys()

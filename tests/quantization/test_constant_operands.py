@@ -17,6 +17,7 @@ from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.model.graph import Graph
 from fcn_onnx.model.intake import take_in
 from fcn_onnx.quantization.islands import float_islands
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 OPS = ("Conv", "Relu", "Clip", "Add", "MaxPool", "Concat")
@@ -95,7 +96,9 @@ def test_networks_with_constant_operands_are_quantized_well(
         photograph(SIZE, SIZE, index).save(images / f"{index}.png")
     model = save(network(middle, **scalars), tmp_path / "m.onnx")
     output = tmp_path / "int8.onnx"
-    result = quantize(model, ImageChoice(images), target="vnni", quant_format=quant_format, output=output)
+    result = quantize(
+        QuantizeOptions(model=model, choice=ImageChoice(images), target="vnni", format=quant_format, output=output)
+    )
     assert [conv.int8 for conv in result.facts.convs] == [True, True, False]
     batch = Preprocessing(Resize(size=(SIZE, SIZE)))(photograph(SIZE, SIZE, 99))
     expected, found = (

@@ -17,6 +17,7 @@ from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import QuantizationError
 from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 SIZE = 48
@@ -45,10 +46,12 @@ def int8(model: onnx.ModelProto, data: Path, name: str, **options: object) -> Pa
     folder = data.parent
     output = folder / f"{name}-int8.onnx"
     quantize(
-        save(model, folder / f"{name}.onnx"),
-        ImageChoice(data, limit=6),
-        output=output,
-        **{"target": "vnni", **options},  # type: ignore[arg-type]
+        QuantizeOptions(
+            model=save(model, folder / f"{name}.onnx"),
+            choice=ImageChoice(data, limit=6),
+            output=output,
+            **{"target": "vnni", **options},
+        )
     )
     return output
 
@@ -56,10 +59,10 @@ def int8(model: onnx.ModelProto, data: Path, name: str, **options: object) -> Pa
 @pytest.mark.parametrize(("opset", "quant_format"), [(12, "qoperator"), (13, "qdq")])
 def test_nodes_without_names_are_quantized_as_those_with(data: Path, opset: int, quant_format: str) -> None:
     model = residual_network(opset=opset)
-    named = int8(model, data, "named", quant_format=quant_format)
+    named = int8(model, data, "named", format=quant_format)
     for node in model.graph.node:
         node.name = ""
-    unnamed = int8(model, data, "unnamed", quant_format=quant_format)
+    unnamed = int8(model, data, "unnamed", format=quant_format)
     operators = [[node.op_type for node in onnx.load(path).graph.node] for path in (named, unnamed)]
     assert operators[0] == operators[1]
     batch = picture(data / "0.png")
@@ -110,7 +113,7 @@ def siblings(*, shared: bool, opset: int = 12, readers: int = 2) -> onnx.ModelPr
 def test_shared_parameters_are_quantized_as_copies_are(data: Path, opset: int, quant_format: str, readers: int) -> None:
     """Biases get a scale and a correction for each reader, weights a name for each: the logits are equal."""
     found = [
-        int8(siblings(shared=shared, opset=opset, readers=readers), data, f"{shared}", quant_format=quant_format)
+        int8(siblings(shared=shared, opset=opset, readers=readers), data, f"{shared}", format=quant_format)
         for shared in (True, False)
     ]
     batch = picture(data / "0.png")
@@ -151,7 +154,7 @@ def test_a_weight_that_fp32_reads_too_stays_exact_for_it(
         del model.graph.node[:]
         model.graph.node.extend(nodes)
     original = numpy_helper.to_array(next(t for t in model.graph.initializer if t.name == "w"))
-    written = onnx.load(int8(model, data, "mixed", quant_format=quant_format))
+    written = onnx.load(int8(model, data, "mixed", format=quant_format))
     weights = [tensor for tensor in written.graph.initializer if list(tensor.dims) == [8, 8, 1, 1]]
     floats = [numpy_helper.to_array(tensor) for tensor in weights if tensor.data_type == TensorProto.FLOAT]
     assert [np.array_equal(weight, original) for weight in floats] == [True]

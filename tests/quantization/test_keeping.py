@@ -18,6 +18,7 @@ from fcn_onnx.errors import QuantizationError, UsageError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.quantization.keeping import require_kept, shield
 from fcn_onnx.runtime.coverage import read_coverage
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 FORMS = [(11, "qoperator"), (12, "qoperator"), (12, "qdq"), (13, "qdq"), (13, "qoperator"), (17, "qdq")]
@@ -66,12 +67,14 @@ def test_kept_convolutions_run_in_fp32_with_their_own_weights(
 ) -> None:
     model, output = write_model(tmp_path / "m.onnx", opset), tmp_path / "int8.onnx"
     result = quantize(
-        model,
-        ImageChoice(data, limit=3),
-        target="vnni",
-        quant_format=quant_format,
-        keep_float=["inner", "^/branch$"],
-        output=output,
+        QuantizeOptions(
+            model=model,
+            choice=ImageChoice(data, limit=3),
+            target="vnni",
+            format=quant_format,
+            keep_float=["inner", "^/branch$"],
+            output=output,
+        )
     )
     assert result.plan.kept == ("/inner", "/branch")
     original = weights_of(onnx.load(model), "Conv")
@@ -96,11 +99,13 @@ def test_what_the_optimiser_would_round_is_refused_and_nothing_is_written(
     output = tmp_path / "int8.onnx"
     with pytest.raises(QuantizationError, match="onnxruntime changes 1 of 2 layers that are to stay fp32: /inner"):
         quantize(
-            write_model(tmp_path / "m.onnx", 13),
-            ImageChoice(data, limit=3),
-            target="vnni",
-            keep_float=["inner"],
-            output=output,
+            QuantizeOptions(
+                model=write_model(tmp_path / "m.onnx", 13),
+                choice=ImageChoice(data, limit=3),
+                target="vnni",
+                keep_float=["inner"],
+                output=output,
+            )
         )
     assert not list(tmp_path.glob("*int8.onnx*")) + list(tmp_path.glob(".*int8.onnx*"))
 
@@ -112,7 +117,15 @@ def test_coverage_names_a_kept_convolution_that_runs_in_int8(
     monkeypatch.setattr("fcn_onnx.quantization.proving.require_kept", lambda *_: None)
     output = tmp_path / "int8.onnx"
     choice = ImageChoice(data, limit=3)
-    quantize(write_model(tmp_path / "m.onnx", 12), choice, target="vnni", keep_float=["inner"], output=output)
+    quantize(
+        QuantizeOptions(
+            model=write_model(tmp_path / "m.onnx", 12),
+            choice=choice,
+            target="vnni",
+            keep_float=["inner"],
+            output=output,
+        )
+    )
     found = read_coverage(output)
     assert found.rounded_nodes == {"/inner": "the plan keeps it in fp32, but onnxruntime runs it in int8"}
     assert found.int8_convs == 3
@@ -121,24 +134,30 @@ def test_coverage_names_a_kept_convolution_that_runs_in_int8(
 def test_a_pattern_without_a_convolution_is_refused_with_names_to_choose_from(tmp_path: Path, data: Path) -> None:
     model, output = write_model(tmp_path / "m.onnx", 12), tmp_path / "int8.onnx"
     with pytest.raises(UsageError, match="'relu' is found in the name of none of 4 convolutions") as caught:
-        quantize(model, ImageChoice(data), keep_float=["stem", "relu"], output=output)
+        quantize(QuantizeOptions(model=model, choice=ImageChoice(data), keep_float=["stem", "relu"], output=output))
     assert "/stem, /inner, /branch, /logits" in caught.value.fix
     with pytest.raises(UsageError, match=r"'\(' is not a regular expression"):
-        quantize(model, ImageChoice(data), keep_float=["("], output=output)
+        quantize(QuantizeOptions(model=model, choice=ImageChoice(data), keep_float=["("], output=output))
     assert not output.exists()
 
 
 def test_another_choice_is_made_again(tmp_path: Path, data: Path) -> None:
     model, output = write_model(tmp_path / "m.onnx", 12), tmp_path / "int8.onnx"
     options: dict[str, Any] = {"target": "vnni", "output": output}
-    assert not quantize(model, ImageChoice(data), keep_float=["branch"], **options).skipped
-    assert quantize(model, ImageChoice(data), keep_float=["branch"], **options).skipped
-    assert not quantize(model, ImageChoice(data), keep_float=["inner"], **options).skipped
+    assert not quantize(
+        QuantizeOptions(model=model, choice=ImageChoice(data), keep_float=["branch"], **options)
+    ).skipped
+    assert quantize(QuantizeOptions(model=model, choice=ImageChoice(data), keep_float=["branch"], **options)).skipped
+    assert not quantize(QuantizeOptions(model=model, choice=ImageChoice(data), keep_float=["inner"], **options)).skipped
 
 
 def test_a_search_keeps_what_it_finds_and_what_the_user_named(tmp_path: Path, data: Path) -> None:
     options: dict[str, Any] = {"target": "vnni", "max_drop": 2, "keep_float": ["stem"]}
-    result = quantize(write_model(tmp_path / "m.onnx", 12), ImageChoice(data), output=tmp_path / "a.onnx", **options)
+    result = quantize(
+        QuantizeOptions(
+            model=write_model(tmp_path / "m.onnx", 12), choice=ImageChoice(data), output=tmp_path / "a.onnx", **options
+        )
+    )
     assert result.plan.kept[0] == "/stem"
     assert {name.removesuffix("_quant") for name in result.plan.kept} >= {"/stem"}
     floats = {node.name for node in result.facts.convs if not node.int8}

@@ -15,11 +15,13 @@ from toys import photograph, residual_network, save
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import QuantizationError
+from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.quantization import making
 from fcn_onnx.quantization.backends import Draft
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.runtime.cpu import Cpu
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 Run = Callable[..., Any]
@@ -37,8 +39,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     ModelCard(preprocessing=Preprocessing(Resize(size=(64, 64))).to_json()).write_to(proto)
     model = save(proto, tmp_path / "m.onnx")
 
-    def quantized(**options: Any) -> Any:
-        return quantize(model, ImageChoice(tmp_path / "images", limit=2), output=tmp_path / "int8.onnx", **options)
+    def quantized(*, progress: Progress = SILENT, **options: Any) -> Any:
+        return quantize(
+            QuantizeOptions(
+                model=model, choice=ImageChoice(tmp_path / "images", limit=2), output=tmp_path / "int8.onnx", **options
+            ),
+            progress=progress,
+        )
 
     return quantized
 

@@ -24,6 +24,7 @@ from fcn_onnx.jobs.progress import SILENT
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.quantization.output_error import OutputError
 from fcn_onnx.quantization.refining import STEPS, refine
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 TABLE = RangeTable({name: Range(-1.0, 2.0) for name in "abcd"}, "mse", "m", {}, {})
@@ -111,13 +112,16 @@ def test_a_refinement_survives_the_calibration_of_the_next_run(tmp_path: Path, m
         measured += 1
         return measure(self, trial)
 
-    whole = quantize(model, data, refine_ranges=True, output=tmp_path / "whole.onnx").refinement
+    whole = quantize(QuantizeOptions(model=model, choice=data, refine=True, output=tmp_path / "whole.onnx")).refinement
     assert whole is not None
     monkeypatch.setattr(OutputError, "__call__", stopping)
     with pytest.raises(KeyboardInterrupt):
-        quantize(model, data, refine_ranges=True, output=tmp_path / "int8.onnx")
+        quantize(QuantizeOptions(model=model, choice=data, refine=True, output=tmp_path / "int8.onnx"))
     measured = -1000
-    assert quantize(model, data, refine_ranges=True, output=tmp_path / "int8.onnx").refinement == whole
+    assert (
+        quantize(QuantizeOptions(model=model, choice=data, refine=True, output=tmp_path / "int8.onnx")).refinement
+        == whole
+    )
     assert measured + 1000 == whole.trials - 4
     assert not list(tmp_path.glob(".*.journal"))
 

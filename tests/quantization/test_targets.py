@@ -18,6 +18,7 @@ from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.cpu import Cpu
 from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 
@@ -36,7 +37,11 @@ def test_the_structure_that_tensorrt_asks_for(tmp_path: Path, data: Path) -> Non
     """Every int8 convolution reads Q/DQ pairs with zero point 0, its weight per channel and before its pair in
     float32, its bias in float32; nothing stands between a convolution and what it is fused with."""
     output = tmp_path / "trt.onnx"
-    result = quantize(model_of(tmp_path / "m.onnx"), ImageChoice(data, limit=5), target="tensorrt", output=output)
+    result = quantize(
+        QuantizeOptions(
+            model=model_of(tmp_path / "m.onnx"), choice=ImageChoice(data, limit=5), target="tensorrt", output=output
+        )
+    )
     # stem 216 at four times the pixels of inner 576 and branch 64, which are int8, and of the logits' 168, which is not
     assert result.facts.int8_macs_share == pytest.approx((4 * 216 + 640) / (4 * 216 + 640 + 168))
     graph = onnx.load(output).graph
@@ -75,7 +80,12 @@ def test_the_structure_that_tensorrt_asks_for(tmp_path: Path, data: Path) -> Non
 
 def test_an_openvino_model_is_qdq_and_pair_safe(tmp_path: Path, data: Path) -> None:
     result = quantize(
-        model_of(tmp_path / "m.onnx"), ImageChoice(data, limit=5), target="openvino", output=tmp_path / "ov.onnx"
+        QuantizeOptions(
+            model=model_of(tmp_path / "m.onnx"),
+            choice=ImageChoice(data, limit=5),
+            target="openvino",
+            output=tmp_path / "ov.onnx",
+        )
     )
     assert (result.facts.quant_format, result.facts.per_channel, result.plan.pair_safe) == ("qdq", True, True)
 
@@ -85,17 +95,22 @@ def test_a_saturating_cpu_gets_the_proof(tmp_path: Path, data: Path, monkeypatch
     cpu = Cpu("old", 2, frozenset({"avx2"})).saturating()
     monkeypatch.setattr("fcn_onnx.stages.quantize.measured_cpu", lambda: cpu)
     model = model_of(tmp_path / "m.onnx")
-    result = quantize(model, ImageChoice(data, limit=3), output=tmp_path / "a.onnx")
+    result = quantize(QuantizeOptions(model=model, choice=ImageChoice(data, limit=3), output=tmp_path / "a.onnx"))
     assert result.plan.target == "avx2"
     assert result.saturation is not None
     assert (result.saturation.inputs, result.saturation.labels_changed) == (4, 0)
     assert 0 <= result.saturation.flips_without <= 1
     table = tmp_path / "t.json"
     calibrate_data(model, ImageChoice(data, limit=3), output=table)
-    from_table = quantize(model, ranges=table, output=tmp_path / "b.onnx").saturation
+    from_table = quantize(QuantizeOptions(model=model, ranges=table, output=tmp_path / "b.onnx")).saturation
     assert from_table is not None
     assert from_table.inputs == 1
-    assert quantize(model, ImageChoice(data, limit=3), target="vnni", output=tmp_path / "c.onnx").saturation is None
+    assert (
+        quantize(
+            QuantizeOptions(model=model, choice=ImageChoice(data, limit=3), target="vnni", output=tmp_path / "c.onnx")
+        ).saturation
+        is None
+    )
 
 
 def test_kernels_that_disagree_are_an_error(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,17 +118,29 @@ def test_kernels_that_disagree_are_an_error(tmp_path: Path, data: Path, monkeypa
     monkeypatch.setattr("fcn_onnx.stages.quantize.measured_cpu", lambda: cpu)
     monkeypatch.setattr("fcn_onnx.quantization.saturation.changed_labels", lambda *_: np.array([0, 5]))
     with pytest.raises(QuantizationError, match=r"5 labels of .* differ between the fast and the exact"):
-        quantize(model_of(tmp_path / "m.onnx"), ImageChoice(data, limit=1), output=tmp_path / "a.onnx")
+        quantize(
+            QuantizeOptions(
+                model=model_of(tmp_path / "m.onnx"), choice=ImageChoice(data, limit=1), output=tmp_path / "a.onnx"
+            )
+        )
 
 
 def test_max_drop_keeps_convolutions_in_fp32(tmp_path: Path, data: Path) -> None:
     """Without labels fp32's stand in for them: a bound of 2 allows few flips, one of 0 no int8 at all."""
     (tmp_path / "coco" / "annotations" / "instances_val2017.json").unlink()
     model = model_of(tmp_path / "m.onnx")
-    loose = quantize(model, ImageChoice(data, limit=5), max_drop=100, target="vnni", output=tmp_path / "loose.onnx")
+    loose = quantize(
+        QuantizeOptions(
+            model=model, choice=ImageChoice(data, limit=5), max_drop=100, target="vnni", output=tmp_path / "loose.onnx"
+        )
+    )
     assert [trial.float_convs for trial in loose.trials] == [0]
     assert loose.speed_kept is None
-    tight = quantize(model, ImageChoice(data, limit=5), max_drop=2, target="vnni", output=tmp_path / "tight.onnx")
+    tight = quantize(
+        QuantizeOptions(
+            model=model, choice=ImageChoice(data, limit=5), max_drop=2, target="vnni", output=tmp_path / "tight.onnx"
+        )
+    )
     floats = [conv.name for conv in tight.facts.convs if not conv.int8]
     assert len(floats) > 1
     assert tight.trials[0].drop_percent > 0
@@ -121,7 +148,11 @@ def test_max_drop_keeps_convolutions_in_fp32(tmp_path: Path, data: Path) -> None
     assert {name.removesuffix("_quant") for name in floats} <= set(tight.plan.float_nodes)
     assert not list(tmp_path.glob(".*journal*"))
     with pytest.raises(QuantizationError, match="nothing in it would compute in int8"):
-        quantize(model, ImageChoice(data, limit=5), max_drop=0, target="vnni", output=tmp_path / "none.onnx")
+        quantize(
+            QuantizeOptions(
+                model=model, choice=ImageChoice(data, limit=5), max_drop=0, target="vnni", output=tmp_path / "none.onnx"
+            )
+        )
     assert not (tmp_path / "none.onnx").exists()
 
 
@@ -134,7 +165,7 @@ def test_contradictions_are_refused(tmp_path: Path, data: Path) -> None:
         ("--ranges brings them", {"ranges": Path("t.json"), "method": "kl"}),
     ):
         with pytest.raises(UsageError, match=match):
-            quantize(model, output=output, **options)
+            quantize(QuantizeOptions(model=model, output=output, **options))
     assert not output.exists()
 
 
@@ -162,13 +193,15 @@ def test_neural_compressor_writes_either_form(
     monkeypatch.chdir(tmp_path)
     output = tmp_path / "nc.onnx"
     result = quantize(
-        model_of(tmp_path / "m.onnx", opset),
-        ImageChoice(data, limit=3),
-        backend="neural-compressor",
-        method=method,
-        quant_format=quant_format,
-        target="vnni",
-        output=output,
+        QuantizeOptions(
+            model=model_of(tmp_path / "m.onnx", opset),
+            choice=ImageChoice(data, limit=3),
+            backend="neural-compressor",
+            method=method,
+            format=quant_format,
+            target="vnni",
+            output=output,
+        )
     )
     assert result.facts.quant_format == quant_format
     assert [conv.name.removesuffix("_quant") for conv in result.facts.convs if not conv.int8] == ["/logits"]
@@ -184,7 +217,12 @@ def test_neural_compressor_tunes_with_our_judge(tmp_path: Path, data: Path, monk
     monkeypatch.chdir(tmp_path)
     options = {"backend": "neural-compressor", "target": "vnni", "output": tmp_path / "nc.onnx"}
     model = model_of(tmp_path / "m.onnx")
-    assert quantize(model, ImageChoice(data, limit=3), max_drop=50, **options).facts.quant_format == "qdq"
+    assert (
+        quantize(
+            QuantizeOptions(model=model, choice=ImageChoice(data, limit=3), max_drop=50, **options)
+        ).facts.quant_format
+        == "qdq"
+    )
     assert "Tune" in (tmp_path / "nc.log").read_text()
 
 
@@ -201,12 +239,14 @@ def test_neural_compressor_is_fed_in_the_models_layout(
     second = np.random.default_rng(0).standard_normal((21, 21, 1, 1)).astype(np.float32)
     proto.graph.initializer.append(numpy_helper.from_array(second, "second"))
     result = quantize(
-        save(proto, tmp_path / "m.onnx"),
-        ImageChoice(data, limit=2),
-        backend="neural-compressor",
-        interface=Interface((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-        target="vnni",
-        output=tmp_path / "nc.onnx",
+        QuantizeOptions(
+            model=save(proto, tmp_path / "m.onnx"),
+            choice=ImageChoice(data, limit=2),
+            backend="neural-compressor",
+            interface=Interface((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+            target="vnni",
+            output=tmp_path / "nc.onnx",
+        )
     )
     assert [conv.int8 for conv in result.facts.convs] == [True, False]
 
@@ -220,11 +260,13 @@ def test_more_images_than_memory_are_refused_for_its_kl(
     monkeypatch.setattr("fcn_onnx.runtime.memory.MEMINFO", meminfo)
     with pytest.raises(UsageError, match=r"kl keeps every activation of every image: .* 5 images, and memory for \d"):
         quantize(
-            model_of(tmp_path / "m.onnx"),
-            ImageChoice(data, limit=5),
-            backend="neural-compressor",
-            method="kl",
-            output=tmp_path / "nc.onnx",
+            QuantizeOptions(
+                model=model_of(tmp_path / "m.onnx"),
+                choice=ImageChoice(data, limit=5),
+                backend="neural-compressor",
+                method="kl",
+                output=tmp_path / "nc.onnx",
+            )
         )
     assert not (tmp_path / "nc.onnx").exists()
 
@@ -235,8 +277,10 @@ def test_without_neural_compressor_the_pip_command_is_shown(
     monkeypatch.setitem(__import__("sys").modules, "neural_compressor", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'fcn-onnx\[neural-compressor\]'"):
         quantize(
-            model_of(tmp_path / "m.onnx"),
-            ImageChoice(data, limit=1),
-            backend="neural-compressor",
-            output=tmp_path / "nc.onnx",
+            QuantizeOptions(
+                model=model_of(tmp_path / "m.onnx"),
+                choice=ImageChoice(data, limit=1),
+                backend="neural-compressor",
+                output=tmp_path / "nc.onnx",
+            )
         )

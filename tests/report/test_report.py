@@ -24,6 +24,7 @@ from fcn_onnx.report.pictures import data_uri
 from fcn_onnx.report.quantized import quantized_line
 from fcn_onnx.report.table import coverage_line, per_class_rows, summary_rows
 from fcn_onnx.report.verdict import verdict
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.report import report as draw
 from fcn_onnx.stages.validate import validate
@@ -122,14 +123,16 @@ def test_both_pages_show_the_plan(tmp_path: Path, plainly: bool) -> None:
     coco = write_coco(tmp_path / "coco")
     fp32 = save(residual_network(opset=13), tmp_path / "fp32.onnx")
     made = quantize(
-        fp32,
-        ImageChoice(coco, limit=1),
-        target="vnni" if plainly else "avx2",
-        quant_format="qoperator" if plainly else "qdq",
-        per_channel=not plainly,
-        bias_correction=not plainly,
-        method="minmax" if plainly else "kl",
-        output=tmp_path / "int8.onnx",
+        QuantizeOptions(
+            model=fp32,
+            choice=ImageChoice(coco, limit=1),
+            target="vnni" if plainly else "avx2",
+            format="qoperator" if plainly else "qdq",
+            per_channel=not plainly,
+            bias_correction=not plainly,
+            method="minmax" if plainly else "kl",
+            output=tmp_path / "int8.onnx",
+        )
     )
     report = validate(fp32, made.path, open_dataset(coco), limit=1).report
     told = "".join(Page(html_of(report)).text), markdown_of(report)

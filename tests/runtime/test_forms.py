@@ -24,7 +24,7 @@ from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.onnxruntime import Network
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.stages.calibrating import calibrate_data
-from fcn_onnx.stages.options import PredictOptions
+from fcn_onnx.stages.options import PredictOptions, QuantizeOptions
 from fcn_onnx.stages.predict import predict
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate
@@ -121,7 +121,7 @@ def chain(folder: Path, model: onnx.ModelProto, interface: Interface = Interface
     fp32, table, int8 = save(model, folder / "m.onnx"), folder / "table.json", folder / "m-int8.onnx"
     choice = ImageChoice(images, limit=2)
     calibrate_data(fp32, choice, interface=interface, output=table)
-    quantize(fp32, ranges=table, interface=interface, output=int8)
+    quantize(QuantizeOptions(model=fp32, ranges=table, interface=interface, output=int8))
     dataset = open_dataset(images, classes=interface.classes) if interface.classes else open_dataset(images)
     result = validate(fp32, int8, dataset, protocol="voc-native", interface=interface)
     predict(
@@ -214,7 +214,11 @@ def test_float16_inside_is_not_quantized_either(tmp_path: Path) -> None:
     half.graph.node[1].input[0] = "narrow"
     path = save(ending(half, op("Cast", "out", "wide", to=TensorProto.FLOAT)), tmp_path / "half.onnx")
     with pytest.raises(ModelError, match="computes in float16"):
-        quantize(path, ImageChoice(write_coco(tmp_path / "coco"), limit=2), output=tmp_path / "x")
+        quantize(
+            QuantizeOptions(
+                model=path, choice=ImageChoice(write_coco(tmp_path / "coco"), limit=2), output=tmp_path / "x"
+            )
+        )
 
 
 def test_several_outputs_none_called_out(tmp_path: Path) -> None:
@@ -368,7 +372,9 @@ def test_the_number_of_classes_is_checked_before_any_image_is_read(tmp_path: Pat
         image.write_bytes(b"not an image")
     names = Interface(classes=("background", "category 1", "category 3"))
     for work in (
-        lambda: quantize(model, ImageChoice(images, limit=2), interface=names, output=tmp_path / "x"),
+        lambda: quantize(
+            QuantizeOptions(model=model, choice=ImageChoice(images, limit=2), interface=names, output=tmp_path / "x")
+        ),
         lambda: calibrate_data(model, ImageChoice(images, limit=2), interface=names, output=tmp_path / "x"),
         lambda: validate(model, model, open_dataset(images, classes=names.classes or ()), interface=names),
         lambda: predict(

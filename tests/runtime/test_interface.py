@@ -15,6 +15,7 @@ from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import RecipeError, UsageError
 from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.recipe import load_recipe
 from fcn_onnx.stages.validate import validate
@@ -59,7 +60,7 @@ def test_a_gate_that_bounds_nothing_is_refused(tmp_path: Path, bound: float) -> 
     with pytest.raises(UsageError, match="--max-drop"):
         validate(model, model, open_dataset(images), gates=Gates(max_drop=bound))
     with pytest.raises(UsageError, match="--max-drop"):
-        quantize(model, ImageChoice(images), max_drop=bound, output=tmp_path / "q.onnx")
+        quantize(QuantizeOptions(model=model, choice=ImageChoice(images), max_drop=bound, output=tmp_path / "q.onnx"))
     for command in (["validate", "--fp32", str(model), "--int8", str(model)], ["quantize", "--model", str(model)]):
         result = CliRunner().invoke(main, [*command, "--data", str(images), f"--max-drop={bound}"])
         assert result.exit_code == 2, result.output

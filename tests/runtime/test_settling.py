@@ -26,7 +26,7 @@ from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import find_multiple, settle
 from fcn_onnx.stages.benchmark import benchmark
 from fcn_onnx.stages.calibrating import calibrate_data
-from fcn_onnx.stages.options import BenchmarkOptions, PredictOptions
+from fcn_onnx.stages.options import BenchmarkOptions, PredictOptions, QuantizeOptions
 from fcn_onnx.stages.predict import predict, predict_frames
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate
@@ -62,7 +62,7 @@ def test_every_step_runs_without_being_told_the_multiple(tmp_path: Path) -> None
     images = write_coco(tmp_path / "coco")
     fp32, int8 = save(encoder_decoder(), tmp_path / "m.onnx"), tmp_path / "m-int8.onnx"
     said = Said()
-    quantize(fp32, ImageChoice(images, limit=2), output=int8, progress=said)
+    quantize(QuantizeOptions(model=fp32, choice=ImageChoice(images, limit=2), output=int8), progress=said)
     assert len(said.about("multiples of 8")) == 1
     assert (ModelCard.read_from(load_model(int8), "").preprocessing or {})["multiple_of"] == 8
     silent = Said()
@@ -85,7 +85,9 @@ def test_assumed_normalisation_is_said_by_every_command_that_shows_images(tmp_pa
     samples = open_dataset(images).samples[:1]
     for run in (
         lambda hint, said: calibrate_data(fp32, choice, output=tmp_path / "t.json", interface=hint, progress=said),
-        lambda hint, said: quantize(fp32, choice, output=tmp_path / "q.onnx", interface=hint, progress=said),
+        lambda hint, said: quantize(
+            QuantizeOptions(model=fp32, choice=choice, output=tmp_path / "q.onnx", interface=hint), progress=said
+        ),
         lambda hint, said: validate(fp32, int8, open_dataset(images), interface=hint, progress=said),
         lambda hint, said: predict(
             PredictOptions(model=fp32, images=[photo], output=tmp_path / "out", interface=hint), progress=said
@@ -109,7 +111,7 @@ def test_a_card_that_says_it_says_it_for_both(tmp_path: Path) -> None:
     """A foreign fp32 model is shown what its int8 file was calibrated with, layer by layer too."""
     images = write_coco(tmp_path / "coco")
     fp32, int8 = save(classifier(), tmp_path / "m.onnx"), tmp_path / "q.onnx"
-    quantize(fp32, ImageChoice(images, limit=2), output=int8, interface=HALF)
+    quantize(QuantizeOptions(model=fp32, choice=ImageChoice(images, limit=2), output=int8, interface=HALF))
     samples = open_dataset(images).samples[:2]
     assert compare_layers(fp32, int8, samples).flipped == compare_layers(fp32, int8, samples, interface=HALF).flipped
     settled = settle([fp32, int8], Interface(), Said())
@@ -223,7 +225,11 @@ def test_the_output_that_was_named_is_remembered(tmp_path: Path) -> None:
     for name in ("minus", "plain"):
         model.graph.output.append(helper.make_tensor_value_info(name, kind, ["n", 21, "h", "w"]))
     fp32, int8 = save(model, tmp_path / "m.onnx"), tmp_path / "q.onnx"
-    quantize(fp32, ImageChoice(images, limit=2), output=int8, interface=Interface(output_name="minus"))
+    quantize(
+        QuantizeOptions(
+            model=fp32, choice=ImageChoice(images, limit=2), output=int8, interface=Interface(output_name="minus")
+        )
+    )
     assert Segmenter(int8).output == "minus"
     validate(fp32, int8, open_dataset(images), protocol="voc-native")
     photo = prepared(images / "000000000001.jpg")

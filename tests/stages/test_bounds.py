@@ -16,7 +16,7 @@ from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, THREADS, Bound
 from fcn_onnx.stages.calibrating import calibrate_data
-from fcn_onnx.stages.options import BenchmarkOptions, ExportOptions, PredictOptions
+from fcn_onnx.stages.options import BenchmarkOptions, ExportOptions, PredictOptions, QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate_and_report
 
@@ -46,10 +46,16 @@ REFUSED: dict[str, Callable[[Path, Path], Any]] = {
     "--workers is 0": lambda model, data: validate_and_report(model, model, data, workers=0),
     "--workers is -1": lambda model, data: calibrate_data(model, ImageChoice(data), workers=-1),
     "--max-drop is -5": lambda model, data: validate_and_report(model, model, data, gates=Gates(max_drop=-5)),
-    "--max-drop is nan": lambda model, data: quantize(model, ImageChoice(data), max_drop=nan),
-    "--max-drop is inf": lambda model, data: quantize(model, ImageChoice(data), max_drop=inf),
-    "--percentile nan": lambda model, data: quantize(model, ImageChoice(data), method="percentile", percentile=nan),
-    "--threads is -4": lambda model, data: quantize(model, ImageChoice(data), threads=-4),
+    "--max-drop is nan": lambda model, data: quantize(
+        QuantizeOptions(model=model, choice=ImageChoice(data), max_drop=nan)
+    ),
+    "--max-drop is inf": lambda model, data: quantize(
+        QuantizeOptions(model=model, choice=ImageChoice(data), max_drop=inf)
+    ),
+    "--percentile is nan": lambda model, data: quantize(
+        QuantizeOptions(model=model, choice=ImageChoice(data), method="percentile", percentile=nan)
+    ),
+    "--threads is -4": lambda model, data: quantize(QuantizeOptions(model=model, choice=ImageChoice(data), threads=-4)),
     "--threads is -5": lambda model, data: calibrate_data(model, ImageChoice(data), threads=-5),
     "--threads is -6": lambda model, data: validate_and_report(model, model, data, threads=-6),
     "--threads is -7": lambda model, data: benchmark(BenchmarkOptions(models=[model], threads=-7)),

@@ -25,6 +25,7 @@ from fcn_onnx.errors import CalibrationError, ImageError, ModelError, TableError
 from fcn_onnx.jobs.artifact import digest_json
 from fcn_onnx.model.graph import Graph
 from fcn_onnx.stages.calibrate import calibrate, derive
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 RULES = Preprocessing(Resize())
@@ -187,7 +188,7 @@ def test_a_table_of_another_preprocessing_is_refused_with_both_digests(tmp_path:
     path = tmp_path / "t.json"
     table = calibrate(model, write_images(tmp_path / "images").samples, preprocessing=RULES, output=path).table
     with pytest.raises(TableError) as caught:
-        quantize(model, ranges=path, output=tmp_path / "int8.onnx")
+        quantize(QuantizeOptions(model=model, ranges=path, output=tmp_path / "int8.onnx"))
     for rules in (table.preprocessing, Preprocessing().to_json()):
         assert digest_json(rules) in str(caught.value)
     assert not (tmp_path / "int8.onnx").exists()

@@ -20,6 +20,7 @@ from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import DatasetError, UsageError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate
 
@@ -129,7 +130,9 @@ def test_max_drop_without_truth_goes_by_fp32s_labels_and_the_model_says_so(tmp_p
     model = save(residual_network(classes=40), tmp_path / "many.onnx")
     interface = Interface(classes=tuple(f"thing {c}" for c in range(40)))
     choice = ImageChoice(data, limit=2)
-    made = quantize(model, choice, max_drop=100.0, interface=interface, output=tmp_path / "int8.onnx")
+    made = quantize(
+        QuantizeOptions(model=model, choice=choice, max_drop=100.0, interface=interface, output=tmp_path / "int8.onnx")
+    )
     assert [trial.drop_percent >= 0 for trial in made.trials] == [True]  # nothing agrees with fp32 better than fp32
     card = ModelCard.read_from(onnx.load(made.path), "int8")
     assert card.quantization is not None

@@ -23,6 +23,7 @@ from fcn_onnx.quantization.writing import write_int8
 from fcn_onnx.runtime.cpu import Cpu
 from fcn_onnx.runtime.onnxruntime import SessionConfig
 from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 CPU = Cpu("test", 2, frozenset({"avx512_vnni"}))
@@ -62,13 +63,13 @@ def test_every_form_is_written_and_runs_or_is_refused_up_front(
 ) -> None:
     model = write_model(tmp_path / f"fcn-toy-{opset}.onnx", opset)
     output = tmp_path / "int8.onnx"
-    options = {"quant_format": quant_format, "per_channel": per_channel, "output": output}
+    options = {"format": quant_format, "per_channel": per_channel, "output": output}
     if quant_format == "qdq" and per_channel and opset < 13:
         with pytest.raises(UsageError, match="per-channel"):
-            quantize(model, ImageChoice(data), **options)
+            quantize(QuantizeOptions(model=model, choice=ImageChoice(data), **options))
         assert not output.exists()
         return
-    result = quantize(model, ImageChoice(data), target="vnni", **options)
+    result = quantize(QuantizeOptions(model=model, choice=ImageChoice(data), target="vnni", **options))
     written = onnx.load(output)
     onnx.checker.check_model(written, full_check=True)
     opsets = {entry.domain: entry.version for entry in written.opset_import}
@@ -85,7 +86,7 @@ def test_every_form_is_written_and_runs_or_is_refused_up_front(
 
 
 def test_weights_are_the_nearest_int8_per_channel(tmp_path: Path, data: Path, model: Path) -> None:
-    quantize(model, ImageChoice(data), target="vnni", output=tmp_path / "int8.onnx")
+    quantize(QuantizeOptions(model=model, choice=ImageChoice(data), target="vnni", output=tmp_path / "int8.onnx"))
     before = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(model).graph.initializer}
     after_model = onnx.load(tmp_path / "int8.onnx")
     after = {t.name: onnx.numpy_helper.to_array(t) for t in after_model.graph.initializer}
@@ -111,7 +112,14 @@ def test_no_pair_of_weights_saturates_on_avx2(tmp_path: Path, data: Path, opset:
     model = write_model(tmp_path / "fcn-toy.onnx", opset)
     output = tmp_path / "int8.onnx"
     result = quantize(
-        model, ImageChoice(data), target="avx2", quant_format="qoperator", per_channel=per_channel, output=output
+        QuantizeOptions(
+            model=model,
+            choice=ImageChoice(data),
+            target="avx2",
+            format="qoperator",
+            per_channel=per_channel,
+            output=output,
+        )
     )
     assert result.plan.pair_safe
     weights = [
@@ -130,7 +138,7 @@ def test_no_pair_of_weights_saturates_on_avx2(tmp_path: Path, data: Path, opset:
 
 def test_the_card_says_where_it_came_from(tmp_path: Path, data: Path, model: Path) -> None:
     output = tmp_path / "int8.onnx"
-    quantize(model, ImageChoice(data, limit=3, seed=5), output=output, target="vnni")
+    quantize(QuantizeOptions(model=model, choice=ImageChoice(data, limit=3, seed=5), output=output, target="vnni"))
     card = ModelCard.read_from(onnx.load(output), "int8")
     assert (card.arch, card.source) == ("toy", digest_file(model))
     assert card.quantization is not None
@@ -146,27 +154,29 @@ def test_the_card_says_where_it_came_from(tmp_path: Path, data: Path, model: Pat
 
 
 def test_default_limit_is_half_of_a_small_set(tmp_path: Path, data: Path, model: Path) -> None:
-    quantize(model, ImageChoice(data), output=tmp_path / "int8.onnx")
+    quantize(QuantizeOptions(model=model, choice=ImageChoice(data), output=tmp_path / "int8.onnx"))
     assert len(ModelCard.read_from(onnx.load(tmp_path / "int8.onnx"), "int8").calibration_images) == 4
 
 
 def test_what_is_up_to_date_is_not_made_again(tmp_path: Path, data: Path, model: Path) -> None:
     output = tmp_path / "int8.onnx"
-    assert not quantize(model, ImageChoice(data), output=output).skipped
+    assert not quantize(QuantizeOptions(model=model, choice=ImageChoice(data), output=output)).skipped
     before = output.stat().st_mtime_ns
-    assert quantize(model, ImageChoice(data), output=output).skipped
+    assert quantize(QuantizeOptions(model=model, choice=ImageChoice(data), output=output)).skipped
     assert output.stat().st_mtime_ns == before
-    assert not quantize(model, ImageChoice(data), output=output, force=True).skipped
-    assert not quantize(model, ImageChoice(data), output=output, method="kl").skipped
+    assert not quantize(QuantizeOptions(model=model, choice=ImageChoice(data), output=output, force=True)).skipped
+    assert not quantize(QuantizeOptions(model=model, choice=ImageChoice(data), output=output, method="kl")).skipped
     photograph(50, 50, 77).save(data / "0.png")  # another image under the same name
-    assert not quantize(model, ImageChoice(data, limit=8), output=output, method="kl").skipped
+    assert not quantize(
+        QuantizeOptions(model=model, choice=ImageChoice(data, limit=8), output=output, method="kl")
+    ).skipped
 
 
 def test_a_table_stands_in_for_images(tmp_path: Path, data: Path, model: Path) -> None:
     table = tmp_path / "ranges.json"
     calibrate_data(model, ImageChoice(data, limit=4), output=table)
-    quantize(model, ImageChoice(data, limit=4), output=tmp_path / "direct.onnx")
-    quantize(model, ranges=table, output=tmp_path / "from-table.onnx")
+    quantize(QuantizeOptions(model=model, choice=ImageChoice(data, limit=4), output=tmp_path / "direct.onnx"))
+    quantize(QuantizeOptions(model=model, ranges=table, output=tmp_path / "from-table.onnx"))
     nodes = [onnx.load(tmp_path / name).graph.SerializeToString() for name in ("direct.onnx", "from-table.onnx")]
     assert nodes[0] == nodes[1]
     card = ModelCard.read_from(onnx.load(tmp_path / "from-table.onnx"), "x")
@@ -175,18 +185,18 @@ def test_a_table_stands_in_for_images(tmp_path: Path, data: Path, model: Path) -
 
 def test_contradictions_are_refused(tmp_path: Path, data: Path, model: Path) -> None:
     with pytest.raises(UsageError, match="--data"):
-        quantize(model)
+        quantize(QuantizeOptions(model=model))
     table = tmp_path / "ranges.json"
     calibrate_data(model, ImageChoice(data, limit=2), output=table)
     with pytest.raises(UsageError, match="--ranges"):
-        quantize(model, ImageChoice(data), ranges=table)
+        quantize(QuantizeOptions(model=model, choice=ImageChoice(data), ranges=table))
     other = save(residual_network(seed=9), tmp_path / "other.onnx")
     with pytest.raises(TableError, match="was made for"):
-        quantize(other, ranges=table)
+        quantize(QuantizeOptions(model=other, ranges=table))
     names = tmp_path / "names.txt"
     names.write_text("0.png\n")
     with pytest.raises(UsageError, match="--limit"):
-        quantize(model, ImageChoice(data, images=names, limit=2))
+        quantize(QuantizeOptions(model=model, choice=ImageChoice(data, images=names, limit=2)))
 
 
 def test_a_missing_range_is_our_error_and_leaves_nothing(tmp_path: Path, model: Path) -> None:
@@ -199,7 +209,7 @@ def test_a_missing_range_is_our_error_and_leaves_nothing(tmp_path: Path, model: 
 
 
 def test_facts_of_the_written_file(tmp_path: Path, data: Path, model: Path) -> None:
-    quantize(model, ImageChoice(data), output=tmp_path / "int8.onnx")
+    quantize(QuantizeOptions(model=model, choice=ImageChoice(data), output=tmp_path / "int8.onnx"))
     facts, before = read_facts(onnx.load(tmp_path / "int8.onnx")), read_facts(onnx.load(model))
     assert (facts.macs, facts.parameters) == (before.macs, before.parameters)
 

@@ -25,7 +25,7 @@ from fcn_onnx.stages import export as exporter
 from fcn_onnx.stages import quantize as quantizing
 from fcn_onnx.stages.calibrating import calibrate_data
 from fcn_onnx.stages.export import export
-from fcn_onnx.stages.options import ExportOptions
+from fcn_onnx.stages.options import ExportOptions, QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 Change = Callable[[dict[str, Any], Path, pytest.MonkeyPatch], object]
@@ -33,7 +33,7 @@ Change = Callable[[dict[str, Any], Path, pytest.MonkeyPatch], object]
 VNNI = Cpu("a", 2, frozenset({"avx2", "avx512bw", "avx512_vnni"}))
 PLAIN: dict[str, Any] = {}
 SEARCHED: dict[str, Any] = {"max_drop": 1.0}
-REFINED: dict[str, Any] = {"refine_ranges": True}
+REFINED: dict[str, Any] = {"refine": True}
 
 
 class StoppedError(Exception):
@@ -162,8 +162,8 @@ QUANTIZE: dict[str, tuple[dict[str, Any], Change, bool]] = {
     "percentile": ({"method": "percentile", "percentile": 99.99999}, option(percentile=100.0), REDONE),
     "the default percentile": ({"method": "percentile"}, option(percentile=99.999), REDONE),
     "backend": (PLAIN, option(backend="neural-compressor"), REDONE),
-    "form": (PLAIN, option(quant_format="qdq"), REDONE),
-    "the form it chooses": (PLAIN, option(quant_format="qoperator"), not REDONE),
+    "form": (PLAIN, option(format="qdq"), REDONE),
+    "the form it chooses": (PLAIN, option(format="qoperator"), not REDONE),
     "target": (PLAIN, option(target="avx2"), REDONE),
     "the target it chooses": (PLAIN, option(target="vnni"), not REDONE),
     "scales": (PLAIN, option(per_channel=False), REDONE),
@@ -197,6 +197,10 @@ QUANTIZE: dict[str, tuple[dict[str, Any], Change, bool]] = {
 }
 
 
+def without_progress(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name != "progress"}
+
+
 def job_of_quantize(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
     """What an int8 model must have been made from to be up to date."""
     found: list[str] = []
@@ -207,7 +211,7 @@ def job_of_quantize(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(quantizing, "up_to_date", stop)
     with pytest.raises(StoppedError):
-        quantize(**options)
+        quantize(QuantizeOptions(**without_progress(options)), progress=options.get("progress", SILENT))
     return found[0]
 
 
@@ -316,10 +320,7 @@ def job_of_export(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> s
 
     monkeypatch.setattr(exporter.ModelCard, "for_job", stop)
     with pytest.raises(StoppedError):
-        progress = options.get("progress", SILENT)
-        export(
-            ExportOptions(**{name: value for name, value in options.items() if name != "progress"}), progress=progress
-        )
+        export(ExportOptions(**without_progress(options)), progress=options.get("progress", SILENT))
     return found[0]
 
 
@@ -336,7 +337,7 @@ def test_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> N
 def test_what_is_up_to_date_is_so_by_name_and_by_choice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From end to end: `auto`, then the same target by name; then a model with other weights in its place."""
     options: dict[str, Any] = {"choice": ImageChoice(folder / "coco/val2017", limit=2), "output": folder / "i.onnx"}
-    assert not quantize(folder / "m.onnx", **options).skipped
-    assert quantize(folder / "m.onnx", target="vnni", quant_format="qoperator", **options).skipped
+    assert not quantize(QuantizeOptions(model=folder / "m.onnx", **options)).skipped
+    assert quantize(QuantizeOptions(model=folder / "m.onnx", target="vnni", format="qoperator", **options)).skipped
     save(residual_network(1), folder / "m.onnx")
-    assert not quantize(folder / "m.onnx", **options).skipped
+    assert not quantize(QuantizeOptions(model=folder / "m.onnx", **options)).skipped

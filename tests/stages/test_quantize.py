@@ -219,7 +219,7 @@ def test_facts_of_the_written_file(tmp_path: Path, data: Path, model: Path) -> N
 )
 def test_an_output_that_is_broken_or_edited_is_made_again(tmp_path: Path, data: Path, model: Path, damage: str) -> None:
     output = tmp_path / "int8.onnx"
-    quantize(model, ImageChoice(data), output=output)
+    quantize(QuantizeOptions(model=model, choice=ImageChoice(data), output=output))
     whole = output.read_bytes()
     proto = onnx.load(output)
     if damage == "edited":  # one weight, under an intact card
@@ -231,16 +231,16 @@ def test_an_output_that_is_broken_or_edited_is_made_again(tmp_path: Path, data: 
         entry.value = entry.value.replace("qoperator", "qop").replace('"op_types"', '"types"')
     changed = {"truncated": whole[: len(whole) // 2], "emptied": b"", "of text": b"no model\n"}
     output.write_bytes(changed.get(damage, proto.SerializeToString()))
-    assert not quantize(model, ImageChoice(data), output=output).skipped
+    assert not quantize(QuantizeOptions(model=model, choice=ImageChoice(data), output=output)).skipped
     assert output.read_bytes() == whole
-    assert quantize(model, ImageChoice(data), output=output).skipped
+    assert quantize(QuantizeOptions(model=model, choice=ImageChoice(data), output=output)).skipped
 
 
 def test_what_is_skipped_is_what_its_card_says(tmp_path: Path, data: Path, model: Path) -> None:
     """The plan with what a search found, not the one that it began with."""
     options = {"max_drop": 2.0, "target": "vnni", "output": tmp_path / "int8.onnx"}
-    made = quantize(model, ImageChoice(data, limit=4), **options)
+    made = quantize(QuantizeOptions(model=model, choice=ImageChoice(data, limit=4), **options))
     assert made.plan.kept
-    again = quantize(model, ImageChoice(data, limit=4), **options)
+    again = quantize(QuantizeOptions(model=model, choice=ImageChoice(data, limit=4), **options))
     assert again.skipped
     assert (again.plan, again.kept_macs_share) == (made.plan, made.kept_macs_share)

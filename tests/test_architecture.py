@@ -61,6 +61,7 @@ HOMES = {
     "onnxruntime": ("runtime", "quantization/backends", "networks/forms.py"),
     "neural_compressor": ("quantization/backends",),
     "pycocotools": ("data/sets", "demo"),
+    "tempfile": ("jobs", "cli/faults.py"),  # what is temporary is locked, and swept when its owner was killed
 }
 """Where a package may be imported, by room, folder or file."""
 

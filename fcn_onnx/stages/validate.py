@@ -67,8 +67,7 @@ def validate(
         interface: of all models, where they do not say it themselves.
         workers: processes that share the images and the threads; the scores are the same for any number.
         threads: of each session; 0 means all cores.
-        journals: where finished images are kept, so that an interrupted run continues, until the caller has the report
-            on disk.
+        journals: where finished images are kept until the caller has the report on disk.
         command: recorded in the report as the way to repeat it.
 
     Raises:
@@ -78,10 +77,9 @@ def validate(
     """
     COUNT.require("--limit", limit)
     COUNT.require("--workers", workers)
-    candidates = _several(candidates)
     rules = get_protocol(protocol, len(dataset.classes))
-    contestants = Contestants.open(fp32, candidates)
-    interface = contestants.agreed(dataset, settle([fp32, *candidates], interface, progress))
+    contestants = Contestants.open(fp32, _several(candidates))
+    interface = contestants.agreed(dataset, settle([model.path for model in contestants.all], interface, progress))
     selection = select_images(
         dataset,
         rules,
@@ -92,11 +90,39 @@ def validate(
     )
     config = SessionConfig(threads=threads)
     segmenters = [Segmenter(model.path, config, interface) for model in contestants.all]
+    setting = _setting(contestants, dataset, rules, selection, segmenters, config, workers, command, progress)
+    entrants = tuple(model.entrant for model in contestants.all)
+    tally = score_images(
+        Contest(entrants, interface, setting.preprocessing, dataset, rules, threads),
+        selection.samples,
+        executor=EXECUTORS["local"](workers, progress),
+        journal=journals.of(setting.job),
+        progress=progress,
+    )
+    seen, pictures = look(tally, selection.samples, segmenters, setting.preprocessing, dataset, rules)
+    reference, compared = _compared(contestants, rules, tally, gates)
+    written = document(setting, tally, reference, compared, seen)
+    return Validation(reference, compared, written, per_image(tally), pictures)
+
+
+def _setting(
+    contestants: Contestants,
+    dataset: Dataset,
+    rules: Protocol,
+    selection: Selection,
+    segmenters: Sequence[Segmenter],
+    config: SessionConfig,
+    workers: int,
+    command: str | None,
+    progress: Progress,
+) -> Setting:
+    """What all rows share, and the digest of the work; `segmenters` are the contestants' in their order."""
     preprocessing = contestants.shown(segmenters, rules)
     notes = (*notes_on(contestants, selection, workers), *filter(None, [shown_note(rules, preprocessing)]))
     for note in [dataset.description, *notes]:
         progress.note(note)
-    images_digest = _digest_of(selection, progress)
+    contents = digests(selection.samples, progress)
+    images = digest_json([(s.name, content) for s, content in zip(selection.samples, contents, strict=True)])
     job = job_digest(
         "validate",
         "pillow",
@@ -105,33 +131,15 @@ def validate(
         protocol=rules.name,
         preprocessing=preprocessing.to_json(),
         outputs=[segmenter.output for segmenter in segmenters],
-        data=[images_digest, dataset.fingerprint(), *dataset.classes],
+        data=[images, dataset.fingerprint(), *dataset.classes],
         machine=[measured_cpu().kernels(), config.thread_count],
         workers=workers,
     )
-    entrants = tuple(model.entrant for model in contestants.all)
-    tally = score_images(
-        Contest(entrants, interface, preprocessing, dataset, rules, threads),
-        selection.samples,
-        executor=EXECUTORS["local"](workers, progress),
-        journal=journals.of(job),
-        progress=progress,
-    )
-    seen, pictures = look(tally, selection.samples, segmenters, preprocessing, dataset, rules)
-    setting = Setting(contestants, dataset, rules, selection, preprocessing, config, images_digest, job, command, notes)
-    reference, compared = _compared(contestants, rules, tally, gates)
-    written = document(setting, tally, reference, compared, seen)
-    return Validation(reference, compared, written, per_image(tally), pictures)
+    return Setting(contestants, dataset, rules, selection, preprocessing, config, images, job, command, notes)
 
 
 def _several(candidates: Path | Sequence[Path]) -> Sequence[Path]:
     return [candidates] if isinstance(candidates, Path) else candidates
-
-
-def _digest_of(selection: Selection, progress: Progress) -> str:
-    """Of the images, by name and content."""
-    contents = digests(selection.samples, progress)
-    return digest_json([(s.name, content) for s, content in zip(selection.samples, contents, strict=True)])
 
 
 def _compared(

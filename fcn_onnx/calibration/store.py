@@ -153,7 +153,10 @@ class Observation:
             if head.pop("format") != FORMAT:
                 raise ValueError("it is of another version of fcn-onnx")
             require_typed(head, get_type_hints(cls))
-            return cls(statistics=Statistics.from_arrays(arrays), **head)
+            found = cls(statistics=Statistics.from_arrays(arrays), **head)
+            if unknown := set(found.carried.values()) - set(found.histograms):
+                raise ValueError(f"{min(unknown)} carries a range, and has no histogram")
+            return found
         except UNREADABLE as error:
             raise TableError(
                 f"{path} is not a file of histograms ({type(error).__name__}: {error})",

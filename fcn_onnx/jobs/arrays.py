@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,10 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
         reader = READERS.get(npy.read_magic(stream))
         if reader is None:
             raise ValueError(f"{member.filename} is of an unknown version")
-        shape, fortran, dtype = reader(stream)
+        try:
+            shape, fortran, dtype = reader(stream)
+        except TokenError as error:  # a header is Python, of which only a literal is read
+            raise ValueError(f"{member.filename} has a header that is none") from error
         content = stream.read()  # no more than `file_size`, whatever the archive packs
     if dtype.hasobject or prod(shape) * dtype.itemsize != len(content):
         raise ValueError(f"{member.filename} declares {dtype} {shape}, and has {len(content)} bytes")

@@ -15,6 +15,7 @@ from fcn_onnx.errors import ModelError
 from fcn_onnx.jobs.artifact import atomic_path, digest_file, digest_json
 from fcn_onnx.jobs.files import sync
 from fcn_onnx.jobs.scratch import folder_in, scratch
+from fcn_onnx.model.arity import require_connected
 from fcn_onnx.model.inference import skeleton
 from fcn_onnx.model.tensors import require_whole, tensor_bytes, tensors_of
 
@@ -44,6 +45,7 @@ def load_with_data(path: Path) -> tuple[onnx.ModelProto, tuple[Path, ...]]:
     if not model.graph.node or not model.opset_import:
         raise ModelError(f"{path} holds no ONNX graph", fix="make the file again")
     require_whole(model, str(path))
+    require_connected(model, str(path))
     data = _data_files(model, path)
     for tensor in tensors_of(model):
         if tensor.data_location == TensorProto.EXTERNAL:

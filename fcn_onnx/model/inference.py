@@ -6,6 +6,8 @@ from math import prod
 
 import onnx
 
+from fcn_onnx.errors import ModelError, first_line
+
 SMALL = 1024
 """Elements of the largest constant whose values inference gets: shapes, axes and scales are shorter."""
 
@@ -38,6 +40,9 @@ def inferred(model: onnx.ModelProto) -> onnx.GraphProto:
     """The graph of `model`, but for its large constants, with the types and shapes of inner tensors in `value_info`.
 
     What cannot be inferred is missing there.
+
+    Raises:
+        ModelError: what is inferred contradicts what is declared.
     """
     light = skeleton(model)
     graph, full = light.graph, model.graph
@@ -47,4 +52,9 @@ def inferred(model: onnx.ModelProto) -> onnx.GraphProto:
             graph.initializer.add().CopyFrom(tensor)
         elif tensor.name not in listed:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    return onnx.shape_inference.infer_shapes(light).graph
+    try:
+        return onnx.shape_inference.infer_shapes(light).graph
+    except onnx.shape_inference.InferenceError as error:
+        raise ModelError(
+            f"the model's shapes contradict one another: {first_line(error)}", fix="make it again"
+        ) from error

@@ -103,7 +103,7 @@ def multiplications(
     """
     image = image_input(model)
     shape = types[image.name].shape if image and image.name in types else ()
-    images = shape[0] if len(shape) == 4 and isinstance(shape[0], int) else 1
+    images = shape[0] if len(shape) == 4 and isinstance(shape[0], int) and shape[0] > 0 else 1
     exact = _dequantized(model, types)
     for node, name in zip(model.graph.node, node_names(model), strict=True):
         if (operator := OPERATORS.get(node.op_type)) is None:

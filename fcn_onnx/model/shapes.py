@@ -117,7 +117,7 @@ class _Walk:
             return None
 
     def _measured(self, node: onnx.NodeProto) -> list[Any] | None:
-        kind = self.types.get(node.input[0], TypeProto()).tensor_type
+        kind = self.types.get(node.input[0] if node.input else "", TypeProto()).tensor_type
         if not kind.HasField("shape"):
             return None
         attributes = {attribute.name: attribute.i for attribute in node.attribute}
@@ -136,7 +136,7 @@ class _Walk:
             found = self._by_schema(node, types, held)
         except checker.ValidationError:  # a stand-in takes no 8-bit integers, which only this way of inferring minds
             found = None
-        except (shape_inference.InferenceError, defs.SchemaError):
+        except (shape_inference.InferenceError, defs.SchemaError, ValueError, TypeError):  # also of types that are none
             return {}
         if found is None:
             alone = self._alone(node, types)

@@ -148,12 +148,16 @@ class Network:
 TYPES = {"float": "float32", "double": "float64"}
 """onnxruntime's names of types that numpy calls otherwise."""
 
+MAX_BATCH = 1024
+"""Images that a model may take at a time: each is given that often."""
+
 KINDS: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 def _input_form(name: str, inputs: Sequence[ort.NodeArg], multiple_of: int) -> InputForm:
     shape = inputs[0].shape if inputs else []
-    if len(inputs) != 1 or inputs[0].type not in KINDS or len(shape) != 4 or 3 not in (shape[1], shape[3]):
+    taken = len(inputs) == 1 and inputs[0].type in KINDS and len(shape) == 4 and 3 in (shape[1], shape[3])
+    if not taken or (_fixed(shape[0]) or 1) > MAX_BATCH:
         found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs) or "no input"
         raise ModelError(
             f"{name} takes {found}",

@@ -101,6 +101,7 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], None]] = {
     "images of a list": head(images=["a"]),
     "versions of null": head(versions=None),
     "unknown key": head(surprise=1),
+    "carried from nothing": head(carried={"y": "nobody"}),
 }
 
 
@@ -114,6 +115,16 @@ def test_histograms_that_nobody_observed_are_refused(tmp_path: Path, damage: str
     DAMAGES[damage](arrays)
     np.savez_compressed(path, **arrays)
     with pytest.raises(TableError, match="not a file of histograms"):
+        Observation.load(path)
+
+
+def test_a_header_that_is_no_literal_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "h.npz"
+    observation().save(path)
+    content = members(path)
+    content["counts.npy"] = content["counts.npy"].replace(b"}", b"(")
+    write(path, content)
+    with pytest.raises(TableError):
         Observation.load(path)
 
 

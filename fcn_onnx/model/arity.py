@@ -19,8 +19,8 @@ def require_connected(model: onnx.ModelProto, name: str) -> None:
     """Check the graph's nodes and outputs, those of subgraphs left to whoever runs them.
 
     Raises:
-        ModelError: the opset is none; a node has fewer or more inputs than its operator takes, or no output; or the graph lists an output
-            twice; `name` says in which file.
+        ModelError: the opset is none; a node has fewer or more inputs than its operator takes, or no output; or the
+            graph lists an output twice; `name` says in which file.
     """
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     opset = next((opsets[domain] for domain in STANDARD if domain in opsets), 1)

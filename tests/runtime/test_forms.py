@@ -190,9 +190,13 @@ def test_float16_in_and_out_runs_and_is_not_quantized(tmp_path: Path) -> None:
     assert result.only.difference.label_agreement > 0.99
     (seen,) = predict(PredictOptions(model=half, images=[images / "000000000002.jpg"], output=tmp_path / "out"))
     assert seen.confidence is not None
-    for work in (calibrate_data, quantize):
+    choice, output = ImageChoice(images, limit=2), tmp_path / "x"
+    for work in (
+        lambda: calibrate_data(half, choice, output=output),
+        lambda: quantize(QuantizeOptions(model=half, choice=choice, output=output)),
+    ):
         with pytest.raises(ModelError, match="computes in float16") as caught:
-            work(half, ImageChoice(images, limit=2), output=tmp_path / "x")
+            work()
         assert "--fp16" in caught.value.fix
 
 

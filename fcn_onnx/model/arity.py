@@ -19,19 +19,20 @@ def require_connected(model: onnx.ModelProto, name: str) -> None:
     """Check the graph's nodes and outputs, those of subgraphs left to whoever runs them.
 
     Raises:
-        ModelError: the opset is none; a node has fewer or more inputs than its operator takes, or no output; or the
-            graph lists an output twice; `name` says in which file.
+        ModelError: the opset is none; a node lacks an input, has one too many, or no output; or the graph lists an
+            output twice; `name` says in which file.
     """
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     opset = next((opsets[domain] for domain in STANDARD if domain in opsets), 1)
     if not 1 <= opset <= MAX_OPSET:
         raise ModelError(f"{name} says that it is of opset {opset}", fix="make the model again")
     for node in model.graph.node:
-        least, most = _arity(node, opset)
-        if not least <= len(node.input) <= most or not any(node.output):
+        needed, most = _needed(node, opset)
+        absent = [index for index in needed if index >= len(node.input) or not node.input[index]]
+        if absent or len(node.input) > most or not any(node.output):
             raise ModelError(
-                f"the node {node.name!r} ({node.op_type}) of {name} has {len(node.input)} inputs and "
-                f"{len(node.output)} outputs",
+                f"the node {node.name!r} ({node.op_type}) of {name} has the inputs {list(node.input)} and the outputs "
+                f"{list(node.output)}",
                 fix="make the model again; no such operator can run",
             )
     for listed, times in Counter(value.name for value in model.graph.output).items():
@@ -39,14 +40,15 @@ def require_connected(model: onnx.ModelProto, name: str) -> None:
             raise ModelError(f"{name} lists the output {listed!r} {times} times", fix="make the model again")
 
 
-def _arity(node: onnx.NodeProto, opset: int) -> tuple[int, int]:
-    """The fewest and the most inputs that the node's operator takes, as far as that is known."""
+def _needed(node: onnx.NodeProto, opset: int) -> tuple[set[int], int]:
+    """Which inputs the node's operator cannot do without, and how many it takes at most, as far as that is known."""
+    needed = {0, OPERATORS[node.op_type].weight} if node.op_type in OPERATORS else set()
     most = 1 << 30
-    least = OPERATORS[node.op_type].weight + 1 if node.op_type in OPERATORS else 0
     if node.domain not in STANDARD:
-        return least, most
+        return needed, most
     try:
         schema = defs.get_schema(node.op_type, opset)
     except defs.SchemaError:  # an operator that is not the standard's: onnxruntime may know it
-        return least, most
-    return max(least, schema.min_input), schema.max_input
+        return needed, most
+    single = {i for i, given in enumerate(schema.inputs) if given.option == defs.OpSchema.FormalParameterOption.Single}
+    return needed | single, schema.max_input

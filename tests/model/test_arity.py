@@ -24,6 +24,7 @@ def node(model: onnx.ModelProto, op_type: str) -> onnx.NodeProto:
 DAMAGES: dict[str, Callable[[onnx.ModelProto], object]] = {
     "no input": lambda m: node(m, "Relu").ClearField("input"),
     "no weight": lambda m: node(m, "Conv").input.__delitem__(slice(1, None)),
+    "a weight without a name": lambda m: node(m, "Conv").input.__setitem__(1, ""),
     "an input too many": lambda m: node(m, "Relu").input.append("input"),
     "an opset past 32 bits": lambda m: setattr(m.opset_import[0], "version", 1 << 40),
     "an opset below 1": lambda m: setattr(m.opset_import[0], "version", -1),

@@ -21,10 +21,11 @@ from fcn_onnx.calibration.thresholds import METHODS
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.model.graph import Graph
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.model import Model
 from fcn_onnx.quantization.backends import Draft
 from fcn_onnx.quantization.backends.onnxruntime import quantize as quantize_by_onnxruntime
 from fcn_onnx.quantization.corrections import correct_biases, mean_shifts
-from fcn_onnx.quantization.making import Calibrated, Maker, Original
+from fcn_onnx.quantization.making import Calibrated, Maker
 from fcn_onnx.quantization.plan import Plan, make_plan
 from fcn_onnx.quantization.weights import quantize_weights
 from fcn_onnx.runtime.interface import preprocessing_of
@@ -75,8 +76,8 @@ def main() -> None:
     options = parser_of(__doc__).parse_args()
     interface = Interface(options.mean, options.std)
     job = Job(options.model, options.calibrate, options.images, interface, "vnni")
-    original = Original.open(options.model)
-    fp32 = original.graph.model
+    original = Model.open(options.model)
+    fp32 = original.taken.model
     preprocessing = preprocessing_of(fp32, str(options.model), interface)
     maker = Maker(original, Calibrated((), preprocessing, {}))
     with tempfile.TemporaryDirectory() as name:
@@ -85,7 +86,7 @@ def main() -> None:
         calibrate(options.model, job.choice().choose(), preprocessing=preprocessing, histograms=histograms)
         tables = {method: derive(histograms, method=method).table for method in METHODS}
         table = tables["mse"]
-        whole = make_plan(original.graph, measured_cpu(), quant_format="qdq", target="vnni")
+        whole = make_plan(original.taken, measured_cpu(), quant_format="qdq", target="vnni")
         safe = replace(whole, pair_safe=True)
         rows: list[Row] = []
 
@@ -106,7 +107,7 @@ def main() -> None:
         add_model("fp32 weights, int8 activations", int8_activations_only(onnx.load(uncorrected), fp32))
         add("everything, pair-safe (for AVX2)", safe, table)
         add("pair-safe, no bias correction", replace(safe, bias_correction=False), table)
-        add_model("onnxruntime's weights, our ranges", plain(original.graph, table, whole))
+        add_model("onnxruntime's weights, our ranges", plain(original.taken, table, whole))
         add("min/max ranges", whole, tables["minmax"])
         add("logits in int8 too", replace(whole, float_nodes=()), table)
         fp32_row = score(job, rows, open_dataset(options.validate), options.protocol, options.limit, exact=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,7 @@ from fcn_onnx.jobs.fold import Sum, fold
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.jobs.records import Arrays
-from fcn_onnx.model.files import load_model
-from fcn_onnx.model.intake import take_in
+from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.onnxruntime import Network, SessionConfig, with_taps
 
 Batch = NDArray[np.float32]
@@ -34,14 +32,14 @@ class Pass:
     """What is observed, and how: the task that counts one image.
 
     Attributes:
-        model: fp32 ONNX file.
+        model: fp32.
         tensors: names of the tensors to count, inputs of the model among them.
         conv_inputs: names of those whose channels' means are taken.
         preprocessing: from photograph to input.
         threads: of this process; 0 means all cores.
     """
 
-    model: Path
+    model: Model
     tensors: tuple[str, ...]
     conv_inputs: tuple[str, ...]
     preprocessing: Preprocessing
@@ -56,12 +54,12 @@ class Pass:
 
     def open(self) -> Callable[[Loaded], Statistics | ImageError]:
         """A function to the statistics of all tensors."""
-        proto = take_in(load_model(self.model), str(self.model))
+        proto = self.model.taken.model
         inputs = {value.name for value in proto.graph.input}
         inner = [name for name in dict.fromkeys([*self.tensors, *self.conv_inputs]) if name not in inputs]
         config = SessionConfig(threads=self.threads, arena=False)
         multiple_of = self.preprocessing.multiple_of
-        network = Network(with_taps(proto, inner), config, name=str(self.model), multiple_of=multiple_of)
+        network = Network(with_taps(proto, inner), config, name=self.model.name, multiple_of=multiple_of)
         pool = ThreadPoolExecutor(config.thread_count, thread_name_prefix="count")
 
         def count(loaded: Loaded) -> Statistics | ImageError:

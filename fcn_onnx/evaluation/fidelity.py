@@ -16,9 +16,9 @@ from onnx import TensorProto, numpy_helper
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.jobs.progress import SILENT, Progress
-from fcn_onnx.model.files import load_model
 from fcn_onnx.model.graph import float_tensors
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.onnxruntime import Network, SessionConfig, with_taps
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
 from fcn_onnx.runtime.settling import settle
@@ -91,15 +91,16 @@ def compare_layers(
     """
     if not samples:
         raise UsageError("no image to compare on", fix="give at least one")
-    original, quantized = load_model(fp32), load_model(int8)
+    models = Model.open(fp32), Model.open(int8)
+    original, quantized = (model.proto for model in models)
     stored = _stored(original, quantized)
     if not stored:
         raise ModelError(
             f"no activation of {fp32} is in 8 bits in {int8}", fix="name an int8 model that was made from this one"
         )
     config = SessionConfig(threads=threads, arena=False)
-    interface = settle([fp32, int8], interface, progress)
-    segmenter, other = Segmenter(fp32, config, interface), Segmenter(int8, config, interface)
+    interface = settle(models, interface, progress)
+    segmenter, other = (Segmenter(model, config, interface) for model in models)
     names = list(stored)
     multiple_of = segmenter.network.form.multiple_of
     kinds = {s.tensor: s.kind for s in stored.values()}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
@@ -20,8 +21,12 @@ from fcn_onnx.evaluation.protocols import resized_label_map
 from fcn_onnx.jobs.prefetch import prefetch
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.onnxruntime import SessionConfig
 from fcn_onnx.runtime.segmenter import Labels, Segmenter
+
+KEPT_BYTES = 1 << 28
+"""Of images that are kept as the models take them: some sixty of 520×690."""
 
 
 class Judge:
@@ -45,7 +50,7 @@ class Judge:
 
     def __init__(
         self,
-        fp32: Path,
+        fp32: Path | Model,
         dataset: Dataset,
         samples: Sequence[Sample],
         preprocessing: Preprocessing,
@@ -58,6 +63,8 @@ class Judge:
         self._preprocessing = preprocessing
         self._interface = interface
         self._config = SessionConfig(threads=threads)
+        self._batches: dict[str, NDArray[np.float32]] = {}
+        self._room = KEPT_BYTES
         original = Segmenter(fp32, self._config, interface)
         if dataset.labelled:
             _require_same_classes(dataset, original)
@@ -96,9 +103,19 @@ class Judge:
         return Segmenter(model, self._config, self._interface)
 
     def _labels(self, segmenter: Segmenter, images: int, progress: Progress, label: str) -> list[Labels]:
-        loaded = prefetch(lambda sample: self._preprocessing.read(sample), self._samples[:images])
+        loaded = prefetch(self._batch, self._samples[:images])
         tracked = progress.track(loaded, total=images, label=label)
         return [segmenter.labels(segmenter.run(batch), sample.name) for sample, batch in tracked]
+
+    def _batch(self, sample: Sample) -> NDArray[np.float32]:
+        """An image as the models take it; as many as there is room for are read once for all of them."""
+        if sample.name in self._batches:
+            return self._batches[sample.name]
+        batch = self._preprocessing.read(sample)
+        self._room -= batch.nbytes
+        if self._room >= 0:
+            self._batches[sample.name] = batch
+        return batch
 
     def _miou(self, labels: Sequence[Labels]) -> float:
         rows: Counts = np.stack([self._metric.count(t, p) for t, p in zip(self._truth, labels, strict=True)])

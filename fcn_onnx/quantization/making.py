@@ -23,50 +23,14 @@ from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import QuantizationError
 from fcn_onnx.jobs.artifact import FORM_VERSION, versions
 from fcn_onnx.model.card import ModelCard
-from fcn_onnx.model.files import digest_model, load_with_data, model_bytes
-from fcn_onnx.model.form import require_float32
-from fcn_onnx.model.graph import Graph
-from fcn_onnx.model.intake import take_in
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.model import Model
 from fcn_onnx.quantization.backends import Draft, Goal, Images, get_backend
 from fcn_onnx.quantization.corrections import Rounding, correct_biases, mean_shifts
 from fcn_onnx.quantization.keeping import kept_layers, shield
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.quantization.weights import QuantizedWeight, Request, quantize_weights
 from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
-
-
-@dataclass(frozen=True)
-class Original:
-    """The fp32 model that int8 models are made of.
-
-    Attributes:
-        path: the file.
-        proto: as it is there.
-        graph: after intake.
-        card: of the file.
-        digest: of the file and its external data.
-        size_bytes: of both.
-    """
-
-    path: Path
-    proto: onnx.ModelProto
-    graph: Graph
-    card: ModelCard
-    digest: str
-    size_bytes: int
-
-    @classmethod
-    def open(cls, path: Path) -> Original:
-        """Read it.
-
-        Raises:
-            ModelError: it is no model, or none of float32.
-        """
-        proto, data = load_with_data(path)
-        require_float32(proto, str(path))
-        card, graph = ModelCard.read_from(proto, str(path)), Graph(take_in(proto, str(path)))
-        return cls(path, proto, graph, card, digest_model(path, data), model_bytes(path, data))
 
 
 @dataclass(frozen=True)
@@ -101,7 +65,7 @@ class Made:
         multiple_of: what the sides of its images must be, if anything.
     """
 
-    fp32: Original
+    fp32: Model
     int8: onnx.ModelProto
     card: ModelCard
     plan: Plan
@@ -123,7 +87,7 @@ class Maker:
 
     def __init__(
         self,
-        fp32: Original,
+        fp32: Model,
         images: Calibrated,
         *,
         interface: Interface = Interface(),
@@ -155,7 +119,7 @@ class Maker:
             {name: weight.scale for name, weight in weights.items()},
         )
         quantized = get_backend(self.backend).load()(draft, plan)
-        quantized = shield(quantized, kept_layers(self.fp32.graph.model, plan))
+        quantized = shield(quantized, kept_layers(self.fp32.taken.model, plan))
         _put(weights, quantized)
         return self._made(quantized, plan, table.method, tuned=False)
 
@@ -170,11 +134,11 @@ class Maker:
         Raises:
             QuantizationError: the backend fails.
         """
-        draft = Draft(self.fp32.graph.model, method, log, images=self._fed(), goal=goal)
+        draft = Draft(self.fp32.taken.model, method, log, images=self._fed(), goal=goal)
         return self._made(get_backend(self.backend).load()(draft, plan), plan, method, tuned=True)
 
     def _rounded(self, plan: Plan, table: RangeTable) -> dict[str, QuantizedWeight]:
-        model = self.fp32.graph.model
+        model = self.fp32.taken.model
         convs = {node.name for node in model.graph.node if node.op_type == "Conv"}
         return quantize_weights(
             model,
@@ -188,8 +152,8 @@ class Maker:
 
     def _drafted(self, plan: Plan, table: RangeTable, weights: Mapping[str, QuantizedWeight]) -> onnx.ModelProto:
         """The fp32 model with a stand-in for each of the weights, and with its biases corrected."""
-        model = self.fp32.graph.model
-        draft = self.fp32.graph.typed()
+        model = self.fp32.taken.model
+        draft = self.fp32.taken.typed()
         for tensor in model.graph.initializer:
             if tensor.name in weights:
                 shape = (-1, *[1] * (len(tensor.dims) - 1))

@@ -13,6 +13,7 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import UsageError
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.onnxruntime import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter
 
@@ -33,7 +34,7 @@ class OutputError:
 
     def __init__(
         self,
-        fp32: Path,
+        fp32: Path | Model,
         samples: Sequence[Sample],
         preprocessing: Preprocessing,
         *,
@@ -51,7 +52,7 @@ class OutputError:
         pairs = zip(self._logits(model), self._reference, strict=True)
         return float(np.mean([np.square(a - b).sum() / np.square(b).sum() for a, b in pairs]))
 
-    def _logits(self, model: Path | onnx.ModelProto) -> list[NDArray[np.float32]]:
+    def _logits(self, model: Path | Model | onnx.ModelProto) -> list[NDArray[np.float32]]:
         segmenter = Segmenter(model, self._config, self._interface)
         found = []
         for sample, batch in zip(self._samples, self._batches, strict=True):

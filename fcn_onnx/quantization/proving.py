@@ -41,7 +41,7 @@ def prove(made: Made, path: Path, name: Path) -> Proof:
     Raises:
         QuantizationError: something does not hold.
     """
-    fp32 = made.fp32.graph.model
+    fp32 = made.fp32.taken.model
     _require_opsets(fp32, made.int8, made.plan)
     pairs = read_pairs(made.int8)
     if made.plan.pair_safe and not made.tuned:

@@ -39,12 +39,12 @@ def refined(
     maker: Maker, plan: Plan, table: RangeTable, journals: Journals, progress: Progress
 ) -> tuple[RangeTable, Refinement]:
     """The table with its thresholds moved, in groups of neighbours, to where the output errs least."""
-    carried = observed_tensors(maker.fp32.graph).carried
+    carried = observed_tensors(maker.fp32.taken).carried
     roots = [root for root in dict.fromkeys(carried.values()) if root in table.ranges]
     blocks = [set(block) for block in np.array_split(roots, min(REFINED_GROUPS, len(roots)))]
     groups = [[name for name in table.ranges if carried.get(name, name) in block] for block in blocks]
     error = OutputError(
-        maker.fp32.path,
+        maker.fp32,
         maker.images.samples[:REFINING_IMAGES],
         maker.images.preprocessing,
         interface=maker.interface,

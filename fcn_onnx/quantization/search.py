@@ -83,7 +83,7 @@ def within(bound: Bound, maker: Maker, plan: Plan, table: RangeTable, journals: 
     Raises:
         QuantizationError: there is none.
     """
-    fp32 = maker.fp32.graph
+    fp32 = maker.fp32.taken
     convs = [conv.name for conv in read_facts(maker.make(plan, table).int8).convs if conv.int8]
     originals = {node.name for node in fp32.model.graph.node}
     names = [name if name in originals else name.removesuffix("_quant") for name in convs]

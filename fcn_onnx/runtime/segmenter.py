@@ -17,15 +17,18 @@ from PIL import Image
 
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.card import ModelCard
-from fcn_onnx.model.files import load_model
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.labels import Axes, Meaning, Shape, is_label_type, meaning_of
+from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.interface import classes_of, default_classes, default_output, preprocessing_of
 from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
 
 __all__ = ["Interface", "Labels", "Segmenter", "classes_of", "on_grid", "preprocessing_of"]
 
 Labels = NDArray[np.uint8]
+
+MADE = "the model"
+"""What errors call a model that is in no file."""
 
 SLACK = 0.1
 """By which probabilities may leave [0, 1]: 8 bits, and cubic upsampling, overshoot."""
@@ -39,7 +42,7 @@ class Segmenter:
     """A model in a session, whose output is read as labels of its classes.
 
     Args:
-        model: a file, or a model in memory.
+        model: a file, one that is open, or a model that is in none.
         config: how to run it.
         interface: what the model does not say of itself.
 
@@ -56,13 +59,16 @@ class Segmenter:
 
     def __init__(
         self,
-        model: Path | onnx.ModelProto,
+        model: Path | Model | onnx.ModelProto,
         config: SessionConfig = SessionConfig(),
         interface: Interface = Interface(),
     ) -> None:
-        proto, name = (load_model(model), str(model)) if isinstance(model, Path) else (model, "the model")
+        model = Model.open(model) if isinstance(model, Path) else model
+        proto, source, name = (
+            (model.proto, model.path, model.name) if isinstance(model, Model) else (model, model, MADE)
+        )
         self.preprocessing = preprocessing_of(proto, name, interface)
-        self.network = Network(model, config, name=name, multiple_of=self.preprocessing.multiple_of)
+        self.network = Network(source, config, name=name, multiple_of=self.preprocessing.multiple_of)
         self.output = self._choose(interface.output_name or ModelCard.read_from(proto, name).output)
         self._declared, dtype = self.network.declared(self.output)
         self.meaning = Meaning.LABELS if is_label_type(dtype) else meaning_of(proto, self.output)

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import lcm
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from fcn_onnx.errors import ModelError
 from fcn_onnx.jobs.progress import Progress
-from fcn_onnx.model.card import ModelCard
-from fcn_onnx.model.files import load_model
 from fcn_onnx.model.form import own_normalisation
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter
@@ -32,7 +30,7 @@ TRIED = 128
 
 
 def settle(
-    models: Sequence[Path], interface: Interface, progress: Progress, *, config: SessionConfig = SessionConfig()
+    models: Sequence[Model], interface: Interface, progress: Progress, *, config: SessionConfig = SessionConfig()
 ) -> Interface:
     """What is true of `models`, which are shown the same images: `interface`, and what was found out.
 
@@ -41,12 +39,10 @@ def settle(
     Raises:
         ModelError: one cannot be read or run, or returns another number of classes than `interface` or its card names.
     """
-    protos = {path: load_model(path) for path in models}
-    cards = {path: ModelCard.read_from(proto, str(path)) for path, proto in protos.items()}
-    known = [path for path in models if cards[path].preprocessing is not None]
+    known = [model for model in models if model.card.preprocessing is not None]
     if not known:
         return _tried(models[0], interface, progress, config)
-    said = [preprocessing_of(protos[path], str(path)) for path in known]
+    said = [preprocessing_of(model.proto, model.name) for model in known]
     multiples = lcm(*(own.multiple_of for own in said if own.multiple_of))
     if interface.multiple_of is None and multiples > 1:
         interface = replace(interface, multiple_of=multiples)
@@ -57,11 +53,11 @@ def settle(
             std=interface.std or _one({own.std for own in said}),
             channels=interface.channels or _one({own.channels for own in said}),
         )
-    output = _one({card.output for card in cards.values() if card.output})
-    if all(any(value.name == output for value in proto.graph.output) for proto in protos.values()):
+    output = _one({model.card.output for model in models if model.card.output})
+    if all(any(value.name == output for value in model.proto.graph.output) for model in models):
         interface = replace(interface, output_name=interface.output_name or output)
-    for path in models if interface.classes else ():
-        Segmenter(path, config, interface)
+    for model in models if interface.classes else ():
+        Segmenter(model, config, interface)
     return interface
 
 
@@ -70,7 +66,7 @@ def _one(said: set[T]) -> T | None:
     return next(iter(said)) if len(said) == 1 else None
 
 
-def _tried(model: Path, interface: Interface, progress: Progress, config: SessionConfig) -> Interface:
+def _tried(model: Model, interface: Interface, progress: Progress, config: SessionConfig) -> Interface:
     """A model without a card, run on an empty image."""
     segmenter = Segmenter(model, config, interface)
     _say_normalisation(model, interface, progress)
@@ -79,11 +75,11 @@ def _tried(model: Path, interface: Interface, progress: Progress, config: Sessio
         interface = replace(interface, multiple_of=tried_multiple(segmenter.network, progress))
     if form.batch is not None and form.batch > 1:
         progress.note(
-            f"{model} takes {form.batch} images at a time: each is given {form.batch} times, and latencies are those "
-            "of a batch"
+            f"{model.name} takes {form.batch} images at a time: each is given {form.batch} times, and latencies are "
+            "those of a batch"
         )
     if not segmenter.named:
-        progress.note(f"{model} does not name its classes: {_listed(segmenter.classes)}; --classes says otherwise")
+        progress.note(f"{model.name} does not name its classes: {_listed(segmenter.classes)}; --classes says otherwise")
     if not segmenter.knows_classes:
         height, width = (own or TRIED for own in form.size)
         fitting = Segmenter(model, config, interface)
@@ -91,28 +87,27 @@ def _tried(model: Path, interface: Interface, progress: Progress, config: Sessio
     return interface
 
 
-def _say_normalisation(model: Path, interface: Interface, progress: Progress) -> None:
+def _say_normalisation(model: Model, interface: Interface, progress: Progress) -> None:
     if interface.mean is not None and interface.std is not None:
         return
-    proto = load_model(model)
-    used = preprocessing_of(proto, str(model), interface)
+    used = preprocessing_of(model.proto, model.name, interface)
     progress.note(
-        f"{model} does not say how its input is normalised: (x / 255 - mean) / std is assumed, with mean "
+        f"{model.name} does not say how its input is normalised: (x / 255 - mean) / std is assumed, with mean "
         f"{_numbers(used.mean)} and std {_numbers(used.std)}, which ImageNet's networks take; --mean and --std say "
         "otherwise"
     )
-    if node := own_normalisation(proto):
+    if node := own_normalisation(model.proto):
         progress.note(
-            f"WARNING: the graph of {model} starts by normalising its input itself ({node}), so that it is done twice: "
-            "if it takes 0 … 1, give --mean 0,0,0 --std 1,1,1; if 0 … 255, --std 0.00392157,0.00392157,0.00392157"
+            f"WARNING: the graph of {model.name} starts by normalising its input itself ({node}), so that it is done "
+            "twice: if it takes 0 … 1, give --mean 0,0,0 --std 1,1,1; if 0 … 255, "
+            "--std 0.00392157,0.00392157,0.00392157"
         )
 
 
-def known_multiple(model: Path) -> int | None:
+def known_multiple(model: Model) -> int | None:
     """What the card of `model` says its sides must be multiples of; 1 if it says that it takes any, None if nothing."""
-    proto = load_model(model)
-    said = ModelCard.read_from(proto, str(model)).preprocessing is not None
-    return preprocessing_of(proto, str(model)).multiple_of or 1 if said else None
+    said = model.card.preprocessing is not None
+    return preprocessing_of(model.proto, model.name).multiple_of or 1 if said else None
 
 
 def tried_multiple(network: Network, progress: Progress) -> int | None:

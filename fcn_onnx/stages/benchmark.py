@@ -14,6 +14,7 @@ from fcn_onnx.evaluation.comparison import Interval, speedup_interval
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.graph import read_facts
+from fcn_onnx.model.model import Model
 from fcn_onnx.model.shapes import fixed_size
 from fcn_onnx.runtime.coverage import read_coverage
 from fcn_onnx.runtime.cpu import Cpu
@@ -112,7 +113,7 @@ def benchmark(options: BenchmarkOptions, *, progress: Progress = SILENT) -> Benc
 
 def _open(model: Path, config: SessionConfig, multiple_of: int | None, progress: Progress) -> Network:
     """The model, padding what it is given as it needs; one that does not say what it needs is tried out."""
-    multiple_of = multiple_of or known_multiple(model)
+    multiple_of = multiple_of or known_multiple(Model.open(model))
     network = Network(model, config, multiple_of=multiple_of)
     found = tried_multiple(network, progress) if multiple_of is None else None
     return Network(model, config, multiple_of=found) if found else network

@@ -22,10 +22,9 @@ from fcn_onnx.jobs.bounds import COUNT, THREADS
 from fcn_onnx.jobs.executor import EXECUTORS
 from fcn_onnx.jobs.journal import NONE_KEPT, Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
-from fcn_onnx.model.files import digest_model, load_model
 from fcn_onnx.model.form import require_float32
-from fcn_onnx.model.graph import Graph, is_quantized
-from fcn_onnx.model.intake import take_in
+from fcn_onnx.model.graph import is_quantized
+from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 
@@ -62,7 +61,7 @@ class Calibration:
 
 
 def calibrate(
-    model: Path,
+    model: Path | Model,
     samples: Sequence[Sample],
     *,
     method: str = DEFAULT_METHOD,
@@ -82,7 +81,7 @@ def calibrate(
     table, bit for bit, in any order and with any number of workers.
 
     Args:
-        model: fp32 ONNX file.
+        model: fp32 ONNX file, or one that is open.
         samples: images, each once.
         method: a name in `METHODS`.
         percentile: for the method of that name, instead of its default; percent.
@@ -107,25 +106,25 @@ def calibrate(
     if not samples:
         raise UsageError("no image to calibrate with", fix="give at least one")
     photographs = {f"the image {sample.name}": sample.file for sample in samples}
-    claim_outputs({"--output": output, "--histograms": histograms}, {"the model": model, **photographs})
-    proto = load_model(model)
-    if is_quantized(proto):
-        raise ModelError(f"{model} is quantized already", fix="calibrate the fp32 model it was made from")
-    require_float32(proto, str(model))
-    preprocessing = preprocessing or preprocessing_of(proto, str(model))
-    observed = observed_tensors(Graph(take_in(proto, str(model))))
-    source = digest_model(model)
+    path = model if isinstance(model, Path) else model.path
+    claim_outputs({"--output": output, "--histograms": histograms}, {"the model": path, **photographs})
+    fp32 = Model.open(model) if isinstance(model, Path) else model
+    if is_quantized(fp32.proto):
+        raise ModelError(f"{fp32.name} is quantized already", fix="calibrate the fp32 model it was made from")
+    require_float32(fp32.proto, fp32.name)
+    preprocessing = preprocessing or preprocessing_of(fp32.proto, fp32.name)
+    observed = observed_tensors(fp32.taken)
     images = {sample.name: digest for sample, digest in zip(samples, digests(samples, progress), strict=True)}
     job = job_digest(
         "calibrate",
         "pillow",
-        model=source,
+        model=fp32.digest,
         preprocessing=preprocessing.to_json(),
         images=images,
         cpu=measured_cpu().kernels(),
     )
     collected = observe(
-        Pass(model, observed.tensors, observed.conv_inputs, preprocessing, threads),
+        Pass(fp32, observed.tensors, observed.conv_inputs, preprocessing, threads),
         samples,
         executor=EXECUTORS["local"](workers, progress),
         skip_bad_images=skip_bad_images,
@@ -140,7 +139,7 @@ def calibrate(
     observation = Observation(
         statistics=collected.statistics,
         carried=observed.carried,
-        model=source,
+        model=fp32.digest,
         preprocessing=preprocessing.to_json(),
         images={name: images[name] for name in sorted(collected.done)},
         versions=versions(),

@@ -13,9 +13,10 @@ from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.jobs.artifact import claim_outputs, write_text
 from fcn_onnx.jobs.journal import Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
-from fcn_onnx.model.files import data_inputs, load_model
+from fcn_onnx.model.files import data_inputs
 from fcn_onnx.model.form import require_float32
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.model import Model
 from fcn_onnx.report.histograms import TensorPlot, to_histogram_page
 from fcn_onnx.runtime.interface import classes_of, preprocessing_of
 from fcn_onnx.runtime.settling import settle
@@ -44,14 +45,14 @@ def calibrate_data(
     output = output or table_path(model, method)
     outputs = {"--output": output, "--histograms": histograms}
     claim_outputs(outputs, {"the model": model, **data_inputs(model, outputs.values()), **choice.inputs()})
-    proto = load_model(model)
-    require_float32(proto, str(model))
-    interface = settle([model], interface, progress)
-    preprocessing = preprocessing_of(proto, str(model), interface)
-    samples = choice.choose(progress, classes_of(proto, str(model), interface))
+    fp32 = Model.open(model)
+    require_float32(fp32.proto, fp32.name)
+    interface = settle([fp32], interface, progress)
+    preprocessing = preprocessing_of(fp32.proto, fp32.name, interface)
+    samples = choice.choose(progress, classes_of(fp32.proto, fp32.name, interface))
     with Journals(output, progress=progress) as journals:
         return calibrate(
-            model,
+            fp32,
             samples,
             method=method,
             percentile=percentile,

@@ -32,6 +32,7 @@ from fcn_onnx.jobs.journal import Journals, nearest_folder
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.jobs.records import Arrays
 from fcn_onnx.model.files import digest_model
+from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.memory import Room
 from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
@@ -175,8 +176,9 @@ class _Eye:
     @classmethod
     def of(cls, options: PredictOptions, progress: Progress) -> _Eye:
         """Open the model that the options name."""
-        interface = settle([options.model], options.interface, progress)
-        segmenter = Segmenter(options.model, SessionConfig(threads=options.threads), interface)
+        model = Model.open(options.model)
+        interface = settle([model], options.interface, progress)
+        segmenter = Segmenter(model, SessionConfig(threads=options.threads), interface)
         return cls(segmenter, Room(options.model), legend=options.legend)
 
     def look(self, photograph: Image.Image, name: str) -> Picture:

@@ -17,10 +17,12 @@ from fcn_onnx.jobs.artifact import claim_outputs, digest_file, job_digest
 from fcn_onnx.jobs.journal import Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.files import data_inputs
+from fcn_onnx.model.form import require_float32
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.model import Model
 from fcn_onnx.quantization.backends import Goal, get_backend
 from fcn_onnx.quantization.judge import Judge
-from fcn_onnx.quantization.making import Calibrated, Maker, Original
+from fcn_onnx.quantization.making import Calibrated, Maker
 from fcn_onnx.quantization.plan import Plan, make_plan
 from fcn_onnx.quantization.refining import refined
 from fcn_onnx.quantization.saturation import compare_kernels
@@ -46,9 +48,10 @@ def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quanti
     require_consistent(options)
     method = choose_method(options)
     outputs = _claimed(options, model, output)
-    fp32 = Original.open(model)
+    fp32 = Model.open(model)
+    require_float32(fp32.proto, fp32.name)
     plan = _plan(options, fp32, progress)
-    interface = settle([model], options.interface, progress)
+    interface = settle([fp32], options.interface, progress)
     preprocessing = preprocessing_of(fp32.proto, str(model), interface)
     given = _gather(options, fp32, preprocessing, classes_of(fp32.proto, str(model), interface), progress)
     claim_outputs(outputs, {f"the image {sample.name}": sample.file for sample in given.samples})
@@ -66,7 +69,7 @@ def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quanti
     bound = None
     if given.truth is not None and options.max_drop is not None:
         judge = Judge(
-            model,
+            fp32,
             given.truth,
             given.samples,
             preprocessing,
@@ -80,7 +83,7 @@ def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quanti
         goal = Goal(bound.judge.drop_percent, bound.max_drop) if bound else None
         return write_tuned(maker.tune(plan, method, log_path(output), goal), output, progress)
     with Journals(output, wait_s=options.wait, progress=progress) as journals:
-        table = given.table or _calibrated(options, model, given, preprocessing, journals, progress)
+        table = given.table or _calibrated(options, fp32, given, preprocessing, journals, progress)
         return _written(maker, plan, table, bound, options.refine, output, journals, progress)
 
 
@@ -110,9 +113,9 @@ def _claimed(options: QuantizeOptions, model: Path, output: Path) -> dict[str, P
     return outputs
 
 
-def _plan(options: QuantizeOptions, fp32: Original, progress: Progress) -> Plan:
+def _plan(options: QuantizeOptions, fp32: Model, progress: Progress) -> Plan:
     plan = make_plan(
-        fp32.graph,
+        fp32.taken,
         measured_cpu(),
         quant_format=options.format,
         target=options.target,
@@ -127,7 +130,7 @@ def _plan(options: QuantizeOptions, fp32: Original, progress: Progress) -> Plan:
 
 def _gather(
     options: QuantizeOptions,
-    fp32: Original,
+    fp32: Model,
     preprocessing: Preprocessing,
     classes: tuple[str, ...],
     progress: Progress,
@@ -147,7 +150,7 @@ def _gather(
 
 def _job(
     options: QuantizeOptions,
-    fp32: Original,
+    fp32: Model,
     plan: Plan,
     method: str,
     interface: Interface,
@@ -185,14 +188,14 @@ def _job(
 
 def _calibrated(
     options: QuantizeOptions,
-    model: Path,
+    fp32: Model,
     given: Given,
     preprocessing: Preprocessing,
     journals: Journals,
     progress: Progress,
 ) -> RangeTable:
     return calibrate(
-        model,
+        fp32,
         given.samples,
         method=options.method or DEFAULT_METHOD,
         percentile=options.percentile,

@@ -22,6 +22,7 @@ from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import data_inputs, load_model, model_bytes
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.model import Model
 from fcn_onnx.report.files import REPORT_FILES, write_report
 from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
 from fcn_onnx.runtime.segmenter import Segmenter
@@ -79,7 +80,8 @@ def validate(
     COUNT.require("--workers", workers)
     rules = get_protocol(protocol, len(dataset.classes))
     contestants = Contestants.open(fp32, _several(candidates))
-    interface = contestants.agreed(dataset, settle([model.path for model in contestants.all], interface, progress))
+    opened = [Model.open(model.path) for model in contestants.all]
+    interface = contestants.agreed(dataset, settle(opened, interface, progress))
     selection = select_images(
         dataset,
         rules,

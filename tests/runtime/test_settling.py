@@ -21,6 +21,7 @@ from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.form import own_normalisation
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.onnxruntime import Network
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import find_multiple, settle
@@ -52,10 +53,10 @@ def test_the_multiple_is_found_and_said(tmp_path: Path, depth: int) -> None:
     model = save(encoder_decoder(depth=depth), tmp_path / "m.onnx")
     assert find_multiple(Network(model)) == 2**depth
     said = Said()
-    settled = settle([model], Interface(), said)
+    settled = settle([Model.open(model)], Interface(), said)
     assert settled.multiple_of == (2**depth if depth else None)
     assert len(said.about(f"multiples of {2**depth}:")) == bool(depth)
-    assert settle([model], Interface(multiple_of=96), said).multiple_of == 96
+    assert settle([Model.open(model)], Interface(multiple_of=96), said).multiple_of == 96
 
 
 def test_every_step_runs_without_being_told_the_multiple(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_every_step_runs_without_being_told_the_multiple(tmp_path: Path) -> None
 
 def test_a_network_that_runs_on_nothing_tried_is_left_to_the_user(tmp_path: Path) -> None:
     said = Said()
-    assert settle([save(encoder_decoder(depth=8), tmp_path / "m.onnx")], HALF, said).multiple_of is None
+    assert settle([Model.open(save(encoder_decoder(depth=8), tmp_path / "m.onnx"))], HALF, said).multiple_of is None
     assert "--multiple-of" in said.about("runs on no size that was tried")[0]
 
 
@@ -114,7 +115,7 @@ def test_a_card_that_says_it_says_it_for_both(tmp_path: Path) -> None:
     quantize(QuantizeOptions(model=fp32, choice=ImageChoice(images, limit=2), output=int8, interface=HALF))
     samples = open_dataset(images).samples[:2]
     assert compare_layers(fp32, int8, samples).flipped == compare_layers(fp32, int8, samples, interface=HALF).flipped
-    settled = settle([fp32, int8], Interface(), Said())
+    settled = settle([Model.open(fp32), Model.open(int8)], Interface(), Said())
     assert Segmenter(fp32, interface=settled).preprocessing.mean == (0.5, 0.5, 0.5)
 
 
@@ -152,12 +153,12 @@ def test_a_graph_that_normalises_itself_is_warned_of(tmp_path: Path, start: str)
     path = save(model, tmp_path / "m.onnx")
     if start == "a plane a pixel":
         return
-    settle([path], Interface(), said)
+    settle([Model.open(path)], Interface(), said)
     assert len(said.about("WARNING")) == normalises
     if normalises:
         assert f"({start} /start)" in said.about("done twice")[0]
     told = Said()
-    settle([path], Interface(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), told)
+    settle([Model.open(path)], Interface(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), told)
     assert not told.about("WARNING")
 
 
@@ -172,11 +173,11 @@ def test_constants_in_nodes_count(tmp_path: Path) -> None:
 
 def test_a_batch_of_one_size_and_unnamed_classes_are_said(tmp_path: Path) -> None:
     said = Said()
-    settle([save(classifier(image=(4, 3, "h", "w"), classes=5), tmp_path / "m.onnx")], HALF, said)
+    settle([Model.open(save(classifier(image=(4, 3, "h", "w"), classes=5), tmp_path / "m.onnx"))], HALF, said)
     assert said.about("takes 4 images at a time")
     assert said.about("5 are called class 0, class 1, …, class 4")
     told = Said()
-    settle([save(classifier(), tmp_path / "m.onnx")], HALF, told)
+    settle([Model.open(save(classifier(), tmp_path / "m.onnx"))], HALF, told)
     assert told.about("21 are called background, aeroplane, …, tvmonitor")
 
 
@@ -195,14 +196,14 @@ def test_the_number_of_classes_is_tried_where_it_is_not_declared(tmp_path: Path)
     )
     names = Interface(classes=("background", "person", "car"))
     with pytest.raises(ModelError, match=r"has shape \(1, 5, 128, 128\)"):
-        settle([save(model, tmp_path / "m.onnx")], names, Said())
+        settle([Model.open(save(model, tmp_path / "m.onnx"))], names, Said())
 
 
 def test_a_card_leaves_nothing_to_say(tmp_path: Path) -> None:
     model = classifier()
     ModelCard(preprocessing=Preprocessing().to_json(), classes=("x", *map(str, range(20)))).write_to(model)
     said = Said()
-    assert settle([save(model, tmp_path / "m.onnx")], Interface(), said) == Interface()
+    assert settle([Model.open(save(model, tmp_path / "m.onnx"))], Interface(), said) == Interface()
     assert said.notes == []
 
 
@@ -234,4 +235,5 @@ def test_the_output_that_was_named_is_remembered(tmp_path: Path) -> None:
     validate(fp32, int8, open_dataset(images), protocol="voc-native")
     photo = prepared(images / "000000000001.jpg")
     plain = raw(save(classifier(), tmp_path / "plain.onnx"), photo)
-    assert np.array_equal(Segmenter(fp32, interface=settle([fp32, int8], Interface(), Said())).run(photo), -plain)
+    models = Model.open(fp32), Model.open(int8)
+    assert np.array_equal(Segmenter(fp32, interface=settle(models, Interface(), Said())).run(photo), -plain)

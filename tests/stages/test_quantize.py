@@ -17,7 +17,8 @@ from fcn_onnx.errors import QuantizationError, TableError, UsageError
 from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.graph import read_facts
-from fcn_onnx.quantization.making import Calibrated, Maker, Original
+from fcn_onnx.model.model import Model
+from fcn_onnx.quantization.making import Calibrated, Maker
 from fcn_onnx.quantization.plan import make_plan
 from fcn_onnx.quantization.writing import write_int8
 from fcn_onnx.runtime.cpu import Cpu
@@ -200,11 +201,11 @@ def test_contradictions_are_refused(tmp_path: Path, data: Path, model: Path) -> 
 
 
 def test_a_missing_range_is_our_error_and_leaves_nothing(tmp_path: Path, model: Path) -> None:
-    fp32 = Original.open(model)
+    fp32 = Model.open(model)
     table = RangeTable({"input": Range(-1, 1)}, "minmax", digest_file(model), {}, {})
     output = tmp_path / "int8.onnx"
     with pytest.raises(QuantizationError, match="onnxruntime cannot quantize"):
-        write_int8(Maker(fp32, Calibrated((), Preprocessing(), {})).make(make_plan(fp32.graph, CPU), table), output)
+        write_int8(Maker(fp32, Calibrated((), Preprocessing(), {})).make(make_plan(fp32.taken, CPU), table), output)
     assert not output.exists()
 
 

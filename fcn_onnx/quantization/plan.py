@@ -148,8 +148,7 @@ def make_plan(
             regular expression, or is found in no name.
     """
     model = fp32.model
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
-    _require_quantizable(model, opset)
+    opset = _quantizable_opset(model)
     chosen = _target(target, cpu)
     logits = logits_nodes(model)
     reasons = [f"fp32 for the logits: {_listed(logits)}"] if logits else []
@@ -166,8 +165,7 @@ def make_plan(
         reasons.append(f"MaxPool stays fp32: it takes 8-bit integers from opset {INT8_MAXPOOL_OPSET}")
     op_types = _op_types(fp32, opset, chosen, logits)
     islands = _islands(fp32, op_types, logits, chosen)
-    if islands:
-        reasons.append(f"fp32 as all around them: {_listed(islands)}")
+    reasons += [f"fp32 as all around them: {_listed(islands)}"] if islands else []
     plan = Plan(
         opset=opset,
         quant_format=quant_format,
@@ -276,7 +274,9 @@ def _target(name: str, cpu: Cpu) -> Target:
     return TARGETS[name]
 
 
-def _require_quantizable(model: onnx.ModelProto, opset: int) -> None:
+def _quantizable_opset(model: onnx.ModelProto) -> int:
+    """The model's opset. Raises ModelError if it cannot be quantized."""
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if is_quantized(model):
         raise ModelError("the model is quantized already", fix="name the fp32 model it was made from")
     if not any(node.op_type == "Conv" for node in model.graph.node):
@@ -286,3 +286,4 @@ def _require_quantizable(model: onnx.ModelProto, opset: int) -> None:
             f"the model has opset {opset}; quantized operators are complete from {MIN_OPSET}",
             fix=f"export it with --opset {MIN_OPSET} or newer",
         )
+    return opset

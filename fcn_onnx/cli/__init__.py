@@ -6,7 +6,7 @@ import click
 
 from fcn_onnx import __version__
 from fcn_onnx.cli.benchmark import command as benchmark
-from fcn_onnx.cli.calibrate import calibrate
+from fcn_onnx.cli.calibrate import command as calibrate
 from fcn_onnx.cli.demo import demo
 from fcn_onnx.cli.doctor import doctor
 from fcn_onnx.cli.edge import edge
@@ -16,7 +16,7 @@ from fcn_onnx.cli.predict import command as predict
 from fcn_onnx.cli.quantize import command as quantize
 from fcn_onnx.cli.report import report
 from fcn_onnx.cli.run import run
-from fcn_onnx.cli.validate import validate
+from fcn_onnx.cli.validate import command as validate
 
 
 class Group(click.Group):

@@ -9,7 +9,7 @@ import click
 
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
-from fcn_onnx.cli.options import PATH, json_option
+from fcn_onnx.cli.flags import PATH, json_option
 from fcn_onnx.cli.tables import print_validation
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +12,9 @@ import click
 from fcn_onnx.jobs.fields import Checked, Declared, Pair, Triple, assemble, declared
 
 Chosen = TypeVar("Chosen", bound=Checked)
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+JSON_TARGET, JSON_HELP = "FILE|-", "Write the result as one JSON object; - is stdout."
 
 
 class Size(click.ParamType[Pair]):
@@ -44,8 +46,9 @@ class Numbers(click.ParamType[Triple]):
         return red, green, blue
 
 
+PATH = click.Path(path_type=Path)
 TYPES: Mapping[Any, click.ParamType[Any]] = {
-    Path: click.Path(path_type=Path),
+    Path: PATH,
     Pair: Size(),
     Triple: Numbers(),
     int: click.INT,
@@ -104,50 +107,53 @@ class StageCommand(click.Command):
         self._made = True
         entries = {entry.name: entry for entry in declared(self._options)}
         self.params = [parameter(entry) for entry in entries.values()]
-        self.params.append(
-            click.Option(["--json", "json"], metavar="FILE|-", help="Write the result as one JSON object; - is stdout.")
-        )
+        self.params.append(click.Option(["--json", "json"], metavar=JSON_TARGET, help=JSON_HELP))
         parts = [f"{heading}:\n\n{listed(entries[name].option.table())}" for name, heading in self._tables.items()]
         self.epilog = "\n\n".join(
             [*parts, *(f"Example: fcn-onnx {line}" for line in self._examples), self._after]
         ).strip("\n")
 
 
+def json_option(function: Function) -> Function:
+    """`--json FILE|-`, of a command that is no stage."""
+    return click.option("--json", "json_target", metavar=JSON_TARGET, help=JSON_HELP)(function)
+
+
 def parameter(entry: Declared) -> click.Parameter:
     """The flag, or the argument, of one option."""
     said = entry.option
-    required = entry.default is MISSING
-    default = None if required or entry.several else entry.default
+    kind = click.Choice(list(said.table())) if said.names or said.also else TYPES.get(entry.kind)
+    default = {} if entry.several or entry.required else {"default": entry.default}
     if said.argument:
+        count = -1 if entry.several else 1
         return click.Argument(
-            [entry.name],
-            type=TYPES[entry.kind],
-            nargs=-1 if entry.several else 1,
-            metavar=said.metavar,
-            required=required,
-            **({} if required or entry.several else {"default": default}),
+            [entry.name], type=kind, nargs=count, metavar=said.metavar, required=entry.required, **default
         )
     if entry.kind is bool:
-        says_no_alone = entry.flag == said.opposite
-        flag = entry.flag if says_no_alone or not said.opposite else f"{entry.flag}/{said.opposite}"
-        return click.Option(
-            [flag, entry.name],
-            is_flag=True,
-            **({"flag_value": False} if says_no_alone else {}),
-            default=default,
-            help=said.help,
-            show_default=bool(default) and not says_no_alone,
-        )
-    kind = click.Choice(list(said.table())) if said.names or said.also else TYPES[entry.kind]
+        return _switch(entry)
     return click.Option(
         [entry.flag, entry.name],
         type=kind,
-        required=required,
+        required=entry.required,
         multiple=entry.several,
-        default=default,
         metavar=said.metavar,
         help=said.help,
-        show_default=default is not None and not isinstance(default, tuple),
+        show_default=default.get("default") is not None and not isinstance(entry.default, tuple),
+        **default,
+    )
+
+
+def _switch(entry: Declared) -> click.Option:
+    """A flag without a value, with its opposite where it has one, or that alone."""
+    opposite = entry.option.opposite
+    alone = entry.flag == opposite
+    return click.Option(
+        [entry.flag if alone or not opposite else f"{entry.flag}/{opposite}", entry.name],
+        is_flag=True,
+        **({"flag_value": False} if alone else {}),
+        default=entry.default,
+        help=entry.option.help,
+        show_default=bool(entry.default) and not alone,
     )
 
 

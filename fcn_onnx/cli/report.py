@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fcn_onnx.cli.console import print_line
-from fcn_onnx.cli.options import PATH
+from fcn_onnx.cli.flags import PATH
 
 
 @click.command(epilog="Example: fcn-onnx report report/report.json")

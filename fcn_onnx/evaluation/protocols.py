@@ -115,6 +115,11 @@ class Protocol:
         ]
         return f"{', '.join(parts)} on {self.published_on}" if parts else ""
 
+    @property
+    def listed(self) -> str:
+        """What `--help` says."""
+        return self.description + (f"; published: {self.published}" if self.targets else "")
+
     def selects(self, dataset: Dataset, sample: Sample) -> bool:
         """Whether the protocol scores this image."""
         if self.labelled_area and dataset.labelled_area(sample) <= self.labelled_area:

@@ -82,17 +82,32 @@ class Declared:
         name: of the field.
         part: the field of the part that it belongs to, if any.
         option: what is said of it.
-        kind: its type without None, and without the tuple where several may be given.
-        several: whether any number may be given.
+        hint: its type, as it is written; that of a path where a file is read.
         default: `MISSING` where there is none.
     """
 
     name: str
     part: str | None
     option: Option
-    kind: Any
-    several: bool
+    hint: Any
     default: Any
+
+    @property
+    def several(self) -> bool:
+        """Whether any number may be given."""
+        kind = _without_none(self.hint)
+        return typing.get_origin(kind) is tuple and typing.get_args(kind)[1:] == (Ellipsis,)
+
+    @property
+    def kind(self) -> Any:
+        """Its type without None, and without the tuple where several may be given."""
+        kind = _without_none(self.hint)
+        return typing.get_args(kind)[0] if self.several else kind
+
+    @property
+    def required(self) -> bool:
+        """Whether it has to be given."""
+        return self.default is MISSING
 
     @property
     def flag(self) -> str:
@@ -121,14 +136,14 @@ def _read(options: type) -> tuple[Declared, ...]:
     found: list[Declared] = []
     for entry in fields(options):
         if PART in entry.metadata:
-            found += [replace(one, part=entry.name) for one in declared(entry.metadata[PART][0])]
+            kind, given = entry.metadata[PART]
+            for one in declared(kind):  # without `given` there is no part, so it is not required
+                default = None if one.name == given and one.required else one.default
+                found.append(replace(one, part=entry.name, default=default))
         elif OPTION in entry.metadata:
             said: Option = entry.metadata[OPTION]
-            kind = Path if said.reads else _without_none(hints[entry.name])
-            several = typing.get_origin(kind) is tuple and typing.get_args(kind)[1:] == (Ellipsis,)
-            if several:
-                kind = typing.get_args(kind)[0]
-            found.append(Declared(entry.name, None, said, kind, several, entry.default))
+            hint = Path | None if said.reads else hints[entry.name]
+            found.append(Declared(entry.name, None, said, hint, entry.default))
     return tuple(found)
 
 
@@ -164,11 +179,8 @@ class Checked:
 
     def __post_init__(self) -> None:
         for entry in declared(type(self)):
-            if entry.part is not None:
-                continue
-            value = getattr(self, entry.name)
-            for one in value if entry.several else (value,):
-                _require(entry, one)
+            if entry.part is None:
+                require(entry, getattr(self, entry.name), entry.flag)
 
     def decisive(self) -> dict[str, Any]:
         """What the result depends on, as plain values by name; what lies in files is left to whoever opens them."""
@@ -179,13 +191,16 @@ class Checked:
         }
 
 
-def _require(entry: Declared, value: Any) -> None:
+def require(entry: Declared, value: Any, name: str) -> None:
+    """Raise UsageError where a value is out of its bounds or in no table; `name` is what the user calls the option."""
     said = entry.option
-    if said.bound is not None:
-        for number in value if isinstance(value, tuple) else (value,):
-            said.bound.require(entry.flag, number)
-    if isinstance(value, str) and (said.names or said.also) and value not in (table := said.table()):
-        raise UsageError(f"{entry.flag} is {value!r}", fix=f"choose one of: {', '.join(table)}")
+    for one in value if entry.several else (value,):
+        if said.bound is not None:
+            sides = one if isinstance(one, tuple) else None
+            for number in sides or (one,):
+                said.bound.require(f"a side of {name}" if sides else name, number)
+        if isinstance(one, str) and (said.names or said.also) and one not in (table := said.table()):
+            raise UsageError(f"{name} is {one!r}", fix=f"choose one of: {', '.join(table)}")
 
 
 def _without_none(hint: Any) -> Any:
@@ -203,7 +218,7 @@ def _function(place: str) -> Callable[[Path], Any]:
 
 @cache
 def _described(names: str) -> Mapping[str, str]:
-    """Name → description of every entry of the table at `package.module:TABLE`."""
+    """Name → what its help says, by default its description, of every entry of the table at `package.module:TABLE`."""
     module, _, table = names.partition(":")
     entries: Mapping[str, Any] = getattr(import_module(module), table)
-    return {name: entry.description for name, entry in entries.items()}
+    return {name: getattr(entry, "listed", entry.description) for name, entry in entries.items()}

@@ -8,61 +8,53 @@ import numpy as np
 
 from fcn_onnx.calibration.histogram import Histogram
 from fcn_onnx.calibration.store import Observation
-from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, METHODS, squared_errors
-from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.calibration.thresholds import METHODS, squared_errors
+from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.artifact import claim_outputs, write_text
 from fcn_onnx.jobs.journal import Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.files import data_inputs
 from fcn_onnx.model.form import require_float32
-from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
 from fcn_onnx.report.histograms import TensorPlot, to_histogram_page
 from fcn_onnx.runtime.interface import classes_of, preprocessing_of
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.calibrate import Calibration, calibrate
-from fcn_onnx.stages.naming import table_path
+from fcn_onnx.stages.naming import find_fp32, table_path
+from fcn_onnx.stages.options import CalibrateOptions
 
 
-def calibrate_data(
-    model: Path,
-    choice: ImageChoice,
-    *,
-    method: str = DEFAULT_METHOD,
-    percentile: float | None = None,
-    output: Path | None = None,
-    histograms: Path | None = None,
-    skip_bad_images: bool = False,
-    workers: int = 1,
-    interface: Interface = Interface(),
-    threads: int = 0,
-    progress: Progress = SILENT,
-) -> Calibration:
-    """Choose images and calibrate; the arguments are those of `fcn-onnx calibrate`.
+def calibrate_data(options: CalibrateOptions, *, progress: Progress = SILENT) -> Calibration:
+    """Choose images and calibrate.
 
-    The table goes to `output`, by default `calibration/<model>-<method>.json`.
+    Raises:
+        UsageError: no images are chosen.
+        FcnOnnxError: what `calibrate` raises.
     """
-    output = output or table_path(model, method)
-    outputs = {"--output": output, "--histograms": histograms}
-    claim_outputs(outputs, {"the model": model, **data_inputs(model, outputs.values()), **choice.inputs()})
+    if options.choice is None:
+        raise UsageError("no images to calibrate with", fix="give --data")
+    model = options.model or find_fp32()
+    output = options.output or table_path(model, options.method)
+    outputs = {"--output": output, "--histograms": options.histograms}
+    claim_outputs(outputs, {"the model": model, **data_inputs(model, outputs.values()), **options.choice.inputs()})
     fp32 = Model.open(model)
     require_float32(fp32.proto, fp32.name)
-    interface = settle([fp32], interface, progress)
+    interface = settle([fp32], options.interface, progress)
     preprocessing = preprocessing_of(fp32.proto, fp32.name, interface)
-    samples = choice.choose(progress, classes_of(fp32.proto, fp32.name, interface))
-    with Journals(output, progress=progress) as journals:
+    samples = options.choice.choose(progress, classes_of(fp32.proto, fp32.name, interface))
+    with Journals(output, wait_s=options.wait, progress=progress) as journals:
         return calibrate(
             fp32,
             samples,
-            method=method,
-            percentile=percentile,
+            method=options.method,
+            percentile=options.percentile,
             output=output,
-            histograms=histograms,
-            skip_bad_images=skip_bad_images,
-            workers=workers,
+            histograms=options.histograms,
+            skip_bad_images=options.skip_bad_images,
+            workers=options.workers,
             journals=journals,
             preprocessing=preprocessing,
-            threads=threads,
+            threads=options.threads,
             progress=progress,
         )
 

@@ -13,105 +13,51 @@ from __future__ import annotations
 import sys
 import types
 import typing
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, Union
+from typing import Any, Generic, TypeVar, Union
 
 from fcn_onnx.errors import RecipeError, UsageError
-from fcn_onnx.evaluation.gates import Gates
-from fcn_onnx.jobs.bounds import COUNT, DROP, FRACTION, PERCENT, POSITIVE, SIDE, THREADS
-from fcn_onnx.jobs.fields import declared
+from fcn_onnx.jobs.bounds import COUNT, THREADS
+from fcn_onnx.jobs.fields import assemble, declared, require
 from fcn_onnx.jobs.reading import is_path, read_text
 from fcn_onnx.jobs.typed import shown
+from fcn_onnx.stages.options import ExportOptions, QuantizeOptions, ValidateOptions
 from fcn_onnx.stages.yaml_text import read_yaml
 
 T = TypeVar("T")
+Stage = TypeVar("Stage")
+DATA_KEY = "data"
+"""A recipe always has images, where on the command line a table may stand in for them."""
+
 MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class ExportSection:
-    """Options of `export`."""
+class Section(Generic[Stage]):
+    """What a recipe says of a stage.
 
-    arch: str
-    opset: int = 12
-    weights: str = "DEFAULT"
-    aux: bool = True
-    size: tuple[int, int] | None = None
+    Attributes:
+        options: the stage's class of options.
+        values: of those that are given, by name; files that are to be read are still paths.
+    """
 
-    def __post_init__(self) -> None:
-        for side in self.size or ():
-            SIDE.require("a side of size", side)
+    options: type[Stage]
+    values: Mapping[str, Any]
 
+    def get(self, name: str) -> Any:
+        """The value of an option, given or by default."""
+        entry = next(entry for entry in declared(self.options) if entry.name == name)
+        return self.values.get(name, entry.default)
 
-@dataclass(frozen=True, kw_only=True)
-class ModelSection:
-    """What the model may not say itself; `classes` is a file."""
+    def build(self, **others: Any) -> Stage:
+        """The stage's options, with `others` beside what the recipe says.
 
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    channels: str | None = None
-    output_name: str | None = None
-    classes: Path | None = None
-    multiple_of: int | None = None
-
-
-@dataclass(frozen=True)
-class QuantizeSection(ModelSection):
-    """Options of `quantize`, calibration included."""
-
-    data: Path
-    annotations: Path | None = None
-    images: Path | None = None
-    limit: int | None = None
-    seed: int = 0
-    spread: bool = False
-    method: str | None = None
-    percentile: float | None = None
-    backend: str = "onnxruntime"
-    format: str = "auto"
-    target: str = "auto"
-    per_channel: bool | None = None
-    bias_correction: bool = True
-    keep_float: tuple[str, ...] = ()
-    refine: bool = False
-    max_drop: float | None = None
-
-    def __post_init__(self) -> None:
-        COUNT.require("limit", self.limit)
-        PERCENT.require("percentile", self.percentile)
-        DROP.require("max_drop", self.max_drop)
-
-
-@dataclass(frozen=True)
-class ValidateSection(ModelSection):
-    """Options of `validate`."""
-
-    data: Path
-    annotations: Path | None = None
-    images: Path | None = None
-    limit: int | None = None
-    protocol: str = "torchvision"
-    include_calibration_images: bool = False
-    max_drop: float | None = None
-    min_agreement: float | None = None
-    min_speedup: float | None = None
-    max_latency: float | None = None
-    max_size: float | None = None
-    confident: bool = False
-
-    def __post_init__(self) -> None:
-        COUNT.require("limit", self.limit)
-        DROP.require("max_drop", self.max_drop)
-        FRACTION.require("min_agreement", self.min_agreement)
-        for key in ("min_speedup", "max_latency", "max_size"):
-            POSITIVE.require(key, getattr(self, key))
-
-    @property
-    def gates(self) -> Gates:
-        """What the int8 model must meet."""
-        return Gates(**{entry.name: getattr(self, entry.name) for entry in declared(Gates)})
+        Raises:
+            UsageError: what contradicts itself, or a file that cannot be read.
+        """
+        return assemble(self.options, {**self.values, **others})
 
 
 @dataclass(frozen=True)
@@ -141,20 +87,15 @@ class Recipe:
         threads: of each session; 0 means all cores.
     """
 
-    export: ExportSection
-    quantize: QuantizeSection
-    validate: ValidateSection
+    export: Section[ExportOptions]
+    quantize: Section[QuantizeOptions]
+    validate: Section[ValidateOptions]
     output: Path = field(default=Path())
     scenes: ScenesSection | None = None
     threads: int = 0
 
     def __post_init__(self) -> None:
         THREADS.require("threads", self.threads)
-
-    def to_json(self) -> dict[str, Any]:
-        """The recipe as plain values, paths as strings."""
-        plain: dict[str, Any] = asdict(self, dict_factory=_plain)
-        return plain
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -192,17 +133,39 @@ def _apply(value: dict[str, Any], override: str) -> None:
         raise RecipeError(f"the value of {override!r} is not YAML: {error}", fix="quote it") from error
 
 
-def _build(kind: type[T], value: Any, where: str) -> T:
-    """A frozen dataclass from a mapping, every key known and every value of its type."""
+def _section(options: type[Stage], value: Any, where: str) -> Section[Stage]:
+    """What is said of a stage, every key one of its options and every value what that may be."""
+    entries = {entry.name: entry for entry in declared(options) if entry.option.in_recipe}
+    given = _mapping(value, entries, where)
+    missing = [name for name, entry in entries.items() if (entry.required or name == DATA_KEY) and name not in given]
+    if missing:
+        raise RecipeError(f"{where} does not say {missing[0]!r}", fix="add the missing key")
+    values = {}
+    for key, item in given.items():
+        values[key] = _convert(entries[key].hint, item, f"{where}: {key}")
+        try:
+            require(entries[key], values[key], key)
+        except UsageError as error:
+            raise RecipeError(f"{where}: {error.what}", fix=error.fix) from error
+    return Section(options, values)
+
+
+def _mapping(value: Any, known: Collection[str], where: str) -> Mapping[str, Any]:
+    """`value` as a mapping with no key but those known."""
     if not isinstance(value, Mapping):
         raise RecipeError(f"{where} is {shown(value)}, not a mapping", fix="see recipes/ for examples")
-    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]
-    if unknown := sorted(set(map(str, value)) - known):
+    if unknown := sorted(set(map(str, value)) - set(known)):
         raise RecipeError(
             f"{where} has the unknown key {shown(unknown[0])}", fix=f"known keys: {', '.join(sorted(known))}"
         )
+    return value
+
+
+def _build(kind: type[T], value: Any, where: str) -> T:
+    """A frozen dataclass from a mapping, every key known and every value of its type."""
+    given = _mapping(value, {f.name for f in fields(kind)}, where)  # type: ignore[arg-type]
     hints = typing.get_type_hints(kind)
-    built = {key: _convert(hints[key], item, f"{where}: {key}") for key, item in value.items()}
+    built = {key: _convert(hints[key], item, f"{where}: {key}") for key, item in given.items()}
     try:
         return kind(**built)
     except TypeError as error:
@@ -216,6 +179,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     for option in options:
         if option is type(None) and value is None:
             return None
+        if typing.get_origin(option) is Section:
+            return _section(typing.get_args(option)[0], value, where)
         if is_dataclass(option) and value is not None:
             return _build(typing.cast(type[Any], option), value, where)
         if isinstance(value, str) and not is_path(value):
@@ -236,7 +201,3 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
                 return tuple(_convert(h, v, where) for h, v in zip(inner, value, strict=True))
     names = " or ".join("null" if o is type(None) else getattr(o, "__name__", str(o)) for o in options)
     raise RecipeError(f"{where} is {shown(value)}, not {names}", fix="correct the value")
-
-
-def _plain(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {key: str(value) if isinstance(value, Path) else value for key, value in items}

@@ -29,6 +29,8 @@ from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.documenting import Setting, document, notes_on
 from fcn_onnx.stages.gallery import look, per_image
+from fcn_onnx.stages.naming import find_pair
+from fcn_onnx.stages.options import ValidateOptions
 
 NO_GATES = Gates()
 
@@ -169,55 +171,43 @@ def _compared(
 
 
 def validate_and_report(
-    fp32: Path,
-    candidates: Path | Sequence[Path],
-    data: Path,
-    *,
-    report: Path = Path("report"),
-    annotations: Path | None = None,
-    protocol: str = "torchvision",
-    images: Path | None = None,
-    limit: int | None = None,
-    include_calibration_images: bool = False,
-    gates: Gates = NO_GATES,
-    interface: Interface = Interface(),
-    workers: int = 1,
-    threads: int = 0,
-    command: str | None = None,
-    progress: Progress = SILENT,
+    options: ValidateOptions, *, command: str | None = None, progress: Progress = SILENT
 ) -> Validation:
-    """Open `data`, validate, and write the report; the arguments are those of `fcn-onnx validate`.
+    """Open the data, validate, and write the report.
+
+    Args:
+        command: recorded in the report as the way to repeat it.
 
     Raises:
         UsageError: candidates that cannot be told apart, or what `validate` raises.
         FcnOnnxError: likewise.
     """
-    COUNT.require("--limit", limit)
-    candidates = _several(candidates)
+    fp32, first = find_pair(options.fp32, options.int8[0] if options.int8 else None)
+    candidates = options.int8 or (first,)
     names_of(candidates)
     models = [fp32, *candidates]
-    outputs = report_files(report)
-    claim_outputs(outputs, _inputs(models, data, annotations, images, outputs))
-    dataset = open_dataset(data, annotations=annotations, classes=_classes(models, interface))
+    outputs = report_files(options.report)
+    claim_outputs(outputs, _inputs(options, models, outputs))
+    dataset = open_dataset(options.data, annotations=options.annotations, classes=_classes(models, options.interface))
     require_labels(dataset)
-    with Journals(report, progress=progress) as journals:
+    with Journals(options.report, wait_s=options.wait, progress=progress) as journals:
         result = validate(
             fp32,
             candidates,
             dataset,
-            protocol=protocol,
-            images=read_list(images, dataset) if images else None,
-            limit=limit,
-            include_calibration_images=include_calibration_images,
-            gates=gates,
-            interface=interface,
-            workers=workers,
-            threads=threads,
+            protocol=options.protocol,
+            images=read_list(options.images, dataset) if options.images else None,
+            limit=options.limit,
+            include_calibration_images=options.include_calibration_images,
+            gates=options.gates,
+            interface=options.interface,
+            workers=options.workers,
+            threads=options.threads,
             journals=journals,
             command=command,
             progress=progress,
         )
-        write_report(result.document, report, {**result.per_image, **result.pictures})
+        write_report(result.document, options.report, {**result.per_image, **result.pictures})
     return result
 
 
@@ -226,17 +216,11 @@ def report_files(folder: Path) -> dict[str, Path]:
     return {f"{name} of --report": folder / name for name in REPORT_FILES}
 
 
-def _inputs(
-    models: Sequence[Path],
-    data: Path,
-    annotations: Path | None,
-    images: Path | None,
-    outputs: Mapping[str, Path],
-) -> dict[str, Path | None]:
+def _inputs(options: ValidateOptions, models: Sequence[Path], outputs: Mapping[str, Path]) -> dict[str, Path | None]:
     """Files that are read beside the images, by what they are called."""
     others: dict[str, Path | None] = {
-        "the annotations": annotations or annotations_beside(data),
-        "the list of images": images,
+        "the annotations": options.annotations or annotations_beside(options.data),
+        "the list of images": options.images,
     }
     for path in models:
         others |= {f"the model {path}": path, **data_inputs(path, outputs.values())}

@@ -16,7 +16,7 @@ from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.stages.calibrating import calibrate_data
-from fcn_onnx.stages.options import QuantizeOptions
+from fcn_onnx.stages.options import CalibrateOptions, QuantizeOptions, ValidateOptions
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate_and_report
 
@@ -58,13 +58,17 @@ def disk_full(*_: Any, **__: Any) -> None:
 
 def run_calibrate(data: Path, progress: Watching, limit: int = 4) -> bytes:
     model = save(residual_network(), Path("m.onnx"))
-    calibrate_data(model, ImageChoice(data, limit=limit), output=Path("t.json"), progress=progress)
+    calibrate_data(
+        CalibrateOptions(model=model, choice=ImageChoice(data, limit=limit), output=Path("t.json")), progress=progress
+    )
     return Path("t.json").read_bytes()
 
 
 def run_validate(data: Path, progress: Watching) -> Any:
     first, second = (save(pixel_classifier(seed), Path(f"{seed}.onnx")) for seed in (0, 1))
-    return validate_and_report(first, second, data, report=Path("report"), progress=progress).report["delta"]["miou"]
+    return validate_and_report(
+        ValidateOptions(fp32=first, int8=(second,), data=data, report=Path("report")), progress=progress
+    ).report["delta"]["miou"]
 
 
 def run_quantize(data: Path, progress: Watching) -> bytes:

@@ -24,7 +24,7 @@ from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.onnxruntime import Network
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.stages.calibrating import calibrate_data
-from fcn_onnx.stages.options import PredictOptions, QuantizeOptions
+from fcn_onnx.stages.options import CalibrateOptions, PredictOptions, QuantizeOptions
 from fcn_onnx.stages.predict import predict
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate
@@ -120,7 +120,7 @@ def chain(folder: Path, model: onnx.ModelProto, interface: Interface = Interface
     images = write_coco(folder / "coco")
     fp32, table, int8 = save(model, folder / "m.onnx"), folder / "table.json", folder / "m-int8.onnx"
     choice = ImageChoice(images, limit=2)
-    calibrate_data(fp32, choice, interface=interface, output=table)
+    calibrate_data(CalibrateOptions(model=fp32, choice=choice, interface=interface, output=table))
     quantize(QuantizeOptions(model=fp32, ranges=table, interface=interface, output=int8))
     dataset = open_dataset(images, classes=interface.classes) if interface.classes else open_dataset(images)
     result = validate(fp32, int8, dataset, protocol="voc-native", interface=interface)
@@ -192,7 +192,7 @@ def test_float16_in_and_out_runs_and_is_not_quantized(tmp_path: Path) -> None:
     assert seen.confidence is not None
     choice, output = ImageChoice(images, limit=2), tmp_path / "x"
     for work in (
-        lambda: calibrate_data(half, choice, output=output),
+        lambda: calibrate_data(CalibrateOptions(model=half, choice=choice, output=output)),
         lambda: quantize(QuantizeOptions(model=half, choice=choice, output=output)),
     ):
         with pytest.raises(ModelError, match="computes in float16") as caught:
@@ -379,7 +379,9 @@ def test_the_number_of_classes_is_checked_before_any_image_is_read(tmp_path: Pat
         lambda: quantize(
             QuantizeOptions(model=model, choice=ImageChoice(images, limit=2), interface=names, output=tmp_path / "x")
         ),
-        lambda: calibrate_data(model, ImageChoice(images, limit=2), interface=names, output=tmp_path / "x"),
+        lambda: calibrate_data(
+            CalibrateOptions(model=model, choice=ImageChoice(images, limit=2), interface=names, output=tmp_path / "x")
+        ),
         lambda: validate(model, model, open_dataset(images, classes=names.classes or ()), interface=names),
         lambda: predict(
             PredictOptions(model=model, images=list(images.iterdir()), interface=names, output=tmp_path / "out")

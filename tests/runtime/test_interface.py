@@ -77,16 +77,14 @@ def test_a_recipe_takes_finite_numbers_only(tmp_path: Path, override: str) -> No
 
 
 def test_a_recipe_says_what_the_model_does_not(tmp_path: Path) -> None:
-    from fcn_onnx.stages.run import _interface
-
     recipe = tmp_path / "recipe.yaml"
     names = tmp_path / "names.txt"
     names.write_text("nothing\nroad\n")
     recipe.write_text("export: {arch: tiny}\nquantize: {data: a}\nvalidate: {data: b}\n")
     overrides = ["std=[1, 1, 1]", "mean=[0, 0.5, 0]", "channels=BGR", "output_name=x", "multiple_of=32"]
     loaded = load_recipe(recipe, [f"quantize.{o}" for o in [*overrides, f"classes={names}"]])
-    assert _interface(loaded.quantize) == Interface((0, 0.5, 0), (1, 1, 1), "x", "BGR", ("nothing", "road"), 32)
-    assert _interface(loaded.validate) == Interface()
+    assert loaded.quantize.build().interface == Interface((0, 0.5, 0), (1, 1, 1), "x", "BGR", ("nothing", "road"), 32)
+    assert loaded.validate.build().interface == Interface()
 
 
 @pytest.mark.parametrize("command", ["calibrate", "quantize", "validate", "predict", "inspect"])

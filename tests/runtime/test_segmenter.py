@@ -20,7 +20,7 @@ from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
 from fcn_onnx.stages.calibrating import calibrate_data
-from fcn_onnx.stages.options import PredictOptions
+from fcn_onnx.stages.options import CalibrateOptions, PredictOptions
 from fcn_onnx.stages.predict import predict
 from fcn_onnx.stages.validate import validate
 
@@ -98,7 +98,15 @@ def test_calibration_feeds_a_channels_last_model(tmp_path: Path) -> None:
     images = write_coco(tmp_path / "coco")
     model = save(foreign(), tmp_path / "m.onnx")
     output = tmp_path / "table.json"
-    calibrate_data(model, ImageChoice(images, None, None, 5, 0, False), method="minmax", interface=HALF, output=output)
+    calibrate_data(
+        CalibrateOptions(
+            model=model,
+            choice=ImageChoice(images, None, None, 5, 0, False),
+            method="minmax",
+            interface=HALF,
+            output=output,
+        )
+    )
     table = RangeTable.load(output)
     pixels = np.stack(
         [np.asarray(Image.open(p).resize((24, 20), Image.Resampling.BILINEAR)) for p in sorted(images.iterdir())]

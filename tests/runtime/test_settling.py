@@ -27,7 +27,7 @@ from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import find_multiple, settle
 from fcn_onnx.stages.benchmark import benchmark
 from fcn_onnx.stages.calibrating import calibrate_data
-from fcn_onnx.stages.options import BenchmarkOptions, PredictOptions, QuantizeOptions
+from fcn_onnx.stages.options import BenchmarkOptions, CalibrateOptions, PredictOptions, QuantizeOptions
 from fcn_onnx.stages.predict import predict, predict_frames
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate
@@ -85,7 +85,9 @@ def test_assumed_normalisation_is_said_by_every_command_that_shows_images(tmp_pa
     choice, photo = ImageChoice(images, limit=2), images / "000000000001.jpg"
     samples = open_dataset(images).samples[:1]
     for run in (
-        lambda hint, said: calibrate_data(fp32, choice, output=tmp_path / "t.json", interface=hint, progress=said),
+        lambda hint, said: calibrate_data(
+            CalibrateOptions(model=fp32, choice=choice, output=tmp_path / "t.json", interface=hint), progress=said
+        ),
         lambda hint, said: quantize(
             QuantizeOptions(model=fp32, choice=choice, output=tmp_path / "q.onnx", interface=hint), progress=said
         ),

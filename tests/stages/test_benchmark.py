@@ -38,7 +38,7 @@ def test_the_size_that_a_model_takes_is_the_default(tmp_path: Path) -> None:
     assert benchmark(BenchmarkOptions(models=[free], runs=1)).rows[0].size == (520, 520)
     with pytest.raises(UsageError, match="height 40, not 64"):
         benchmark(BenchmarkOptions(models=[fixed], size=[(64, 56)], runs=1))
-    with pytest.raises(UsageError, match="--size is 0"):
+    with pytest.raises(UsageError, match="a side of --size is 0"):
         benchmark(BenchmarkOptions(models=[free], size=[(0, 8)]))
 
 

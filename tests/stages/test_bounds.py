@@ -16,7 +16,14 @@ from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, THREADS, Bound
 from fcn_onnx.stages.calibrating import calibrate_data
-from fcn_onnx.stages.options import BenchmarkOptions, ExportOptions, PredictOptions, QuantizeOptions
+from fcn_onnx.stages.options import (
+    BenchmarkOptions,
+    CalibrateOptions,
+    ExportOptions,
+    PredictOptions,
+    QuantizeOptions,
+    ValidateOptions,
+)
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate_and_report
 
@@ -41,11 +48,21 @@ def test_bounds(bound: Bound, inside: list[float], outside: list[float]) -> None
 
 REFUSED: dict[str, Callable[[Path, Path], Any]] = {
     "--limit is 0": lambda model, data: ImageChoice(data, limit=0),
-    "--limit is -1": lambda model, data: validate_and_report(model, model, data, limit=-1),
-    "--limit is -2": lambda model, data: validate_and_report(model, [model], data, limit=-2),
-    "--workers is 0": lambda model, data: validate_and_report(model, model, data, workers=0),
-    "--workers is -1": lambda model, data: calibrate_data(model, ImageChoice(data), workers=-1),
-    "--max-drop is -5": lambda model, data: validate_and_report(model, model, data, gates=Gates(max_drop=-5)),
+    "--limit is -1": lambda model, data: validate_and_report(
+        ValidateOptions(fp32=model, int8=(model,), data=data, limit=-1)
+    ),
+    "--limit is -2": lambda model, data: validate_and_report(
+        ValidateOptions(fp32=model, int8=[model], data=data, limit=-2)
+    ),
+    "--workers is 0": lambda model, data: validate_and_report(
+        ValidateOptions(fp32=model, int8=(model,), data=data, workers=0)
+    ),
+    "--workers is -1": lambda model, data: calibrate_data(
+        CalibrateOptions(model=model, choice=ImageChoice(data), workers=-1)
+    ),
+    "--max-drop is -5": lambda model, data: validate_and_report(
+        ValidateOptions(fp32=model, int8=(model,), data=data, gates=Gates(max_drop=-5))
+    ),
     "--max-drop is nan": lambda model, data: quantize(
         QuantizeOptions(model=model, choice=ImageChoice(data), max_drop=nan)
     ),
@@ -56,11 +73,15 @@ REFUSED: dict[str, Callable[[Path, Path], Any]] = {
         QuantizeOptions(model=model, choice=ImageChoice(data), method="percentile", percentile=nan)
     ),
     "--threads is -4": lambda model, data: quantize(QuantizeOptions(model=model, choice=ImageChoice(data), threads=-4)),
-    "--threads is -5": lambda model, data: calibrate_data(model, ImageChoice(data), threads=-5),
-    "--threads is -6": lambda model, data: validate_and_report(model, model, data, threads=-6),
+    "--threads is -5": lambda model, data: calibrate_data(
+        CalibrateOptions(model=model, choice=ImageChoice(data), threads=-5)
+    ),
+    "--threads is -6": lambda model, data: validate_and_report(
+        ValidateOptions(fp32=model, int8=(model,), data=data, threads=-6)
+    ),
     "--threads is -7": lambda model, data: benchmark(BenchmarkOptions(models=[model], threads=-7)),
     "--threads is -8": lambda model, data: predict(PredictOptions(model=model, images=[data], threads=-8)),
-    "--size is 0": lambda model, data: export(ExportOptions(arch="tiny", size=(64, 0))),
+    "a side of --size is 0": lambda model, data: export(ExportOptions(arch="tiny", size=(64, 0))),
 }
 
 

@@ -17,6 +17,7 @@ from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.runtime.segmenter import Segmenter
+from fcn_onnx.stages.options import ValidateOptions
 from fcn_onnx.stages.validate import validate, validate_and_report
 
 
@@ -32,7 +33,7 @@ def test_all_are_scored_on_what_none_was_calibrated_on(tmp_path: Path) -> None:
     fp32 = save(pixel_classifier(0), tmp_path / "fp32.onnx")
     first = candidate(tmp_path / "first.onnx", 0.02, files[:1])
     second = candidate(tmp_path / "second.onnx", 0.05, files[1:2])
-    result = validate_and_report(fp32, [first, second], coco, report=tmp_path / "r")
+    result = validate_and_report(ValidateOptions(fp32=fp32, int8=[first, second], data=coco, report=tmp_path / "r"))
     dataset = open_dataset(coco)
     report = json.loads((tmp_path / "r" / "report.json").read_text())
     assert (report["images"], report["dataset"]["excluded_calibration_images"]) == (3, 2)
@@ -100,8 +101,12 @@ def test_all_are_scored_in_one_pass_that_continues(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Segmenter, "run", watched)
     first, again = Counting(stop_after=3), Counting()
     with pytest.raises(KeyboardInterrupt):
-        validate_and_report(fp32, candidates, coco, report=tmp_path / "r", progress=first)
-    result = validate_and_report(fp32, candidates, coco, report=tmp_path / "r", progress=again)
+        validate_and_report(
+            ValidateOptions(fp32=fp32, int8=candidates, data=coco, report=tmp_path / "r"), progress=first
+        )
+    result = validate_and_report(
+        ValidateOptions(fp32=fp32, int8=candidates, data=coco, report=tmp_path / "r"), progress=again
+    )
     assert (first.seen, again.seen) == ([5], [2])
     rows = ["fp32", "a", "b", "control"]
     warming = [name for name in rows for _ in range(2)]
@@ -121,13 +126,13 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     same = [candidate(tmp_path / "a.onnx", 0.1, []), candidate(tmp_path / "other" / "a.onnx", 0.2, [])]
     with pytest.raises(UsageError, match="same file name"):
-        validate_and_report(fp32, same, coco, report=tmp_path / "r")
+        validate_and_report(ValidateOptions(fp32=fp32, int8=same, data=coco, report=tmp_path / "r"))
     files = sorted(coco.iterdir())
     halves = [candidate(tmp_path / "b.onnx", 0.1, files[:3]), candidate(tmp_path / "c.onnx", 0.1, files[2:])]
     with pytest.raises(UsageError, match="no image is left"):
-        validate_and_report(fp32, halves, coco, report=tmp_path / "r")
+        validate_and_report(ValidateOptions(fp32=fp32, int8=halves, data=coco, report=tmp_path / "r"))
     with pytest.raises(UsageError, match="is called fp32"):
-        validate_and_report(fp32, [fp32, same[0]], coco, report=tmp_path / "r")
+        validate_and_report(ValidateOptions(fp32=fp32, int8=[fp32, same[0]], data=coco, report=tmp_path / "r"))
     with pytest.raises(UsageError, match="no int8 model"):
         validate(fp32, [], open_dataset(coco))
     assert not list((tmp_path / "r").rglob("*.json"))

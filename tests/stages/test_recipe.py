@@ -25,9 +25,9 @@ def test_defaults_and_overrides(tmp_path: Path) -> None:
         write(tmp_path, MINIMAL),
         ["export.opset=13", "validate.max_drop=1", "output=out", "export.size=[64, 96]"],
     )
-    assert (recipe.export.opset, recipe.validate.max_drop, recipe.output) == (13, 1.0, Path("out"))
-    assert recipe.export.size == (64, 96)
-    assert (recipe.quantize.method, recipe.quantize.limit, recipe.scenes) == (None, None, None)
+    assert (recipe.export.get("opset"), recipe.validate.get("max_drop"), recipe.output) == (13, 1.0, Path("out"))
+    assert recipe.export.get("size") == (64, 96)
+    assert (recipe.quantize.get("method"), recipe.quantize.get("limit"), recipe.scenes) == (None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,10 @@ def test_defaults_and_overrides(tmp_path: Path) -> None:
         (MINIMAL, ["threads=99999999999"], "threads is 99999999999"),
         (MINIMAL, ["export.size=[0, 64]"], "export: a side of size is 0"),
         (MINIMAL, ["scenes.folder=x", "scenes.images=0"], "scenes: images is 0"),
+        ("export: {arch: tiny}\nquantize: {limit: 3}\nvalidate: {data: b}\n", [], "quantize does not say 'data'"),
+        (MINIMAL, ["quantize.method=guess"], "method is 'guess'"),
+        (MINIMAL, ["export.arch=vgg"], "arch is 'vgg'"),
+        (MINIMAL, ["quantize.output=x"], "unknown key 'output'"),
     ],
 )
 def test_bad_recipes_are_refused(tmp_path: Path, text: str, overrides: list[str], words: str) -> None:

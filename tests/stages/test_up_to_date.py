@@ -25,7 +25,7 @@ from fcn_onnx.stages import export as exporter
 from fcn_onnx.stages import quantize as quantizing
 from fcn_onnx.stages.calibrating import calibrate_data
 from fcn_onnx.stages.export import export
-from fcn_onnx.stages.options import ExportOptions, QuantizeOptions
+from fcn_onnx.stages.options import CalibrateOptions, ExportOptions, QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 Change = Callable[[dict[str, Any], Path, pytest.MonkeyPatch], object]
@@ -228,12 +228,12 @@ def test_quantize(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> N
 def test_quantize_from_a_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {"model": folder / "m.onnx", "ranges": folder / "t.json"}
     choice = ImageChoice(folder / "coco/val2017", limit=3)
-    calibrate_data(options["model"], choice, output=folder / "t.json")
+    calibrate_data(CalibrateOptions(model=options["model"], choice=choice, output=folder / "t.json"))
     before = job_of_quantize(options, monkeypatch)
     another_image(options, folder, None)
     with_version("pillow")(options, folder, monkeypatch)
     assert job_of_quantize(options, monkeypatch) == before
-    calibrate_data(options["model"], choice, output=folder / "t.json")
+    calibrate_data(CalibrateOptions(model=options["model"], choice=choice, output=folder / "t.json"))
     assert job_of_quantize(options, monkeypatch) != before
 
 
@@ -259,7 +259,7 @@ def job_of_calibrate(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(calibrating, "observe", stop)
     with pytest.raises(StoppedError):
-        calibrate_data(**options)
+        calibrate_data(CalibrateOptions(**without_progress(options)), progress=options.get("progress", SILENT))
     return found[0]
 
 

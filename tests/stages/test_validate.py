@@ -31,7 +31,7 @@ from fcn_onnx.report.verdict import verdict
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.stages import validate as validation
 from fcn_onnx.stages.export import export
-from fcn_onnx.stages.options import ExportOptions
+from fcn_onnx.stages.options import ExportOptions, ValidateOptions
 from fcn_onnx.stages.validate import validate, validate_and_report
 
 
@@ -212,8 +212,10 @@ def test_cards_that_contradict_each_other_are_refused_unless_an_option_settles_i
     silent, dataset = carded(tmp_path, "c"), open_dataset(coco)
     for stage in (
         lambda: validate(first, second, dataset),
-        lambda: validate_and_report(first, second, coco, report=tmp_path / "r"),
-        lambda: validate_and_report(first, [silent, second], coco, report=tmp_path / "r"),
+        lambda: validate_and_report(ValidateOptions(fp32=first, int8=(second,), data=coco, report=tmp_path / "r")),
+        lambda: validate_and_report(
+            ValidateOptions(fp32=first, int8=[silent, second], data=coco, report=tmp_path / "r")
+        ),
     ):
         with pytest.raises(ModelError, match=words) as caught:
             stage()
@@ -233,8 +235,10 @@ def test_models_of_different_classes_are_refused_before_the_work(tmp_path: Path,
     dataset = open_dataset(coco)
     for stage in (
         lambda: validate(first, second, dataset),
-        lambda: validate_and_report(first, second, coco, report=tmp_path / "r"),
-        lambda: validate_and_report(first, [first, second], coco, report=tmp_path / "r"),
+        lambda: validate_and_report(ValidateOptions(fp32=first, int8=(second,), data=coco, report=tmp_path / "r")),
+        lambda: validate_and_report(
+            ValidateOptions(fp32=first, int8=[first, second], data=coco, report=tmp_path / "r")
+        ),
     ):
         with pytest.raises(ModelError, match=words):
             stage()

@@ -13,9 +13,9 @@ from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.evaluation.protocols import Protocol
 from fcn_onnx.evaluation.scoring import Entrant
 from fcn_onnx.model.card import ModelCard
-from fcn_onnx.model.files import digest_model, load_model
 from fcn_onnx.model.graph import is_quantized
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.model import Model
 from fcn_onnx.report.document import FP32, INT8
 from fcn_onnx.runtime.segmenter import Segmenter
 
@@ -40,11 +40,9 @@ class Contestant:
     quantized: bool
 
     @classmethod
-    def open(cls, name: str, path: Path) -> Self:
-        """Read a model file. Raises ModelError if it is not one."""
-        model = load_model(path)
-        card = ModelCard.read_from(model, str(path))
-        return cls(Entrant(name, path), digest_model(path), card, is_quantized(model))
+    def of(cls, name: str, model: Model) -> Self:
+        """What is known of an open model, without what is in it. Raises ModelError if its card cannot be read."""
+        return cls(Entrant(name, model.path), model.digest, model.card, is_quantized(model.proto))
 
     @property
     def name(self) -> str:
@@ -65,20 +63,20 @@ class Contestants:
     candidates: tuple[Contestant, ...]
 
     @classmethod
-    def open(cls, fp32: Path, candidates: Sequence[Path]) -> Self:
-        """Read all models; one candidate is called `int8`, several by their files.
+    def of(cls, fp32: Model, candidates: Sequence[Model]) -> Self:
+        """One candidate is called `int8`, several by their files.
 
         Raises:
             UsageError: there is no candidate, or two rows would have one name.
-            ModelError: a file is no model, or the reference is quantized.
+            ModelError: a card cannot be read, or the reference is quantized.
         """
-        names = names_of(candidates)
-        reference = Contestant.open(FP32, fp32)
+        names = names_of([candidate.path for candidate in candidates])
+        reference = Contestant.of(FP32, fp32)
         if reference.quantized:
             raise ModelError(
-                f"{fp32} is quantized, and --fp32 is the reference", fix="name the fp32 model, or swap the two"
+                f"{fp32.name} is quantized, and --fp32 is the reference", fix="name the fp32 model, or swap the two"
             )
-        return cls(reference, tuple(map(Contestant.open, names, candidates)))
+        return cls(reference, tuple(map(Contestant.of, names, candidates)))
 
     @property
     def all(self) -> tuple[Contestant, ...]:

@@ -12,19 +12,7 @@ import onnx
 
 from fcn_onnx.model.inference import inferred, skeleton
 from fcn_onnx.model.macs import CONVS, INTEGER_OPS, OPERATORS, Multiplication, multiplications
-from fcn_onnx.model.shapes import Shape, TensorType, channels_last, declared_shape, fixed_size, tensor_types
-
-__all__ = [
-    "CONVS",
-    "Graph",
-    "GraphFacts",
-    "activation_bytes",
-    "channels_last",
-    "fixed_size",
-    "float_tensors",
-    "is_quantized",
-    "read_facts",
-]
+from fcn_onnx.model.shapes import Shape, TensorType, declared_shape, fixed_size, tensor_types
 
 MULTIPLES = (32, 64, 128)
 QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"}) | INTEGER_OPS

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
+from typing import Any
 
 from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.bounds import MULTIPLE
 from fcn_onnx.jobs.fields import Checked, Triple, option
 
 CHANNELS = {"RGB": "red first", "BGR": "blue first"}
+
+
+def multiple_of_option() -> Any:
+    """The one thing of an `Interface` that random images need too."""
+    return option(
+        None,
+        help="Pad images to sides that are multiples of N. Default: what the model says, or is found to need.",
+        metavar="N",
+        bound=MULTIPLE,
+    )
 
 
 @dataclass(frozen=True)
@@ -44,12 +55,7 @@ class Interface(Checked):
         metavar="FILE",
         reads="fcn_onnx.data.sample:read_classes",
     )
-    multiple_of: int | None = option(
-        None,
-        help="Pad images to sides that are multiples of N. Default: what the model says, or is found to need.",
-        metavar="N",
-        bound=MULTIPLE,
-    )
+    multiple_of: int | None = multiple_of_option()
 
     def __post_init__(self) -> None:
         super().__post_init__()

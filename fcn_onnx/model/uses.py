@@ -14,6 +14,11 @@ def is_op(node: onnx.NodeProto, *ops: str) -> bool:
     return node.op_type in ops and node.domain in STANDARD
 
 
+def group_of(node: onnx.NodeProto) -> int:
+    """Groups of a convolution, transposed or not."""
+    return next((int(attribute.i) for attribute in node.attribute if attribute.name == "group"), 1)
+
+
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     """The graphs that `node` holds."""
     for attribute in node.attribute:

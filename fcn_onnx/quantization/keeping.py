@@ -34,10 +34,9 @@ from onnx import TensorProto, helper, numpy_helper
 from fcn_onnx.errors import QuantizationError
 from fcn_onnx.jobs.scratch import scratch
 from fcn_onnx.model.files import load_model, save_model
-from fcn_onnx.model.macs import INTEGER_OPS
 from fcn_onnx.model.uses import fresh, is_op, keep_nodes, producers, tensor_names
 from fcn_onnx.quantization.plan import Plan
-from fcn_onnx.runtime.onnxruntime import executed_graph, fused_graph
+from fcn_onnx.runtime.onnxruntime import executed_graph, fused_graph, int8_names
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm")
 """What WeightBiasQuantization touches."""
@@ -141,8 +140,7 @@ def _changed(written: Path, expected: Mapping[str, Parameters], fp32: onnx.Model
     if not expected:
         return ()
     fused = _parameters(fused_graph(written), FLOAT_LAYERS)
-    # onnxruntime appends _token_<n> to the names of nodes that it moves to channels-last
-    int8 = {n.name.split("_token_")[0] for n in executed_graph(written).graph.node if n.op_type in INTEGER_OPS}
+    int8 = int8_names(executed_graph(written))
     changed = [name for name, own in expected.items() if name in int8 or not _equal(fused.get(name), own)]
     if not changed:
         return ()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import onnx
 
 from fcn_onnx.model.macs import OPERATORS
-from fcn_onnx.model.uses import STANDARD, captured, producers
+from fcn_onnx.model.uses import STANDARD, captured, group_of, producers
 
 LAYOUTS = {"Identity", "Dropout", "Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Tile"}
 GRIDS = {"Resize", "Upsample", "Slice", "Pad", "CenterCropPad", "DepthToSpace", "SpaceToDepth", "GridSample"}
@@ -98,7 +98,6 @@ def _used(graph: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]]) -> froz
 def _filters_scores(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether it makes as many maps as it reads, each its own or by upsampling: a depthwise Conv, a ConvTranspose."""
     weight = shapes.get(node.input[1], ()) if len(node.input) > 1 else ()
-    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
     if node.op_type == "ConvTranspose":  # (C, M/group, …)
-        return len(weight) > 2 and weight[0] == weight[1] * groups
-    return node.op_type == "Conv" and len(weight) > 2 and weight[0] == groups and weight[1] == 1
+        return len(weight) > 2 and weight[0] == weight[1] * group_of(node)
+    return node.op_type == "Conv" and len(weight) > 2 and weight[0] == group_of(node) and weight[1] == 1

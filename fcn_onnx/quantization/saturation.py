@@ -18,26 +18,19 @@ from onnx import numpy_helper
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.errors import QuantizationError
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.macs import OPERATORS
+from fcn_onnx.model.uses import group_of
 from fcn_onnx.quantization.making import Maker
 from fcn_onnx.quantization.plan import Plan
-from fcn_onnx.quantization.weights import Rows, group_of, is_depthwise, kernel_order, unsafe_in_rows
+from fcn_onnx.quantization.weights import Rows, is_depthwise, kernel_order, unsafe_in_rows
 from fcn_onnx.runtime.onnxruntime import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter
 
 PROOF_IMAGES = 4
 NOISE_SIZE = (256, 320)
 
-WEIGHT_INPUT = {
-    "Conv": 1,
-    "ConvInteger": 1,
-    "QLinearConv": 3,
-    "MatMul": 1,
-    "MatMulInteger": 1,
-    "QLinearMatMul": 3,
-    "Gemm": 1,
-    "QGemm": 3,
-}
-"""Where each operator that has an int8 kernel reads its weight, directly or through a DequantizeLinear."""
+PAIRING = frozenset({"Conv", "Gemm", "MatMul", "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm"})
+"""Operators that have an int8 kernel; they read their weight directly or through a DequantizeLinear."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +75,9 @@ def read_pairs(model: onnx.ModelProto) -> Pairs:
     dequantized = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     count, unsafe = 0, {}
     for node in model.graph.node:
-        if node.op_type not in WEIGHT_INPUT:
+        if node.op_type not in PAIRING:
             continue
-        name = node.input[WEIGHT_INPUT[node.op_type]]
+        name = node.input[OPERATORS[node.op_type].weight]
         tensor = stored.get(dequantized.get(name, name))
         if tensor is None or tensor.data_type != onnx.TensorProto.INT8:
             continue

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from fcn_onnx.calibration.table import RangeTable
+from fcn_onnx.model.uses import group_of
 
 QMAX = 127
 PAIR_MAX = 128
@@ -130,11 +131,6 @@ def quantize_weights(
     with ThreadPoolExecutor(max(1, threads)) as pool:  # numpy lets go of the interpreter
         known.update(zip(new, pool.map(rounded, new), strict=True))
     return {wanted.name: known[wanted] for wanted in requests}
-
-
-def group_of(node: onnx.NodeProto) -> int:
-    """Groups of a convolution."""
-    return next((int(attribute.i) for attribute in node.attribute if attribute.name == "group"), 1)
 
 
 def is_depthwise(shape: Sequence[int], group: int) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,10 +14,7 @@ from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import load_model, save_model
 from fcn_onnx.model.graph import read_facts
 from fcn_onnx.model.macs import CONVS, INTEGER_OPS, Multiplication, node_names
-from fcn_onnx.runtime.onnxruntime import executed_graph
-
-SUFFIX = re.compile(r"(_token_\d+)+$")
-"""What onnxruntime appends to the names of nodes that it moves to channels-last."""
+from fcn_onnx.runtime.onnxruntime import executed_graph, int8_names
 
 
 @dataclass(frozen=True)
@@ -121,5 +117,4 @@ def _int8_names(path: Path, model: onnx.ModelProto) -> frozenset[str]:
         with scratch() as folder:
             save_model(model, Path(folder, "named.onnx"))
             executed = executed_graph(Path(folder, "named.onnx"))
-    int8 = [node.name for node in executed.graph.node if node.op_type in INTEGER_OPS]
-    return frozenset([*int8, *(SUFFIX.sub("", name) for name in int8)])
+    return int8_names(executed)

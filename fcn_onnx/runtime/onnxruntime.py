@@ -5,6 +5,7 @@ Every model of the program runs through `Network`, so threads, kernels and memor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,10 +25,13 @@ from fcn_onnx.jobs.files import unwritable
 from fcn_onnx.jobs.scratch import scratch
 from fcn_onnx.model.files import is_large_file, load_model, loadable
 from fcn_onnx.model.form import InputForm
+from fcn_onnx.model.macs import INTEGER_OPS
 from fcn_onnx.runtime.cpu import Cpu, read_cpu
 from fcn_onnx.runtime.session import Session
 
 QMAX = 127
+MOVED = re.compile(r"(_token_\d+)+$")
+"""What onnxruntime appends to the names of nodes that it moves to channels-last."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +245,12 @@ def _rewritten(path: Path, level: ort.GraphOptimizationLevel) -> onnx.ModelProto
             Session(str(path), SessionConfig().options(), name=str(path))  # raises if the model is to blame
             raise unwritable(rewritten, OSError(f"{error.__cause__} (is the disk full?)")) from error
         return load_model(rewritten)
+
+
+def int8_names(executed: onnx.ModelProto) -> frozenset[str]:
+    """Names, as the file has them, of the nodes of an executed graph that compute on 8-bit integers."""
+    names = [node.name for node in executed.graph.node if node.op_type in INTEGER_OPS]
+    return frozenset([*names, *(MOVED.sub("", name) for name in names)])
 
 
 def with_taps(

@@ -8,16 +8,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fcn_onnx.data.choice import DATA, ImageChoice
 from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, SIDE, THREADS, WAIT
 from fcn_onnx.jobs.fields import Checked, Pair, option, part
-from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.interface import Interface, multiple_of_option
 
 METHODS = "fcn_onnx.calibration.thresholds:METHODS"
-WAITING = "For another run that is at work on the same output, at most."
 FORMATS = {"auto": "what the opset and the target ask for", "qoperator": "quantized operators", "qdq": "Q/DQ pairs"}
+
+
+def _threads(**said: bool) -> Any:
+    return option(0, help="Of each session; 0 means all cores.", bound=THREADS, **said)
+
+
+def _wait() -> Any:
+    text = "For another run that is at work on the same output, at most."
+    return option(0.0, help=text, metavar="SECONDS", bound=WAIT, decides=False, in_recipe=False)
+
+
+def _force() -> Any:
+    return option(False, help="Redo it though nothing has changed.", decides=False, in_recipe=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +54,8 @@ class ExportOptions(Checked):
     test_data: bool = option(
         False, help="Also write the model zoo's test data set and .tar.gz.", decides=False, in_recipe=False
     )
-    force: bool = option(False, help="Redo it though nothing has changed.", decides=False, in_recipe=False)
-    wait: float = option(0.0, help=WAITING, metavar="SECONDS", bound=WAIT, decides=False, in_recipe=False)
+    force: bool = _force()
+    wait: float = _wait()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +72,8 @@ class BenchmarkOptions(Checked):
         bound=SIDE,
     )
     runs: int = option(20, help="Of each model.", bound=COUNT)
-    multiple_of: int | None = option(
-        None,
-        help="Pad images to sides that are multiples of N. Default: what the model says, or is found to need.",
-        metavar="N",
-        bound=COUNT,
-    )
-    threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS)
+    multiple_of: int | None = multiple_of_option()
+    threads: int = _threads()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +100,8 @@ class PredictOptions(Checked):
     )
     legend: bool = option(True, help="Name the classes in the overlay.", flag="--legend", opposite="--no-legend")
     interface: Interface = part(Interface)
-    threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS, decides=False)
-    wait: float = option(0.0, help=WAITING, metavar="SECONDS", bound=WAIT, decides=False, in_recipe=False)
+    threads: int = _threads(decides=False)
+    wait: float = _wait()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +117,7 @@ class InspectOptions(Checked):
         None, help="Draw histograms with the thresholds of each method.", metavar="FILE.html", decides=False
     )
     interface: Interface = part(Interface)
-    threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS)
+    threads: int = _threads()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +142,8 @@ class CalibrateOptions(Checked):
     skip_bad_images: bool = option(False, help="List images that cannot be read instead of stopping.")
     workers: int = option(1, help="Processes.", bound=COUNT, decides=False)
     interface: Interface = part(Interface)
-    threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS, decides=False)
-    wait: float = option(0.0, help=WAITING, metavar="SECONDS", bound=WAIT, decides=False, in_recipe=False)
+    threads: int = _threads(decides=False)
+    wait: float = _wait()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,9 +193,9 @@ class QuantizeOptions(Checked):
         None, help="Default: fcn-<arch>-<opset>-int8.onnx here.", metavar="FILE", decides=False, in_recipe=False
     )
     interface: Interface = part(Interface)
-    threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS, decides=False, in_recipe=False)
-    force: bool = option(False, help="Redo it though nothing has changed.", decides=False, in_recipe=False)
-    wait: float = option(0.0, help=WAITING, metavar="SECONDS", bound=WAIT, decides=False, in_recipe=False)
+    threads: int = _threads(decides=False, in_recipe=False)
+    force: bool = _force()
+    wait: float = _wait()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,5 +226,5 @@ class ValidateOptions(Checked):
     )
     workers: int = option(1, help="Processes; 1 times best.", bound=COUNT)
     interface: Interface = part(Interface)
-    threads: int = option(0, help="Of each session; 0 means all cores.", bound=THREADS, in_recipe=False)
-    wait: float = option(0.0, help=WAITING, metavar="SECONDS", bound=WAIT, decides=False, in_recipe=False)
+    threads: int = _threads(in_recipe=False)
+    wait: float = _wait()

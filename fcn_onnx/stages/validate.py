@@ -81,9 +81,8 @@ def validate(
     COUNT.require("--limit", limit)
     COUNT.require("--workers", workers)
     rules = get_protocol(protocol, len(dataset.classes))
-    contestants = Contestants.open(fp32, _several(candidates))
-    opened = [Model.open(model.path) for model in contestants.all]
-    interface = contestants.agreed(dataset, settle(opened, interface, progress))
+    config = SessionConfig(threads=threads)
+    contestants, interface, segmenters = _opened(fp32, _several(candidates), dataset, interface, config, progress)
     selection = select_images(
         dataset,
         rules,
@@ -92,8 +91,6 @@ def validate(
         limit=limit,
         include_calibration_images=include_calibration_images,
     )
-    config = SessionConfig(threads=threads)
-    segmenters = [Segmenter(model.path, config, interface) for model in contestants.all]
     setting = _setting(contestants, dataset, rules, selection, segmenters, config, workers, command, progress)
     entrants = tuple(model.entrant for model in contestants.all)
     tally = score_images(
@@ -107,6 +104,21 @@ def validate(
     reference, compared = _compared(contestants, rules, tally, gates)
     written = document(setting, tally, reference, compared, seen)
     return Validation(reference, compared, written, per_image(tally), pictures)
+
+
+def _opened(
+    fp32: Path,
+    candidates: Sequence[Path],
+    dataset: Dataset,
+    interface: Interface,
+    config: SessionConfig,
+    progress: Progress,
+) -> tuple[Contestants, Interface, list[Segmenter]]:
+    """Every model read once; what is in them is let go of before an image is run, as the sessions hold it too."""
+    models = [Model.open(path) for path in (fp32, *candidates)]
+    contestants = Contestants.of(models[0], models[1:])
+    settled = contestants.agreed(dataset, settle(models, interface, progress))
+    return contestants, settled, [Segmenter(model, config, settled) for model in models]
 
 
 def _setting(

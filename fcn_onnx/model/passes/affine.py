@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from fcn_onnx.model.uses import captured, fresh, is_op, keep_nodes, producers, readers, tensor_names
+from fcn_onnx.model.uses import captured, fresh, group_of, is_op, keep_nodes, producers, readers, tensor_names
 
 DEFAULT_EPSILON = 1e-5
 Values = Mapping[str, TensorProto]
@@ -72,14 +72,10 @@ def _is_float(name: str, values: Values) -> bool:
     return name in values and values[name].data_type == TensorProto.FLOAT
 
 
-def _groups(conv: onnx.NodeProto) -> int:
-    return next((int(attribute.i) for attribute in conv.attribute if attribute.name == "group"), 1)
-
-
 def _channels(conv: onnx.NodeProto, values: Values) -> int:
     """How many channels a convolution writes."""
     dims = values[conv.input[1]].dims
-    return int(dims[0]) if is_op(conv, "Conv") else int(dims[1]) * _groups(conv)
+    return int(dims[0]) if is_op(conv, "Conv") else int(dims[1]) * group_of(conv)
 
 
 def _affine(node: onnx.NodeProto, source: str, values: Values, channels: int, rank: int) -> Affine | None:
@@ -133,7 +129,7 @@ def _folded(
         if is_op(conv, "Conv"):  # (C, I / groups, …)
             weight *= factor.reshape(-1, *[1] * (weight.ndim - 1))
         else:  # (I, C / groups, …), groups one after the other along I
-            grouped = weight.reshape(_groups(conv), -1, *weight.shape[1:])
-            grouped *= factor.reshape(_groups(conv), 1, -1, *[1] * (weight.ndim - 2))
+            grouped = weight.reshape(group_of(conv), -1, *weight.shape[1:])
+            grouped *= factor.reshape(group_of(conv), 1, -1, *[1] * (weight.ndim - 2))
         results = weight.astype(np.float32), (bias * factor + offset).astype(np.float32)
     return results if all(np.isfinite(result).all() for result in results) else None

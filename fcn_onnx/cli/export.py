@@ -13,10 +13,11 @@ from fcn_onnx.stages.options import ExportOptions
 
 def act(options: ExportOptions, json_target: str | None) -> None:
     """Export a torch network to ONNX and prove that onnxruntime computes the same."""
+    from fcn_onnx.networks.families import get_architecture
     from fcn_onnx.networks.testdata import test_data_files
     from fcn_onnx.stages.export import export
 
-    output = options.output or Path(fp32_name(options.arch, options.opset))
+    output = options.output or Path(fp32_name(get_architecture(options.arch).name, options.opset))
     test_data = test_data_files(output) if options.test_data else {}
     claim(json_target, {"--output": output, **test_data}, {"--weights": Path(options.weights)})
     result = export(options, progress=ConsoleProgress())

@@ -31,6 +31,7 @@ class ModelCard:
         arch: architecture name, as `export --arch` takes it.
         opset: of the default domain.
         weights: where they came from and their digest: {"source", "digest", "random"}.
+        protocol: by which what the network's origin published was measured.
         classes: class names in label order.
         preprocessing: `Preprocessing.to_json()`.
         output: name of the output to read, where the user had to say it.
@@ -47,6 +48,7 @@ class ModelCard:
     arch: str | None = None
     opset: int | None = None
     weights: Mapping[str, Any] | None = None
+    protocol: str | None = None
     classes: tuple[str, ...] = ()
     preprocessing: Mapping[str, Any] | None = None
     output: str | None = None

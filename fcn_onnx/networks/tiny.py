@@ -26,7 +26,7 @@ STAGES: tuple[tuple[int, int, int, int], ...] = ((8, 1, 1, 1), (16, 2, 2, 1), (3
 """Per stage: planes (a quarter of its output channels), bottlenecks, stride, dilation."""
 
 
-def build_tiny(aux: bool = True) -> nn.Module:
+def build_tiny(aux: bool = True, classes: int = len(VOC_CLASSES)) -> nn.Module:
     """The network with fresh random weights, in training mode.
 
     Args:
@@ -34,7 +34,7 @@ def build_tiny(aux: bool = True) -> nn.Module:
 
     Returns:
         torchvision's `FCN`: (N, 3, H, W) float32 → OrderedDict of `out` and, with `aux`, `aux`, each
-        (N, 21, H, W) float32 logits.
+        (N, classes, H, W) float32 logits.
 
     Raises:
         MissingDependencyError: torch or torchvision is not installed.
@@ -45,7 +45,6 @@ def build_tiny(aux: bool = True) -> nn.Module:
 
     layers = {"layer4": "out", "layer3": "aux"} if aux else {"layer4": "out"}
     backbone = IntermediateLayerGetter(_trunk(), return_layers=layers)
-    classes = len(VOC_CLASSES)
     out_channels, aux_channels = 4 * STAGES[3][0], 4 * STAGES[2][0]
     model: nn.Module = FCN(backbone, FCNHead(out_channels, classes), FCNHead(aux_channels, classes) if aux else None)
     return model

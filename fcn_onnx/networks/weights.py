@@ -49,15 +49,20 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     }
 
 
-def load_into(network: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str, *, aux: bool) -> None:
+def load_into(
+    network: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str, *, aux: bool, aux_keys: str
+) -> None:
     """Load every tensor of `network` from `state`; an auxiliary head that is not wanted is left unread.
+
+    Args:
+        aux_keys: what its keys begin with.
 
     Raises:
         WeightsError: keys are missing, left over, or of another shape; the first of each are listed.
     """
     wanted = network.state_dict()
     counters = {key for key in {*wanted, *state} if key.endswith("num_batches_tracked")}  # training only
-    given = {k: v for k, v in state.items() if aux or not k.startswith("aux_classifier.")}
+    given = {k: v for k, v in state.items() if aux or not k.startswith(aux_keys)}
     missing = [k for k in wanted if k not in given and k not in counters]
     unexpected = [k for k in given if k not in wanted and k not in counters]
     reshaped = [
@@ -71,7 +76,7 @@ def load_into(network: torch.nn.Module, state: Mapping[str, torch.Tensor], sourc
         if keys
     ]
     if problems:
-        no_aux = aux and missing and all(k.startswith("aux_classifier.") for k in missing)
+        no_aux = aux and missing and all(k.startswith(aux_keys) for k in missing)
         raise WeightsError(
             f"the weights of {source} do not fit the network: {'; '.join(problems)}",
             fix="export with --no-aux: these weights have no auxiliary head"

@@ -13,8 +13,10 @@ from fcn_onnx.jobs.holding import holding
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import atomic_model, check_model, digest_model, load_model, model_bytes
+from fcn_onnx.networks.architecture import AUX, WeightsInfo
+from fcn_onnx.networks.building import build_network
 from fcn_onnx.networks.cleaning import clean
-from fcn_onnx.networks.families import WeightsInfo, build_network, get_architecture
+from fcn_onnx.networks.families import get_architecture
 from fcn_onnx.networks.forms import in_half_precision, with_labels
 from fcn_onnx.networks.parity import Parity, check_parity
 from fcn_onnx.networks.testdata import test_data_files, write_test_data
@@ -73,7 +75,7 @@ def export(options: ExportOptions, *, progress: Progress = SILENT) -> ExportResu
         OutputError: the output cannot be written.
         MissingDependencyError: torch or torchvision is not installed.
     """
-    path = options.output or Path(fp32_name(options.arch, options.opset))
+    path = options.output or Path(fp32_name(get_architecture(options.arch).name, options.opset))
     claimed = {"--output": path, **(test_data_files(path) if options.test_data else {})}
     named = options.weights not in ("DEFAULT", "none")
     claim_outputs(claimed, {"the checkpoint": Path(options.weights) if named else None})
@@ -83,7 +85,8 @@ def export(options: ExportOptions, *, progress: Progress = SILENT) -> ExportResu
 
 def _made(options: ExportOptions, path: Path, progress: Progress) -> ExportResult:
     progress.note(f"building {options.arch} with weights {options.weights}")
-    network, info = build_network(options.arch, options.weights, aux=options.aux)
+    heads = get_architecture(options.arch).heads_for(options.aux)
+    network, info = build_network(options.arch, options.weights, aux=AUX in heads)
     require_opset(options.opset)
     card = _card(options, info)
     skipped = not options.force and _job_of(path) == card.job
@@ -95,23 +98,25 @@ def _made(options: ExportOptions, path: Path, progress: Progress) -> ExportResul
 def _card(options: ExportOptions, info: WeightsInfo) -> ModelCard:
     """What the file will say of itself, the digest of this very job included."""
     architecture = get_architecture(options.arch)
-    decisive = {name: value for name, value in options.decisive().items() if name != "weights"}
+    resolved = {"arch": architecture.name, "aux": AUX in architecture.heads_for(options.aux), "weights": info.to_json()}
+    decisive = options.decisive() | resolved
     card = ModelCard(
-        arch=options.arch,
+        arch=architecture.name,
         opset=options.opset,
         weights=info.to_json(),
+        protocol=architecture.protocol,
         classes=architecture.classes,
         preprocessing=architecture.preprocessing.to_json(),
         versions=versions(),
         form=FORM_VERSION,
     )
-    return card.for_job(job_digest("export", "torch", "torchvision", "onnxscript", **decisive, weights=info.to_json()))
+    return card.for_job(job_digest("export", "torch", "torchvision", "onnxscript", **decisive))
 
 
 def _write(network: torch.nn.Module, options: ExportOptions, card: ModelCard, path: Path, progress: Progress) -> Parity:
     """Trace, clean, and prove the file that gets the name."""
     architecture = get_architecture(options.arch)
-    outputs = ("out", "aux") if options.aux else ("out",)
+    outputs = architecture.heads_for(options.aux)
     compare = partial(
         check_parity, network, outputs=outputs, size=options.size, multiple_of=architecture.preprocessing.multiple_of
     )

@@ -37,14 +37,19 @@ def _force() -> Any:
 class ExportOptions(Checked):
     """Of `export`; see the options' help."""
 
-    arch: str = option(help="Which network; see below.", names="fcn_onnx.networks.families:ARCHITECTURES")
+    arch: str = option(help="Which network; see below.", names="fcn_onnx.networks.families:NAMES")
     opset: int = option(12, help="11, 12 and newer.")
     weights: str = option(
         "DEFAULT",
         help="The published weights, random ones (seeded, recorded as random), or a .pth file.",
         metavar="DEFAULT|none|FILE",
     )
-    aux: bool = option(True, help="Leave out the auxiliary head and its output.", opposite="--no-aux")
+    aux: bool | None = option(
+        None,
+        help="With the auxiliary head and its output, or without. Default: as the network's origin has it.",
+        flag="--aux",
+        opposite="--no-aux",
+    )
     size: Pair | None = option(None, help="Fix the input's size; dynamic otherwise.", metavar="HxW", bound=SIDE)
     output_labels: bool = option(False, help="Outputs are uint8 labels (N, H, W), the argmax, not logits.")
     fp16: bool = option(False, help="Compute in float16, for GPUs; input and outputs stay float32.")

@@ -17,7 +17,7 @@ from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.errors import OutputError, ParityError, UsageError, WeightsError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.networks import forms, parity
-from fcn_onnx.networks.families import build_network
+from fcn_onnx.networks.building import build_network
 from fcn_onnx.networks.tracing import supported_opsets
 from fcn_onnx.stages import export as exporter
 from fcn_onnx.stages.export import export
@@ -131,7 +131,7 @@ def test_opsets_out_of_range_are_refused(tmp_path: Path, opset: int) -> None:
 
 
 def test_unknown_architectures_and_places_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="resnet50, resnet101, tiny"):
+    with pytest.raises(UsageError, match=r"resnet50, resnet101, .*tiny"):
         export(ExportOptions(arch="unet"))
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):

@@ -276,7 +276,7 @@ def test_calibrate(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> 
 def checkpoint(folder: Path, scale: float = 1.0, name: str = "w.pth") -> str:
     import torch
 
-    from fcn_onnx.networks.families import build_network
+    from fcn_onnx.networks.building import build_network
 
     state = build_network("tiny", "DEFAULT")[0].state_dict()
     state["classifier.4.bias"] *= scale

@@ -60,6 +60,7 @@ HOMES = {
     "click": ("cli",),
     "onnxruntime": ("runtime", "quantization/backends", "networks/forms.py"),
     "neural_compressor": ("quantization/backends",),
+    "numba": ("calibration/compiled.py",),
     "pycocotools": ("data/sets", "demo"),
     "tempfile": ("jobs", "cli/faults.py"),  # what is temporary is locked, and swept when its owner was killed
 }

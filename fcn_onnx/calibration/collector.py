@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fcn_onnx.calibration.counting import why_slow
 from fcn_onnx.calibration.histogram import Histogram
 from fcn_onnx.calibration.means import ChannelMeans
 from fcn_onnx.calibration.store import Histograms, Statistics
@@ -130,6 +131,9 @@ def observe(
     """
     threads = max(1, SessionConfig(threads=work.threads).thread_count // executor.workers)
     collected = Collected(skip_bad_images=skip_bad_images)
+    slow = why_slow()
+    if slow:
+        progress.note(slow)
     fold(
         replace(work, threads=threads),
         by_name(samples),

@@ -14,19 +14,11 @@ from math import frexp
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE = 4096
-"""Bins on either side of 0; the largest magnitude falls into the upper half, so at least 2048 are in use."""
+from fcn_onnx.calibration.counting import SIDE, fastest
 
 SIDE_BITS = 12
 MIN_EXPONENT = -100
 """Narrower bins would scale values out of float32's range; whole tensors below 2^-88 are zero to int8."""
-
-CHUNK = 1 << 16
-"""Values that are binned at once: their indices stay in the cache, which is three times faster."""
-
-TURNS = np.tile(np.array([0, SIDE], np.intp), CHUNK // 2)
-"""Offsets for values that are never negative: every other one is counted in the unused half, so that the many zeros
-of a ReLU do not wait for one another in one bin."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +48,7 @@ class Histogram:
         if not (np.isfinite(minimum) and np.isfinite(maximum)):
             raise ValueError("not finite")
         exponent = _exponent(minimum, maximum)
-        scale = np.float32(2.0**-exponent)
-        counts = np.zeros(2 * SIDE, np.int64)
-        scaled = np.empty(CHUNK, np.float32)
-        indices = np.empty(CHUNK, np.intp)
-        for start in range(0, flat.size, CHUNK):
-            part = flat[start : start + CHUNK]
-            a, b = scaled[: part.size], indices[: part.size]
-            np.multiply(part, scale, out=a)
-            if minimum < 0:
-                np.floor(a, out=a)
-                if exponent > 0:  # scaled down, the smallest negative values become 0; their bin is -1
-                    np.minimum(a, -1, out=a, where=part < 0)
-            np.copyto(b, a, casting="unsafe")  # truncates, which is floor for what is left
-            b += SIDE if minimum < 0 else TURNS[: part.size]
-            counts += np.bincount(b, minlength=2 * SIDE)
-        if minimum >= 0:
-            counts[SIDE:] += counts[:SIDE]
-            counts[:SIDE] = 0
+        counts = fastest()(flat, exponent, minimum < 0)
         return cls(exponent, counts, minimum, maximum)
 
     def __add__(self, other: Histogram) -> Histogram:

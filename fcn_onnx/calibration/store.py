@@ -11,7 +11,8 @@ from typing import Any, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.calibration.histogram import MIN_EXPONENT, SIDE, SIDE_BITS, Histogram
+from fcn_onnx.calibration.counting import SIDE
+from fcn_onnx.calibration.histogram import MIN_EXPONENT, SIDE_BITS, Histogram
 from fcn_onnx.calibration.means import ChannelMeans
 from fcn_onnx.errors import TableError
 from fcn_onnx.jobs.arrays import BROKEN, read_arrays

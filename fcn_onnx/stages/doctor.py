@@ -45,6 +45,7 @@ REQUIREMENTS = (
         "export",
     ),
     Requirement("onnxscript", "import onnxscript", "export", "export"),
+    Requirement("numba", "import numba", "calibration's speed", "fast"),
     Requirement("neural-compressor", "import neural_compressor.quantization", "comparison", "neural-compressor"),
 )
 

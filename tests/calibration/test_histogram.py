@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fcn_onnx.calibration.histogram import SIDE, Histogram
+from fcn_onnx.calibration.counting import SIDE
+from fcn_onnx.calibration.histogram import Histogram
 
 FLOATS = st.floats(-1e6, 1e6, width=32)
 TENSORS = arrays(np.float32, st.integers(1, 40), elements=FLOATS)

@@ -16,6 +16,7 @@ from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import QuantizationError
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.onnxruntime import SessionConfig
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
@@ -169,3 +170,43 @@ def test_a_bias_behind_identity_is_corrected(data: Path) -> None:
     model.graph.node.insert(0, helper.make_node("Identity", ["b0"], ["behind"]))
     batch = picture(data / "0.png")
     assert np.array_equal(run(int8(model, data, "identity"), batch), run(plain, batch))
+
+
+def forked(*, opset: int, returned: bool) -> onnx.ModelProto:
+    """A sum `x` that is rectified, and added to what follows; or rectified, and an output too."""
+    rng = np.random.default_rng(4)
+    shapes = {"w0": (8, 3, 3, 3), "w1": (8, 8, 1, 1), "w2": (8, 8, 1, 1), "w3": (5, 8, 1, 1)}
+    weights = {name: rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])) for name, shape in shapes.items()}
+    nodes = [
+        helper.make_node("Conv", ["input", "w0"], ["stem"], name="stem", pads=[1] * 4),
+        helper.make_node("Conv", ["stem", "w1"], ["b"], name="branch"),
+        helper.make_node("Add", ["b", "stem"], ["x"], name="first"),
+        helper.make_node("Relu", ["x"], ["r"], name="relu"),
+        helper.make_node("Conv", ["r", "w2"], ["y"], name="next"),
+        helper.make_node("Add", ["y", "y" if returned else "x"], ["sum"], name="sum"),
+        helper.make_node("Conv", ["sum", "w3"], ["out"], name="classify"),
+    ]
+    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ["out", "x"][: 1 + returned]]
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 3, SIZE, SIZE])
+    constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "forked", [image], results, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=7)
+
+
+@pytest.mark.parametrize("returned", [False, True])
+@pytest.mark.parametrize(("opset", "quant_format"), [(12, "qoperator"), (13, "qdq")])
+def test_what_is_rectified_and_read_elsewhere_keeps_its_negative_values(
+    data: Path, opset: int, quant_format: str, returned: bool
+) -> None:
+    path = int8(
+        forked(opset=opset, returned=returned),
+        data,
+        "forked",
+        format=quant_format,
+        interface=Interface(output_name="out"),
+    )
+    session = ort.InferenceSession(str(path), SessionConfig().options(), providers=["CPUExecutionProvider"])
+    original = ort.InferenceSession(str(data.parent / "forked.onnx"), SessionConfig().options())
+    batch = {"input": picture(data / "0.png")}
+    for found, expected in zip(session.run(None, batch), original.run(None, batch), strict=True):
+        assert ((found - expected) ** 2).sum() < 1e-2 * (expected**2).sum()

@@ -6,6 +6,7 @@ function writes the model to a file, infers its shapes, and reads the ranges fro
 
 from __future__ import annotations
 
+from collections import Counter
 from math import prod
 from typing import Any
 
@@ -21,6 +22,7 @@ from onnxruntime.quantization.quant_utils import QuantizationMode
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.errors import QuantizationError
 from fcn_onnx.quantization.backends import Draft
+from fcn_onnx.quantization.islands import RECTIFIERS
 from fcn_onnx.quantization.plan import Plan
 
 QUANT_TYPES = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
@@ -46,7 +48,7 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
         QUANT_TYPES[plan.activation_type],
         _ranges(draft.table),
         [],
-        [*plan.float_nodes, *_not_float(draft.model)],
+        [*plan.float_nodes, *_not_float(draft.model), *_not_fused(draft.model)],
         list(plan.op_types),
         _extra_options(draft, plan),
     )
@@ -127,3 +129,16 @@ def _not_float(model: onnx.ModelProto) -> list[str]:
         if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     }
     return [node.name for node in graph.node if node.output[0] not in floats]
+
+
+def _not_fused(model: onnx.ModelProto) -> list[str]:
+    """Rectifiers of what is read elsewhere too, or returned: they stay nodes of their own.
+
+    The QOperator quantizer leaves every rectifier out whose input is quantized, and gives what reads it the input
+    instead, as if what made the input clipped; but with several readers it does not. Both quantizers give an output of
+    the graph the range of the only rectifier behind it.
+    """
+    graph = model.graph
+    reads = Counter(name for node in graph.node for name in node.input)
+    reads.update(value.name for value in graph.output)
+    return [node.name for node in graph.node if node.op_type in RECTIFIERS and reads[node.input[0]] > 1]

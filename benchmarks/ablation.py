@@ -16,6 +16,7 @@ from pathlib import Path
 import onnx
 from peers import Job, Row, parser_of, score, show
 
+from fcn_onnx.calibration.observing import observe_images, tabulate
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.calibration.thresholds import METHODS
 from fcn_onnx.data.sets.discover import open_dataset
@@ -30,7 +31,6 @@ from fcn_onnx.quantization.plan import Plan, make_plan
 from fcn_onnx.quantization.weights import quantize_weights
 from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.onnxruntime import measured_cpu
-from fcn_onnx.stages.calibrate import calibrate, derive
 
 
 def int8_weights_only(model: onnx.ModelProto, table: RangeTable, plan: Plan) -> onnx.ModelProto:
@@ -82,9 +82,8 @@ def main() -> None:
     maker = Maker(original, Calibrated((), preprocessing, {}))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        histograms = folder / "histograms.npz"
-        calibrate(options.model, job.choice().choose(), preprocessing=preprocessing, histograms=histograms)
-        tables = {method: derive(histograms, method=method).table for method in METHODS}
+        observation = observe_images(original, job.choice().choose(), preprocessing).observation
+        tables = {name: tabulate(observation, method) for name, method in METHODS.items()}
         table = tables["mse"]
         whole = make_plan(original.taken, measured_cpu(), quant_format="qdq", target="vnni")
         safe = replace(whole, pair_safe=True)

@@ -16,13 +16,16 @@ from pathlib import Path
 
 from PIL import Image
 
+from fcn_onnx.calibration.observing import observe_images, tabulate
+from fcn_onnx.calibration.thresholds import METHODS
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.data.selection import draw
 from fcn_onnx.data.sets.discover import open_dataset
+from fcn_onnx.model.model import Model
+from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
-from fcn_onnx.stages.calibrate import calibrate
 
 
 def pixels(sample: Sample) -> int:
@@ -48,7 +51,8 @@ def bare_pass(model: Path, samples: Sequence[Sample], method: str) -> None:
 
 def calibration(model: Path, samples: Sequence[Sample], method: str) -> None:
     """The whole of `calibrate`."""
-    calibrate(model, samples, method=method)
+    fp32 = Model.open(model)
+    tabulate(observe_images(fp32, samples, preprocessing_of(fp32.proto, fp32.name)).observation, METHODS[method])
 
 
 def peak_mib(work: Callable[[Path, Sequence[Sample], str], None], *arguments: object) -> float:

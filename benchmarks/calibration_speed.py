@@ -13,7 +13,7 @@ import contextlib
 import io
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -21,12 +21,16 @@ from onnxruntime.quantization import CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 from peers import Reader, of_one_size
 
+from fcn_onnx.calibration.observing import observe_images, tabulate
+from fcn_onnx.calibration.store import Observation
 from fcn_onnx.calibration.thresholds import METHODS
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
+from fcn_onnx.data.sample import Sample
 from fcn_onnx.data.sets.discover import open_dataset
+from fcn_onnx.model.model import Model
+from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.onnxruntime import Network
-from fcn_onnx.stages.calibrate import calibrate
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -52,8 +56,12 @@ def main() -> None:
         for sample in samples:
             network.run(Preprocessing()(read_rgb(sample.path)))
 
+    def observed(images: Sequence[Sample]) -> Observation:
+        model = Model.open(options.model)
+        return observe_images(model, images, preprocessing_of(model.proto, model.name)).observation
+
     def ours() -> None:
-        calibrate(options.model, samples, method="kl")
+        tabulate(observed(samples), METHODS["kl"])
 
     def entropy() -> None:
         few = samples[: options.peer_images]
@@ -78,7 +86,7 @@ def main() -> None:
     print(
         f"calibrate --method kl {per_image['ours']:.2f} s an image: {per_image['ours'] / per_image['bare']:.2f} × bare"
     )
-    histograms = calibrate(options.model, samples[:2], method="minmax").observation.histograms
+    histograms = observed(samples[:2]).histograms
     for method in METHODS.values():
         took = seconds(lambda method=method: [method.threshold(h) for h in histograms.values()])  # type: ignore[misc]
         print(f"thresholds of {len(histograms)} tensors, {method.name:10} {took:.2f} s")

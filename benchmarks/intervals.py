@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.data.sets.discover import open_dataset
+from fcn_onnx.data.choice import ImageSource
 from fcn_onnx.evaluation.comparison import compare
 from fcn_onnx.evaluation.metrics import ConfusionMetric
+from fcn_onnx.stages.options import ValidateOptions
 from fcn_onnx.stages.validate import validate
 
 METRIC = ConfusionMetric()
@@ -103,10 +104,10 @@ def coverage(population: Arrays, images: int, trials: int, resamples: int, seed:
 
 def control(model: Path, data: Path, images: int, runs: int) -> int:
     """How many of so many A/A runs have an interval of the speed-up that holds 1."""
-    dataset = open_dataset(data)
+    options = ValidateOptions(fp32=model, int8=(model,), choice=ImageSource(data), limit=images, report=None)
     held = 0
     for _ in range(runs):
-        low, high = validate(model, model, dataset, limit=images).only.speedup_ci95
+        low, high = validate(options).only.speedup_ci95
         held += low <= 1 <= high
     return held
 

@@ -38,6 +38,7 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
+from fcn_onnx.calibration.observing import observe_images
 from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, METHODS
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.images import read_rgb
@@ -47,11 +48,12 @@ from fcn_onnx.evaluation.comparison import compare
 from fcn_onnx.evaluation.protocols import get_protocol
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
-from fcn_onnx.stages.calibrate import calibrate, derive
-from fcn_onnx.stages.options import QuantizeOptions
+from fcn_onnx.stages.calibrate import calibrate
+from fcn_onnx.stages.options import CalibrateOptions, QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 OPENVINO = Path(__file__).with_name("peer_openvino.py")
@@ -131,7 +133,7 @@ def make_ours(job: Job, samples: Sequence[Sample], output: Path, method: str) ->
 def make_without_bias_correction(job: Job, samples: Sequence[Sample], output: Path, method: str) -> None:
     """The default's ranges with `--no-bias-correction`."""
     table = output.with_suffix(".json")
-    derive(output.with_name("histograms.npz"), method=method, output=table)
+    calibrate(CalibrateOptions(source=output.with_name("histograms.npz"), method=method, output=table))
     quantize(
         QuantizeOptions(
             model=job.model,
@@ -146,14 +148,15 @@ def make_without_bias_correction(job: Job, samples: Sequence[Sample], output: Pa
 
 def make_histograms(job: Job, samples: Sequence[Sample], output: Path, method: str) -> None:
     """One pass, from which every method's table is derived."""
-    preprocessing = preprocessing_of(load_model(job.model), str(job.model), job.interface)
-    calibrate(job.model, samples, preprocessing=preprocessing, histograms=output)
+    model = Model.open(job.model)
+    preprocessing = preprocessing_of(model.proto, model.name, job.interface)
+    observe_images(model, samples, preprocessing).observation.save(output)
 
 
 def make_derived(job: Job, samples: Sequence[Sample], output: Path, method: str) -> None:
     """`fcn-onnx calibrate --from` and `fcn-onnx quantize --ranges`."""
     table = output.with_suffix(".json")
-    derive(output.with_name("histograms.npz"), method=method, output=table)
+    calibrate(CalibrateOptions(source=output.with_name("histograms.npz"), method=method, output=table))
     quantize(QuantizeOptions(model=job.model, ranges=table, target=job.target, interface=job.interface, output=output))
 
 

@@ -26,8 +26,10 @@ import onnxruntime as ort
 from PIL import Image
 from pycocotools.coco import COCO
 
+from fcn_onnx.data.choice import ImageSource
 from fcn_onnx.data.sets.coco import CATEGORIES
 from fcn_onnx.data.sets.discover import open_dataset
+from fcn_onnx.stages.options import ValidateOptions
 from fcn_onnx.stages.validate import validate
 
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
@@ -71,8 +73,17 @@ def notebook(models: Sequence[Path], data: Path, limit: int | None) -> dict[str,
 
 def ours(models: Sequence[Path], data: Path, limit: int | None, protocol: str = "zoo") -> dict[str, Any]:
     """`fcn-onnx validate`, calibration images included."""
+    fp32, *others = models
     report = validate(
-        *models, open_dataset(data), protocol=protocol, limit=limit, include_calibration_images=True
+        ValidateOptions(
+            fp32=fp32,
+            int8=tuple(others),
+            choice=ImageSource(data),
+            protocol=protocol,
+            limit=limit,
+            include_calibration_images=True,
+            report=None,
+        )
     ).report
     return {
         "scores": [[report[name]["miou"], report[name]["pixel_accuracy"]] for name in ("fp32", "int8")],

@@ -19,13 +19,20 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fcn_onnx.data.choice import ImageChoice
+    from fcn_onnx.data.choice import ImageChoice, ImageSource
     from fcn_onnx.model.interface import Interface
     from fcn_onnx.stages.benchmark import benchmark
     from fcn_onnx.stages.calibrate import calibrate
     from fcn_onnx.stages.export import export
     from fcn_onnx.stages.inspect import inspect
-    from fcn_onnx.stages.options import BenchmarkOptions, ExportOptions, PredictOptions, QuantizeOptions
+    from fcn_onnx.stages.options import (
+        BenchmarkOptions,
+        CalibrateOptions,
+        ExportOptions,
+        PredictOptions,
+        QuantizeOptions,
+        ValidateOptions,
+    )
     from fcn_onnx.stages.predict import predict
     from fcn_onnx.stages.quantize import quantize
     from fcn_onnx.stages.run import run
@@ -35,9 +42,16 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 """onnxruntime reads it when it is imported, and else opens a database in ~/.cache and begins to report home."""
 
 _HOMES = {
-    "fcn_onnx.data.choice": ("ImageChoice",),
+    "fcn_onnx.data.choice": ("ImageChoice", "ImageSource"),
     "fcn_onnx.model.interface": ("Interface",),
-    "fcn_onnx.stages.options": ("BenchmarkOptions", "ExportOptions", "PredictOptions", "QuantizeOptions"),
+    "fcn_onnx.stages.options": (
+        "BenchmarkOptions",
+        "CalibrateOptions",
+        "ExportOptions",
+        "PredictOptions",
+        "QuantizeOptions",
+        "ValidateOptions",
+    ),
 } | {
     f"fcn_onnx.stages.{stage}": (stage,)
     for stage in ("benchmark", "calibrate", "export", "inspect", "predict", "quantize", "run", "validate")
@@ -46,11 +60,14 @@ _HOMES = {
 __version__ = version("fcn-onnx")
 __all__ = [
     "BenchmarkOptions",
+    "CalibrateOptions",
     "ExportOptions",
     "ImageChoice",
+    "ImageSource",
     "Interface",
     "PredictOptions",
     "QuantizeOptions",
+    "ValidateOptions",
     "benchmark",
     "calibrate",
     "export",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+
+from fcn_onnx.data.sample import Dataset
+from fcn_onnx.data.sets.memory import OpenSource
+from fcn_onnx.evaluation.result import Validation
+from fcn_onnx.jobs.progress import SILENT, Progress
+from fcn_onnx.stages.options import ValidateOptions
+from fcn_onnx.stages.validate import validate
 
 COCO_OF_VOC = [0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72]
 
@@ -185,6 +193,21 @@ def area(segmentation: Any) -> float:
         x, y = np.array(polygon[::2]), np.array(polygon[1::2])
         total += abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
     return total
+
+
+def compare(
+    fp32: Path,
+    candidates: Path | Sequence[Path],
+    dataset: Dataset,
+    *,
+    command: str | None = None,
+    progress: Progress = SILENT,
+    **options: Any,
+) -> Validation:
+    """`validate` on a data set that is open, without a report on disk."""
+    int8 = (candidates,) if isinstance(candidates, Path) else tuple(candidates)
+    asked = ValidateOptions(**{"report": None, **options}, fp32=fp32, int8=int8, choice=OpenSource.of(dataset))
+    return validate(asked, command=command, progress=progress)
 
 
 def write_coco(folder: Path) -> Path:

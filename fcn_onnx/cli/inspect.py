@@ -66,7 +66,7 @@ def _compare(options: InspectOptions, int8: Path, samples: Sequence[Sample], jso
 
 
 def _inspect_histograms(path: Path, plot: Path | None, json_target: str | None) -> None:
-    from fcn_onnx.stages.calibrating import plot_histograms
+    from fcn_onnx.stages.histograms import plot_histograms
 
     plots = plot_histograms(path, plot)
     write_json(

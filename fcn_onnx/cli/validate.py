@@ -10,28 +10,27 @@ from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.flags import StageCommand
 from fcn_onnx.cli.tables import print_validation
-from fcn_onnx.data.sets.discover import annotations_beside
 from fcn_onnx.evaluation.gates import exit_code
-from fcn_onnx.stages.naming import find_pair
 from fcn_onnx.stages.options import ValidateOptions
 
 
 def act(options: ValidateOptions, json_target: str | None) -> None:
     """Compare an int8 model with its fp32 original: mIoU, pixel accuracy, agreement, latency."""
-    from fcn_onnx.stages.validate import report_files, validate_and_report
+    from fcn_onnx.stages.validate import models_of, report_files, validate
 
-    fp32, first = find_pair(options.fp32, options.int8[0] if options.int8 else None)
-    models = {"the fp32 model": fp32, "the int8 model": first}
-    claim(json_target, report_files(options.report), {"the annotations": annotations_beside(options.data), **models})
-    result = validate_and_report(
-        replace(options, fp32=fp32, int8=options.int8 or (first,)),
+    models = models_of(options)
+    read = {f"the model {path}": path for path in models}
+    claim(json_target, report_files(options.report), {**options.choice.inputs(), **read})
+    result = validate(
+        replace(options, fp32=models[0], int8=models[1:]),
         command=shlex.join(["fcn-onnx", *sys.argv[1:]]),
         progress=ConsoleProgress(),
     )
     write_json(result.report, json_target)
     if not wants_stdout(json_target):
         print_validation(result.document)
-        print_line(f"report: {options.report / 'report.html'}")
+        if options.report is not None:
+            print_line(f"report: {options.report / 'report.html'}")
     sys.exit(exit_code([result.outcome]))
 
 

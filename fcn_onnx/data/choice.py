@@ -24,19 +24,13 @@ DATA = (
 
 
 @dataclass(frozen=True)
-class ImageChoice(Checked):
-    """Images of a data folder: those of a list, or a seeded draw.
+class ImageSource(Checked):
+    """Images of a data folder: all, or those of a list.
 
     Attributes:
         data: COCO images, a VOCdevkit or any folder of images.
         annotations: COCO annotations, if they are elsewhere.
         images: a list of exactly the images to take.
-        limit: how many to draw; default min(100, half of them).
-        seed: of the draw.
-        spread: draw so that the classes are covered evenly; needs labels.
-
-    Raises:
-        UsageError: a list and a draw at once, or a draw of no image.
     """
 
     data: Path = option(help=DATA, metavar="DIR")
@@ -44,14 +38,6 @@ class ImageChoice(Checked):
     images: Path | None = option(
         None, help="Exactly these images: one name a line, relative to --data.", metavar="LIST"
     )
-    limit: int | None = option(None, help="How many to calibrate on. Default: min(100, half).", bound=COUNT)
-    seed: int = option(0, help="Of the draw of calibration images.")
-    spread: bool = option(False, help="Draw images that cover the classes evenly (needs annotations).")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.images is not None and (self.limit is not None or self.spread):
-            raise UsageError("--images contradicts --limit and --spread", fix="give one of them")
 
     def inputs(self) -> dict[str, Path | None]:
         """Files that are read beside the images, by what they are called; see `claim_outputs`."""
@@ -69,6 +55,35 @@ class ImageChoice(Checked):
 
         return open_dataset(self.data, annotations=self.annotations, classes=classes or VOC_CLASSES)
 
+    def listed(self, dataset: Dataset) -> tuple[Sample, ...] | None:
+        """The images of the list, None without one. Raises DatasetError if they are not in the data set."""
+        from fcn_onnx.data.selection import read_list
+
+        return None if self.images is None else read_list(self.images, dataset)
+
+
+@dataclass(frozen=True)
+class ImageChoice(ImageSource):
+    """Images to calibrate on: those of a list, or a seeded draw.
+
+    Attributes:
+        limit: how many to draw; default min(100, half of them).
+        seed: of the draw.
+        spread: draw so that the classes are covered evenly; needs labels.
+
+    Raises:
+        UsageError: a list and a draw at once, or a draw of no image.
+    """
+
+    limit: int | None = option(None, help="How many to calibrate on. Default: min(100, half).", bound=COUNT)
+    seed: int = option(0, help="Of the draw of calibration images.")
+    spread: bool = option(False, help="Draw images that cover the classes evenly (needs annotations).")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.images is not None and (self.limit is not None or self.spread):
+            raise UsageError("--images contradicts --limit and --spread", fix="give one of them")
+
     def choose(self, progress: Progress = SILENT, classes: tuple[str, ...] = ()) -> tuple[Sample, ...]:
         """Open the data and choose, in the order of ids.
 
@@ -79,13 +94,13 @@ class ImageChoice(Checked):
         Raises:
             DatasetError: the data, or what the list names, is not there; or `spread` finds no labels of `classes`.
         """
-        from fcn_onnx.data.selection import draw, read_list, spread_over_classes
+        from fcn_onnx.data.selection import draw, spread_over_classes
         from fcn_onnx.data.sets.discover import require_labels
 
         dataset = self.open(classes if self.spread else ())
         progress.note(dataset.description)
-        if self.images is not None:
-            return read_list(self.images, dataset)
+        if (listed := self.listed(dataset)) is not None:
+            return listed
         available = len(dataset.samples)
         wanted = self.limit if self.limit is not None else max(1, min(DEFAULT_LIMIT, available // 2))
         if wanted > available:

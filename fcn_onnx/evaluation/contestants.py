@@ -88,15 +88,23 @@ class Contestants:
         """The candidates that are not the reference itself (an A/A control)."""
         return tuple(candidate for candidate in self.candidates if candidate.digest != self.fp32.digest)
 
+    def classes(self, interface: Interface) -> tuple[str, ...]:
+        """Class names as the user says, else as the models do; () where none says any.
+
+        Raises:
+            ModelError: the models contradict each other, in what they are shown or in what labels mean.
+        """
+        cards = {str(model.path): model.card for model in self.all}
+        require_one_input(cards, interface)
+        return common_classes(cards, interface)
+
     def agreed(self, dataset: Dataset, interface: Interface) -> Interface:
         """The interface of all, with the data set's classes.
 
         Raises:
             ModelError: the models contradict each other, or their classes are not the data set's.
         """
-        cards = {str(model.path): model.card for model in self.all}
-        require_one_input(cards, interface)
-        own = common_classes(cards, interface)
+        own = self.classes(interface)
         if own and own != dataset.classes:
             raise ModelError(
                 f"the models label {len(own)} classes ({', '.join(own[:4])}, …), and {dataset.root} was opened for "

@@ -67,10 +67,15 @@ def option(default: Any = MISSING, *, help: str, **said: Any) -> Any:
 
 
 def part(kind: type[T], *, given: str | None = None) -> Any:
-    """A field that is a class of options of its own; None unless its option `given` is, where one is named."""
+    """A field that is a class of options of its own; None unless its option `given` is, where one is named.
+
+    It has to be given where one of its options has to be.
+    """
     metadata = {PART: (kind, given)}
     if given is not None:
         return field(default=None, metadata=metadata)
+    if any(entry.required for entry in declared(kind)):
+        return field(metadata=metadata)
     return field(default_factory=kind, metadata=metadata)
 
 

@@ -195,7 +195,7 @@ class Journals:
     Within the block no other run works towards it.
 
         with Journals(output) as journals:
-            table = calibrate(…, journals=journals)
+            table = observe(…, journals=journals)
             write(table, output)
 
     A block that ends in an error leaves them for the next run.

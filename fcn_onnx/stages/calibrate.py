@@ -1,54 +1,49 @@
-"""`calibrate` and `derive`: from images, or from the histograms of an earlier pass, to a range table."""
+"""The stage `calibrate`: from images, or from the histograms of an earlier pass, to a range table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fcn_onnx.calibration.collector import Pass, observe
-from fcn_onnx.calibration.observed import observed_tensors
+from fcn_onnx.calibration.observing import Observed, observe_images, tabulate
 from fcn_onnx.calibration.store import Observation
 from fcn_onnx.calibration.table import RangeTable
-from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, Method, get_method, range_of
-from fcn_onnx.data.preprocess import Preprocessing
-from fcn_onnx.data.sample import Sample, digests
-from fcn_onnx.errors import ImageError, ModelError, UsageError
-from fcn_onnx.jobs.artifact import claim_outputs, job_digest, versions
-from fcn_onnx.jobs.bounds import COUNT, THREADS
-from fcn_onnx.jobs.executor import EXECUTORS
-from fcn_onnx.jobs.journal import NONE_KEPT, Journals
+from fcn_onnx.calibration.thresholds import get_method
+from fcn_onnx.errors import UsageError
+from fcn_onnx.jobs.artifact import claim_outputs
+from fcn_onnx.jobs.journal import Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
+from fcn_onnx.model.files import data_inputs
 from fcn_onnx.model.form import require_float32
-from fcn_onnx.model.graph import is_quantized
 from fcn_onnx.model.model import Model
-from fcn_onnx.runtime.interface import preprocessing_of
-from fcn_onnx.runtime.onnxruntime import measured_cpu
+from fcn_onnx.runtime.interface import classes_of, preprocessing_of
+from fcn_onnx.runtime.settling import settle
+from fcn_onnx.stages.naming import find_fp32, table_path
+from fcn_onnx.stages.options import CalibrateOptions
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The result of `calibrate` and `derive`.
+    """The result of `calibrate`.
 
     Attributes:
         table: a range for every tensor that a quantizer looks up.
         observation: the histograms that it was derived from.
+        output: the file of the table.
         skipped: name and reason of each image that could not be read.
-        output: the file the table was written to, if any.
     """
 
     table: RangeTable
     observation: Observation
+    output: Path
     skipped: Mapping[str, str] = field(default_factory=dict)
-    output: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object that `calibrate --json` writes."""
         return {
-            "output": str(self.output) if self.output else None,
+            "output": str(self.output),
             "method": self.table.method,
             "model": self.table.model,
             "images": len(self.table.images),
@@ -60,127 +55,69 @@ class Calibration:
         }
 
 
-def calibrate(
-    model: Path | Model,
-    samples: Sequence[Sample],
-    *,
-    method: str = DEFAULT_METHOD,
-    percentile: float | None = None,
-    preprocessing: Preprocessing | None = None,
-    output: Path | None = None,
-    histograms: Path | None = None,
-    skip_bad_images: bool = False,
-    workers: int = 1,
-    threads: int = 0,
-    journals: Journals = NONE_KEPT,
-    progress: Progress = SILENT,
-) -> Calibration:
-    """Observe the activations of `model` on images and choose a range for each.
-
-    One pass in constant memory, whatever the number and the sizes of the images; the same images give the same
-    table, bit for bit, in any order and with any number of workers.
-
-    Args:
-        model: fp32 ONNX file, or one that is open.
-        samples: images, each once.
-        method: a name in `METHODS`.
-        percentile: for the method of that name, instead of its default; percent.
-        preprocessing: None means the model's own, `preprocessing_of`.
-        output: writes the table there.
-        histograms: writes the histograms there, from which `derive` makes any method's table.
-        skip_bad_images: images that cannot be read are listed in the result instead of being an error.
-        workers: processes that share the images and the threads.
-        threads: in all; 0 means all cores.
-        journals: where the histograms so far are kept, so that an interrupted run continues, until the caller has what
-            is made from them on disk.
+def calibrate(options: CalibrateOptions, *, progress: Progress = SILENT) -> Calibration:
+    """Observe the activations of a model on images, or read what was observed before, and choose a range for each.
 
     Raises:
-        UsageError: no image, or no such method.
+        UsageError: images and histograms, or neither of the two; no such method.
         ModelError: not an fp32 model that takes images.
-        ImageError: an image cannot be read, or none can.
+        DatasetError, ImageError: an image cannot be read, or none can.
         CalibrationError: an activation is NaN or infinite.
-    """
-    rule = get_method(method, percentile)
-    COUNT.require("--workers", workers)
-    THREADS.require("--threads", threads)
-    if not samples:
-        raise UsageError("no image to calibrate with", fix="give at least one")
-    photographs = {f"the image {sample.name}": sample.file for sample in samples}
-    path = model if isinstance(model, Path) else model.path
-    claim_outputs({"--output": output, "--histograms": histograms}, {"the model": path, **photographs})
-    fp32 = Model.open(model) if isinstance(model, Path) else model
-    if is_quantized(fp32.proto):
-        raise ModelError(f"{fp32.name} is quantized already", fix="calibrate the fp32 model it was made from")
-    require_float32(fp32.proto, fp32.name)
-    preprocessing = preprocessing or preprocessing_of(fp32.proto, fp32.name)
-    observed = observed_tensors(fp32.taken)
-    images = {sample.name: digest for sample, digest in zip(samples, digests(samples, progress), strict=True)}
-    job = job_digest(
-        "calibrate",
-        "pillow",
-        model=fp32.digest,
-        preprocessing=preprocessing.to_json(),
-        images=images,
-        cpu=measured_cpu().kernels(),
-    )
-    collected = observe(
-        Pass(fp32, observed.tensors, observed.conv_inputs, preprocessing, threads),
-        samples,
-        executor=EXECUTORS["local"](workers, progress),
-        skip_bad_images=skip_bad_images,
-        journal=journals.of(job),
-        progress=progress,
-    )
-    if not collected.done:
-        raise ImageError(f"none of the {len(samples)} images can be read", fix="check the data folder")
-    skipped = {sample.name: collected.skipped[sample.name] for sample in samples if sample.name in collected.skipped}
-    for name, reason in skipped.items():
-        progress.note(f"skipped {name}: {reason}")
-    observation = Observation(
-        statistics=collected.statistics,
-        carried=observed.carried,
-        model=fp32.digest,
-        preprocessing=preprocessing.to_json(),
-        images={name: images[name] for name in sorted(collected.done)},
-        versions=versions(),
-    )
-    if histograms is not None:
-        observation.save(histograms)
-    return _tabulate(observation, rule, output, skipped)
-
-
-def derive(
-    histograms: Path, *, method: str = DEFAULT_METHOD, percentile: float | None = None, output: Path | None = None
-) -> Calibration:
-    """A method's table from the histograms that `calibrate` wrote, without any image.
-
-    Args:
-        histograms: the file.
-        method, percentile, output: as for `calibrate`.
-
-    Raises:
-        UsageError: no such method.
         TableError: not a file of histograms.
     """
-    rule = get_method(method, percentile)
-    claim_outputs({"--output": output}, {"the file of histograms": histograms})
-    return _tabulate(Observation.load(histograms), rule, output, {})
-
-
-def _tabulate(observation: Observation, rule: Method, output: Path | None, skipped: Mapping[str, str]) -> Calibration:
-    chosen = {name: range_of(histogram, rule) for name, histogram in observation.histograms.items()}
-    table = RangeTable(
-        ranges={name: chosen[source] for name, source in observation.carried.items()},
-        method=rule.name,
-        model=observation.model,
-        preprocessing=observation.preprocessing,
-        images=observation.images,
-        versions=observation.versions,
-        means={
-            name: tuple(means.mean().astype(np.float32).tolist())
-            for name, means in observation.statistics.means.items()
-        },
-    )
-    if output is not None:
+    rule = get_method(options.method, options.percentile)
+    outputs, inputs = files_of(options)
+    claim_outputs(outputs, inputs)
+    output = outputs["--output"]
+    assert output is not None
+    if options.source is not None:
+        observed = Observed(Observation.load(options.source))
+        table = tabulate(observed.observation, rule)
         table.save(output)
-    return Calibration(table, observation, skipped, output)
+    else:
+        with Journals(output, wait_s=options.wait, progress=progress) as journals:
+            observed = _observed(options, outputs, journals, progress)
+            table = tabulate(observed.observation, rule)
+            if options.histograms is not None:
+                observed.observation.save(options.histograms)
+            table.save(output)
+    return Calibration(table, observed.observation, output, observed.skipped)
+
+
+def files_of(options: CalibrateOptions) -> tuple[dict[str, Path | None], dict[str, Path | None]]:
+    """What `calibrate` writes, and what it reads beside the images, by what they are called.
+
+    Raises:
+        UsageError: images and histograms, or neither of the two; or a model is to be found, and there is not one.
+    """
+    source, choice = options.source, options.choice
+    if (source is None) == (choice is None):
+        raise UsageError("images (--data) or histograms (--from)?", fix="give exactly one of the two")
+    if source is not None:
+        output = options.output or source.with_name(f"{source.stem}-{options.method}.json")
+        return {"--output": output}, {"the file of histograms": source}
+    assert choice is not None
+    model = options.model or find_fp32()
+    outputs = {"--output": options.output or table_path(model, options.method), "--histograms": options.histograms}
+    return outputs, {"the model": model, **data_inputs(model, outputs.values()), **choice.inputs()}
+
+
+def _observed(
+    options: CalibrateOptions, outputs: Mapping[str, Path | None], journals: Journals, progress: Progress
+) -> Observed:
+    assert options.choice is not None  # `files_of`
+    fp32 = Model.open(options.model or find_fp32())
+    require_float32(fp32.proto, fp32.name)
+    interface = settle([fp32], options.interface, progress)
+    samples = options.choice.choose(progress, classes_of(fp32.proto, fp32.name, interface))
+    claim_outputs(outputs, {f"the image {sample.name}": sample.file for sample in samples})
+    return observe_images(
+        fp32,
+        samples,
+        preprocessing_of(fp32.proto, fp32.name, interface),
+        workers=options.workers,
+        threads=options.threads,
+        skip_bad_images=options.skip_bad_images,
+        journals=journals,
+        progress=progress,
+    )

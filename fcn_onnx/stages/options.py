@@ -1,7 +1,8 @@
 """The options of every stage, each written once: flags on the command line, keys in a recipe, arguments in Python.
 
 What says which images are meant, and what a model does not say of itself, are parts that several stages share
-(`ImageChoice`, `Interface`). Nothing heavy is imported here: tables of names are looked up when they are needed.
+(`ImageSource`, `ImageChoice`, `Interface`). Nothing heavy is imported here: tables of names are looked up when they are
+needed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fcn_onnx.data.choice import DATA, ImageChoice
+from fcn_onnx.data.choice import DATA, ImageChoice, ImageSource
 from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, SIDE, THREADS, WAIT
 from fcn_onnx.jobs.fields import Checked, Pair, option, part
@@ -211,18 +212,14 @@ class ValidateOptions(Checked):
     int8: tuple[Path, ...] = option(
         (), help="Default: the one here; several are compared.", metavar="FILE", in_recipe=False
     )
-    data: Path = option(help=DATA, metavar="DIR")
-    annotations: Path | None = option(None, help="COCO annotations, if they are elsewhere.", metavar="FILE")
+    choice: ImageSource = part(ImageSource)
     protocol: str = option(
         "torchvision", help="How is scored; see below.", names="fcn_onnx.evaluation.protocols:PROTOCOLS"
-    )
-    images: Path | None = option(
-        None, help="Exactly these images: one name a line, relative to --data.", metavar="LIST"
     )
     limit: int | None = option(None, help="Only the first N images.", bound=COUNT)
     include_calibration_images: bool = option(False, help="Also score what the int8 model was calibrated on.")
     gates: Gates = part(Gates)
-    report: Path = option(
+    report: Path | None = option(
         Path("report"),
         help="Gets report.json, report.md, report.html and images.npz.",
         metavar="DIR",

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fcn_onnx.calibration.observing import observe_images, tabulate
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, get_method
 from fcn_onnx.data.preprocess import Preprocessing
@@ -31,7 +32,6 @@ from fcn_onnx.quantization.writing import Quantized, up_to_date, write_int8, wri
 from fcn_onnx.runtime.interface import classes_of, default_output, preprocessing_of
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.settling import settle
-from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.naming import find_fp32, int8_path, log_path
 from fcn_onnx.stages.options import QuantizeOptions
 
@@ -194,16 +194,10 @@ def _calibrated(
     journals: Journals,
     progress: Progress,
 ) -> RangeTable:
-    return calibrate(
-        fp32,
-        given.samples,
-        method=options.method or DEFAULT_METHOD,
-        percentile=options.percentile,
-        preprocessing=preprocessing,
-        journals=journals,
-        threads=options.threads,
-        progress=progress,
-    ).table
+    observed = observe_images(
+        fp32, given.samples, preprocessing, threads=options.threads, journals=journals, progress=progress
+    )
+    return tabulate(observed.observation, get_method(options.method or DEFAULT_METHOD, options.percentile))
 
 
 def _written(

@@ -14,7 +14,7 @@ from fcn_onnx.stages.naming import fp32_name, int8_path
 from fcn_onnx.stages.options import ExportOptions, QuantizeOptions, ValidateOptions
 from fcn_onnx.stages.quantize import choose_method, quantize, require_consistent
 from fcn_onnx.stages.recipe import Recipe, ScenesSection, Section
-from fcn_onnx.stages.validate import report_files, validate_and_report
+from fcn_onnx.stages.validate import report_files, validate
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
         write_scenes(recipe.scenes.folder, images=recipe.scenes.images, seed=recipe.scenes.seed, progress=progress)
     export(exporting, progress=progress)
     quantized = quantize(quantizing, progress=progress)
-    validation = validate_and_report(replace(validating, int8=(quantized.path,)), command=command, progress=progress)
+    validation = validate(replace(validating, int8=(quantized.path,)), command=command, progress=progress)
     return RunResult(fp32, quantized, validation, report / "report.html")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from toys import pixel_classifier, residual_network, save, write_voc
+from toys import compare, pixel_classifier, residual_network, save, write_voc
 
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.sample import VOC_CLASSES, Dataset
@@ -19,9 +19,8 @@ from fcn_onnx.data.sets.memory import MemoryDataset, OpenChoice
 from fcn_onnx.errors import DatasetError, UsageError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.stages.calibrate import calibrate
-from fcn_onnx.stages.options import QuantizeOptions
+from fcn_onnx.stages.options import CalibrateOptions, QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
-from fcn_onnx.stages.validate import validate
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def arrays(dataset: Dataset) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]
 def test_scores_are_those_of_the_folder(tmp_path: Path, folder: Dataset, protocol: str, workers: int) -> None:
     models = [save(pixel_classifier(0, shift=shift), tmp_path / f"{shift}.onnx") for shift in (0.0, 0.05)]
     from_disk, in_memory = (
-        validate(*models, dataset, protocol=protocol, workers=workers, threads=2)
+        compare(*models, dataset, protocol=protocol, workers=workers, threads=2)
         for dataset in (folder, MemoryDataset.of(arrays(folder)))
     )
     for key in ("images", "confusion", "worst_images", "absent_classes"):
@@ -54,7 +53,14 @@ def test_scores_are_those_of_the_folder(tmp_path: Path, folder: Dataset, protoco
 def test_a_model_made_in_memory_is_that_of_the_folder_and_knows_its_images(tmp_path: Path, folder: Dataset) -> None:
     model = save(residual_network(), tmp_path / "m.onnx")
     memory = MemoryDataset.of(arrays(folder))
-    tables = [calibrate(model, dataset.samples).table.ranges for dataset in (folder, memory)]
+    tables = [
+        calibrate(
+            CalibrateOptions(
+                model=model, choice=OpenChoice.of(dataset, limit=2), output=tmp_path / f"{dataset.kind}.json"
+            )
+        ).table.ranges
+        for dataset in (folder, memory)
+    ]
     assert tables[0] == tables[1]
     made = [
         quantize(QuantizeOptions(model=model, choice=choice, output=tmp_path / f"{name}.onnx", max_drop=100.0)).path
@@ -70,10 +76,10 @@ def test_a_model_made_in_memory_is_that_of_the_folder_and_knows_its_images(tmp_p
     assert disk == again
     card = ModelCard.read_from(onnx.load(made[2]), "again")
     (recorded,) = card.calibration_images
-    report = validate(model, made[2], memory, protocol="voc-native").report
+    report = compare(model, made[2], memory, protocol="voc-native").report
     assert (report["images"], report["dataset"]["excluded_calibration_images"]) == (1, 1)
     others = [(name, pixels // 2, labels) for name, pixels, labels in arrays(folder)]
-    assert validate(model, made[2], MemoryDataset.of(others), protocol="voc-native").report["images"] == 2
+    assert compare(model, made[2], MemoryDataset.of(others), protocol="voc-native").report["images"] == 2
     assert recorded in {sample.name for sample in memory.samples}
 
 
@@ -101,4 +107,4 @@ def test_without_labels_there_is_no_truth(tmp_path: Path) -> None:
     dataset = MemoryDataset.of([("a", PIXELS, None)], classes=VOC_CLASSES)
     model = save(pixel_classifier(0), tmp_path / "m.onnx")
     with pytest.raises(DatasetError, match="without labels"):
-        validate(model, model, dataset)
+        compare(model, model, dataset)

@@ -18,13 +18,12 @@ import pytest
 import torch
 from PIL import Image
 from pycocotools.coco import COCO
-from toys import COCO_OF_VOC, coarse_classifier, save, write_coco, write_voc
+from toys import COCO_OF_VOC, coarse_classifier, compare, save, write_coco, write_voc
 
 from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.evaluation.protocols import PROTOCOLS
-from fcn_onnx.stages.validate import validate
 
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 REAL = Path(os.environ.get("FCN_ONNX_DATA", "no-real-data"))
@@ -187,7 +186,7 @@ def test_every_count_equals_the_literal_protocol(tmp_path: Path, data: Path, pro
                 rows[index].append(row)
         if len(rows[0]) == REAL_IMAGES:
             break
-    result = validate(*models, open_dataset(data), protocol=protocol, limit=REAL_IMAGES)
+    result = compare(*models, open_dataset(data), protocol=protocol, limit=REAL_IMAGES)
     for found, expected, name in zip((result.fp32, result.only.int8), rows, ("fp32", "int8"), strict=True):
         counts, undecided = np.stack([row for row, _ in expected]), np.array([n for _, n in expected])
         assert found.counts.shape == counts.shape
@@ -200,13 +199,13 @@ def test_the_toys_tell_the_protocols_apart(tmp_path: Path) -> None:
     """Otherwise the test above would pass for a protocol under another's name."""
     model = save(coarse_classifier(0), tmp_path / "a.onnx")
     dataset = open_dataset(write_coco(tmp_path / "coco"))
-    scores = {name: validate(model, model, dataset, protocol=name).report["fp32"]["miou"] for name in PROTOCOLS}
+    scores = {name: compare(model, model, dataset, protocol=name).report["fp32"]["miou"] for name in PROTOCOLS}
     assert len(set(scores.values())) == len(scores)
 
 
 def test_absent_classes_count_as_zero_under_ti_alone(tmp_path: Path) -> None:
     model = save(coarse_classifier(0), tmp_path / "a.onnx")
-    report = validate(model, model, open_dataset(write_voc(tmp_path)), protocol="ti").report
+    report = compare(model, model, open_dataset(write_voc(tmp_path)), protocol="ti").report
     known = [iou for iou in report["fp32"]["per_class_iou"].values() if iou is not None]
     assert len(known) < len(VOC_CLASSES)
     assert report["fp32"]["miou"] == pytest.approx(sum(known) / len(VOC_CLASSES))
@@ -215,15 +214,15 @@ def test_absent_classes_count_as_zero_under_ti_alone(tmp_path: Path) -> None:
 def test_labels_cannot_be_resized_as_logits(tmp_path: Path) -> None:
     model = save(coarse_classifier(0, labels=True), tmp_path / "labels.onnx")
     with pytest.raises(ModelError, match="mmseg resizes logits"):
-        validate(model, model, open_dataset(write_voc(tmp_path)), protocol="mmseg")
+        compare(model, model, open_dataset(write_voc(tmp_path)), protocol="mmseg")
 
 
 def test_a_protocol_that_pads_refuses_models_of_another_size(tmp_path: Path) -> None:
     model = save(coarse_classifier(0, size=(320, 320)), tmp_path / "fixed.onnx")
     dataset = open_dataset(write_voc(tmp_path))
     with pytest.raises(UsageError, match="pads images to 512x512"):
-        validate(model, model, dataset, protocol="mindspore")
+        compare(model, model, dataset, protocol="mindspore")
     fits = save(coarse_classifier(0, size=(512, 512)), tmp_path / "fits.onnx")
     free = save(coarse_classifier(0), tmp_path / "free.onnx")
-    fixed, other = (validate(m, m, dataset, protocol="mindspore").fp32.counts for m in (fits, free))
+    fixed, other = (compare(m, m, dataset, protocol="mindspore").fp32.counts for m in (fits, free))
     assert fixed.tolist() == other.tolist()

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from toys import pixel_classifier, save, write_coco
+from toys import compare, pixel_classifier, save, write_coco
 
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.evaluation.gates import Gates
-from fcn_onnx.stages.validate import validate
 
 GOLDEN = Path(__file__).with_name("report.json")
 
@@ -25,9 +24,7 @@ def made(folder: Path) -> Any:
     """The report of two models that differ a little, as JSON."""
     models = [save(pixel_classifier(0, shift=shift), folder / f"{shift}.onnx") for shift in (0.0, 0.05)]
     data = open_dataset(write_coco(folder / "coco"))
-    return json.loads(
-        json.dumps(validate(*models, data, gates=Gates(max_drop=1.0), command="fcn-onnx validate").report)
-    )
+    return json.loads(json.dumps(compare(*models, data, gates=Gates(max_drop=1.0), command="fcn-onnx validate").report))
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -13,12 +13,12 @@ from toys import pixel_classifier, residual_network, save, write_coco
 import fcn_onnx.stages.quantize as quantizing
 import fcn_onnx.stages.validate as validating
 from fcn_onnx.calibration.table import RangeTable
-from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.data.choice import ImageChoice, ImageSource
 from fcn_onnx.jobs.journal import Journal
-from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.options import CalibrateOptions, QuantizeOptions, ValidateOptions
 from fcn_onnx.stages.quantize import quantize
-from fcn_onnx.stages.validate import validate_and_report
+from fcn_onnx.stages.validate import validate
 
 
 class Watching:
@@ -58,7 +58,7 @@ def disk_full(*_: Any, **__: Any) -> None:
 
 def run_calibrate(data: Path, progress: Watching, limit: int = 4) -> bytes:
     model = save(residual_network(), Path("m.onnx"))
-    calibrate_data(
+    calibrate(
         CalibrateOptions(model=model, choice=ImageChoice(data, limit=limit), output=Path("t.json")), progress=progress
     )
     return Path("t.json").read_bytes()
@@ -66,8 +66,8 @@ def run_calibrate(data: Path, progress: Watching, limit: int = 4) -> bytes:
 
 def run_validate(data: Path, progress: Watching) -> Any:
     first, second = (save(pixel_classifier(seed), Path(f"{seed}.onnx")) for seed in (0, 1))
-    return validate_and_report(
-        ValidateOptions(fp32=first, int8=(second,), data=data, report=Path("report")), progress=progress
+    return validate(
+        ValidateOptions(fp32=first, int8=(second,), choice=ImageSource(data), report=Path("report")), progress=progress
     ).report["delta"]["miou"]
 
 

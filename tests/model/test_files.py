@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from toys import photograph, pixel_classifier, residual_network, save, write_coco
+from toys import compare, photograph, pixel_classifier, residual_network, save, write_coco
 
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.sets.discover import open_dataset
@@ -21,7 +21,6 @@ from fcn_onnx.stages.inspect import inspect
 from fcn_onnx.stages.options import PredictOptions, QuantizeOptions
 from fcn_onnx.stages.predict import predict
 from fcn_onnx.stages.quantize import quantize
-from fcn_onnx.stages.validate import validate
 
 
 def save_split(model: onnx.ModelProto, path: Path, location: str = "weights.data") -> Path:
@@ -120,7 +119,7 @@ def test_no_stage_takes_other_weights_for_the_same_model(tmp_path: Path, data: P
 def test_a_report_measures_and_names_both_files(tmp_path: Path) -> None:
     images = write_coco(tmp_path / "coco")
     path = save_split(pixel_classifier(), tmp_path / "m.onnx")
-    found = validate(path, path, open_dataset(images)).fp32
+    found = compare(path, path, open_dataset(images)).fp32
     assert (found.digest, found.size_bytes) == (digest_model(path), model_bytes(path))
 
 
@@ -189,6 +188,6 @@ def test_every_stage_works_above_the_limit_of_a_file(
         file.name for path in (model, output) for file in external_files(path)
     )
     assert inspect(output).coverage.int8_convs == inspect(tmp_path / "whole-int8.onnx").coverage.int8_convs
-    validation = validate(model, output, open_dataset(images), include_calibration_images=True)
+    validation = compare(model, output, open_dataset(images), include_calibration_images=True)
     assert validation.only.int8.size_bytes == model_bytes(output) > output.stat().st_size
     assert len(predict(PredictOptions(model=output, images=sorted(images.iterdir()), output=tmp_path / "labels"))) == 5

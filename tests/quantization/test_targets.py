@@ -17,7 +17,7 @@ from fcn_onnx.errors import MissingDependencyError, QuantizationError, UsageErro
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.cpu import Cpu
-from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.options import CalibrateOptions, QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
@@ -101,7 +101,7 @@ def test_a_saturating_cpu_gets_the_proof(tmp_path: Path, data: Path, monkeypatch
     assert (result.saturation.inputs, result.saturation.labels_changed) == (4, 0)
     assert 0 <= result.saturation.flips_without <= 1
     table = tmp_path / "t.json"
-    calibrate_data(CalibrateOptions(model=model, choice=ImageChoice(data, limit=3), output=table))
+    calibrate(CalibrateOptions(model=model, choice=ImageChoice(data, limit=3), output=table))
     from_table = quantize(QuantizeOptions(model=model, ranges=table, output=tmp_path / "b.onnx")).saturation
     assert from_table is not None
     assert from_table.inputs == 1

@@ -8,11 +8,10 @@ from pathlib import Path
 import photograph
 import pytest
 from PIL import Image
-from toys import pixel_classifier, save, write_coco
+from toys import compare, pixel_classifier, save, write_coco
 
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.report.html import to_html
-from fcn_onnx.stages.validate import validate
 
 STYLE = Path(__file__).parents[2] / "fcn_onnx" / "report" / "style.css"
 needs_chromium = pytest.mark.skipif(photograph.CHROMIUM is None, reason="Chromium is not installed")
@@ -22,7 +21,7 @@ needs_chromium = pytest.mark.skipif(photograph.CHROMIUM is None, reason="Chromiu
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     models = [save(pixel_classifier(0, shift=s), folder / f"{s}.onnx") for s in (0.0, 0.05)]
-    result = validate(*models, open_dataset(write_coco(folder / "coco")), command="fcn-onnx validate " + "x" * 200)
+    result = compare(*models, open_dataset(write_coco(folder / "coco")), command="fcn-onnx validate " + "x" * 200)
     path = folder / "report.html"
     path.write_text(to_html(result.document, result.pictures), encoding="utf-8")
     return path

@@ -11,11 +11,12 @@ from click.testing import CliRunner
 from toys import pixel_classifier, save, write_coco
 
 from fcn_onnx.cli import main
+from fcn_onnx.data.choice import ImageSource
 from fcn_onnx.errors import ReportError
 from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.report.document import Document, json_schema
 from fcn_onnx.stages.options import ValidateOptions
-from fcn_onnx.stages.validate import validate_and_report
+from fcn_onnx.stages.validate import validate
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
 SCHEMA_1 = Path(__file__).with_name("schema-1.json")
@@ -65,8 +66,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
     coco = write_coco(folder / "coco")
     for name, candidates in (("one", models[1:2]), ("two", models[1:])):
         gates = Gates(max_drop=1.0, min_speedup=0.5, confident=True)
-        validate_and_report(
-            ValidateOptions(fp32=models[0], int8=candidates, data=coco, report=folder / name, gates=gates, limit=3)
+        validate(
+            ValidateOptions(
+                fp32=models[0], int8=candidates, choice=ImageSource(coco), report=folder / name, gates=gates, limit=3
+            )
         )
     one, two = (json.loads((folder / name / "report.json").read_text()) for name in ("one", "two"))
     return one, two

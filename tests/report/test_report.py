@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toys import pixel_classifier, residual_network, save, write_coco
+from toys import compare, pixel_classifier, residual_network, save, write_coco
 
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.sets.discover import open_dataset
@@ -27,7 +27,6 @@ from fcn_onnx.report.verdict import verdict
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.report import report as draw
-from fcn_onnx.stages.validate import validate
 
 VOID_TAGS = {"meta", "img", "br", "hr", "link", "input"}
 HOSTILE = '<script>alert("x")</script>|*`'
@@ -38,7 +37,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("report")
     models = [save(pixel_classifier(0, shift=s), folder / f"{s}.onnx") for s in (0.0, 0.05)]
     dataset = open_dataset(write_coco(folder / "coco"))
-    result = validate(*models, dataset, protocol=request.param, command="fcn-onnx validate --data 'a b'")
+    result = compare(*models, dataset, protocol=request.param, command="fcn-onnx validate --data 'a b'")
     PICTURES.update(result.pictures)
     return json.loads(json.dumps(result.report))
 
@@ -134,7 +133,7 @@ def test_both_pages_show_the_plan(tmp_path: Path, plainly: bool) -> None:
             output=tmp_path / "int8.onnx",
         )
     )
-    report = validate(fp32, made.path, open_dataset(coco), limit=1).report
+    report = compare(fp32, made.path, open_dataset(coco), limit=1).report
     told = "".join(Page(html_of(report)).text), markdown_of(report)
     words = (
         ["qoperator at opset 13", "per-tensor weights;", "biases not corrected", "for vnni, thresholds by minmax"]

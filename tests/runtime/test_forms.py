@@ -12,7 +12,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from toys import photograph, pixel_classifier, save, write_coco
+from toys import compare, photograph, pixel_classifier, save, write_coco
 
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing
@@ -23,11 +23,10 @@ from fcn_onnx.model.files import load_model
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.onnxruntime import Network
 from fcn_onnx.runtime.segmenter import Segmenter
-from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.options import CalibrateOptions, PredictOptions, QuantizeOptions
 from fcn_onnx.stages.predict import predict
 from fcn_onnx.stages.quantize import quantize
-from fcn_onnx.stages.validate import validate
 
 BINARY = ("background", "category 1")
 value_info = helper.make_tensor_value_info
@@ -120,10 +119,10 @@ def chain(folder: Path, model: onnx.ModelProto, interface: Interface = Interface
     images = write_coco(folder / "coco")
     fp32, table, int8 = save(model, folder / "m.onnx"), folder / "table.json", folder / "m-int8.onnx"
     choice = ImageChoice(images, limit=2)
-    calibrate_data(CalibrateOptions(model=fp32, choice=choice, interface=interface, output=table))
+    calibrate(CalibrateOptions(model=fp32, choice=choice, interface=interface, output=table))
     quantize(QuantizeOptions(model=fp32, ranges=table, interface=interface, output=int8))
     dataset = open_dataset(images, classes=interface.classes) if interface.classes else open_dataset(images)
-    result = validate(fp32, int8, dataset, protocol="voc-native", interface=interface)
+    result = compare(fp32, int8, dataset, protocol="voc-native", interface=interface)
     predict(
         PredictOptions(model=int8, images=[images / "000000000001.jpg"], interface=interface, output=folder / "out")
     )
@@ -186,13 +185,13 @@ def test_float16_in_and_out_runs_and_is_not_quantized(tmp_path: Path) -> None:
     model = classifier()
     half = save(in_half(model), tmp_path / "half.onnx")
     full = save(model, tmp_path / "full.onnx")
-    result = validate(full, half, open_dataset(images), protocol="voc-native")
+    result = compare(full, half, open_dataset(images), protocol="voc-native")
     assert result.only.difference.label_agreement > 0.99
     (seen,) = predict(PredictOptions(model=half, images=[images / "000000000002.jpg"], output=tmp_path / "out"))
     assert seen.confidence is not None
     choice, output = ImageChoice(images, limit=2), tmp_path / "x"
     for work in (
-        lambda: calibrate_data(CalibrateOptions(model=half, choice=choice, output=output)),
+        lambda: calibrate(CalibrateOptions(model=half, choice=choice, output=output)),
         lambda: quantize(QuantizeOptions(model=half, choice=choice, output=output)),
     ):
         with pytest.raises(ModelError, match="computes in float16") as caught:
@@ -379,10 +378,10 @@ def test_the_number_of_classes_is_checked_before_any_image_is_read(tmp_path: Pat
         lambda: quantize(
             QuantizeOptions(model=model, choice=ImageChoice(images, limit=2), interface=names, output=tmp_path / "x")
         ),
-        lambda: calibrate_data(
+        lambda: calibrate(
             CalibrateOptions(model=model, choice=ImageChoice(images, limit=2), interface=names, output=tmp_path / "x")
         ),
-        lambda: validate(model, model, open_dataset(images, classes=names.classes or ()), interface=names),
+        lambda: compare(model, model, open_dataset(images, classes=names.classes or ()), interface=names),
         lambda: predict(
             PredictOptions(model=model, images=list(images.iterdir()), interface=names, output=tmp_path / "out")
         ),

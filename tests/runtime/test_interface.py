@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from toys import photograph, pixel_classifier, save, write_coco
+from toys import compare, photograph, pixel_classifier, save, write_coco
 
 from fcn_onnx.cli import main
 from fcn_onnx.data.choice import ImageChoice
@@ -18,7 +18,6 @@ from fcn_onnx.model.interface import Interface
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.recipe import load_recipe
-from fcn_onnx.stages.validate import validate
 
 INF, NAN = float("inf"), float("nan")
 
@@ -58,7 +57,7 @@ def test_a_gate_that_bounds_nothing_is_refused(tmp_path: Path, bound: float) -> 
     images = write_coco(tmp_path / "coco")
     model = save(pixel_classifier(), tmp_path / "m.onnx")
     with pytest.raises(UsageError, match="--max-drop"):
-        validate(model, model, open_dataset(images), gates=Gates(max_drop=bound))
+        compare(model, model, open_dataset(images), gates=Gates(max_drop=bound))
     with pytest.raises(UsageError, match="--max-drop"):
         quantize(QuantizeOptions(model=model, choice=ImageChoice(images), max_drop=bound, output=tmp_path / "q.onnx"))
     for command in (["validate", "--fp32", str(model), "--int8", str(model)], ["quantize", "--model", str(model)]):

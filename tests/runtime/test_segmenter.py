@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from toys import foreign, photograph, pixel_classifier, save, write_coco
+from toys import compare, foreign, photograph, pixel_classifier, save, write_coco
 
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.data.preprocess import Preprocessing
@@ -19,10 +19,9 @@ from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
-from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.options import CalibrateOptions, PredictOptions
 from fcn_onnx.stages.predict import predict
-from fcn_onnx.stages.validate import validate
 
 HALF = Interface(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -52,7 +51,7 @@ def test_a_fixed_size_model_is_scored_on_the_grid_of_the_protocol(tmp_path: Path
     dataset = open_dataset(write_coco(tmp_path / "coco"))
     fp32 = save(foreign(0), tmp_path / "a.onnx")
     int8 = save(foreign(0, labels=True), tmp_path / "b.onnx")
-    result = validate(fp32, int8, dataset, protocol="zoo", interface=HALF)
+    result = compare(fp32, int8, dataset, protocol="zoo", interface=HALF)
     assert result.only.difference.label_agreement == 1
     assert result.report["preprocessing"]["resize"] == "20x24"
     assert result.report["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
@@ -76,7 +75,7 @@ def test_int8_speaks_where_fp32_has_no_card(tmp_path: Path) -> None:
     plain = save(pixel_classifier(0), tmp_path / "a.onnx")
     made = pixel_classifier(0)
     ModelCard(preprocessing=Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)).to_json()).write_to(made)
-    report = validate(plain, save(made, tmp_path / "b.onnx"), dataset, protocol="zoo").report
+    report = compare(plain, save(made, tmp_path / "b.onnx"), dataset, protocol="zoo").report
     assert report["preprocessing"]["mean"] == [0.5, 0.5, 0.5]
     assert report["delta"]["label_agreement"] == 1
 
@@ -98,7 +97,7 @@ def test_calibration_feeds_a_channels_last_model(tmp_path: Path) -> None:
     images = write_coco(tmp_path / "coco")
     model = save(foreign(), tmp_path / "m.onnx")
     output = tmp_path / "table.json"
-    calibrate_data(
+    calibrate(
         CalibrateOptions(
             model=model,
             choice=ImageChoice(images, None, None, 5, 0, False),

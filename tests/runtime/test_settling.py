@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 from test_forms import classifier, encoder_decoder, ending, op, prepared, raw
-from toys import save, write_coco
+from toys import compare, save, write_coco
 
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing
@@ -26,11 +26,10 @@ from fcn_onnx.runtime.onnxruntime import Network
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import find_multiple, settle
 from fcn_onnx.stages.benchmark import benchmark
-from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.options import BenchmarkOptions, CalibrateOptions, PredictOptions, QuantizeOptions
 from fcn_onnx.stages.predict import predict, predict_frames
 from fcn_onnx.stages.quantize import quantize
-from fcn_onnx.stages.validate import validate
 
 HALF = Interface(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -67,7 +66,7 @@ def test_every_step_runs_without_being_told_the_multiple(tmp_path: Path) -> None
     assert len(said.about("multiples of 8")) == 1
     assert (ModelCard.read_from(load_model(int8), "").preprocessing or {})["multiple_of"] == 8
     silent = Said()
-    result = validate(fp32, int8, open_dataset(images), protocol="voc-native", progress=silent)
+    result = compare(fp32, int8, open_dataset(images), protocol="voc-native", progress=silent)
     assert result.report["preprocessing"]["multiple_of"] == 8
     assert not silent.about("multiples")  # the int8 file's card says so
     assert compare_layers(fp32, int8, open_dataset(images).samples[:2]).label_agreement > 0.8
@@ -85,13 +84,13 @@ def test_assumed_normalisation_is_said_by_every_command_that_shows_images(tmp_pa
     choice, photo = ImageChoice(images, limit=2), images / "000000000001.jpg"
     samples = open_dataset(images).samples[:1]
     for run in (
-        lambda hint, said: calibrate_data(
+        lambda hint, said: calibrate(
             CalibrateOptions(model=fp32, choice=choice, output=tmp_path / "t.json", interface=hint), progress=said
         ),
         lambda hint, said: quantize(
             QuantizeOptions(model=fp32, choice=choice, output=tmp_path / "q.onnx", interface=hint), progress=said
         ),
-        lambda hint, said: validate(fp32, int8, open_dataset(images), interface=hint, progress=said),
+        lambda hint, said: compare(fp32, int8, open_dataset(images), interface=hint, progress=said),
         lambda hint, said: predict(
             PredictOptions(model=fp32, images=[photo], output=tmp_path / "out", interface=hint), progress=said
         ),
@@ -234,7 +233,7 @@ def test_the_output_that_was_named_is_remembered(tmp_path: Path) -> None:
         )
     )
     assert Segmenter(int8).output == "minus"
-    validate(fp32, int8, open_dataset(images), protocol="voc-native")
+    compare(fp32, int8, open_dataset(images), protocol="voc-native")
     photo = prepared(images / "000000000001.jpg")
     plain = raw(save(classifier(), tmp_path / "plain.onnx"), photo)
     models = Model.open(fp32), Model.open(int8)

@@ -11,11 +11,11 @@ import pytest
 from toys import pixel_classifier, save, write_coco
 
 from fcn_onnx import benchmark, export, predict
-from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.data.choice import ImageChoice, ImageSource
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, THREADS, Bound
-from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.options import (
     BenchmarkOptions,
     CalibrateOptions,
@@ -25,7 +25,7 @@ from fcn_onnx.stages.options import (
     ValidateOptions,
 )
 from fcn_onnx.stages.quantize import quantize
-from fcn_onnx.stages.validate import validate_and_report
+from fcn_onnx.stages.validate import validate
 
 
 @pytest.mark.parametrize(
@@ -48,20 +48,20 @@ def test_bounds(bound: Bound, inside: list[float], outside: list[float]) -> None
 
 REFUSED: dict[str, Callable[[Path, Path], Any]] = {
     "--limit is 0": lambda model, data: ImageChoice(data, limit=0),
-    "--limit is -1": lambda model, data: validate_and_report(
-        ValidateOptions(fp32=model, int8=(model,), data=data, limit=-1)
+    "--limit is -1": lambda model, data: validate(
+        ValidateOptions(fp32=model, int8=(model,), choice=ImageSource(data), limit=-1)
     ),
-    "--limit is -2": lambda model, data: validate_and_report(
-        ValidateOptions(fp32=model, int8=[model], data=data, limit=-2)
+    "--limit is -2": lambda model, data: validate(
+        ValidateOptions(fp32=model, int8=[model], choice=ImageSource(data), limit=-2)
     ),
-    "--workers is 0": lambda model, data: validate_and_report(
-        ValidateOptions(fp32=model, int8=(model,), data=data, workers=0)
+    "--workers is 0": lambda model, data: validate(
+        ValidateOptions(fp32=model, int8=(model,), choice=ImageSource(data), workers=0)
     ),
-    "--workers is -1": lambda model, data: calibrate_data(
+    "--workers is -1": lambda model, data: calibrate(
         CalibrateOptions(model=model, choice=ImageChoice(data), workers=-1)
     ),
-    "--max-drop is -5": lambda model, data: validate_and_report(
-        ValidateOptions(fp32=model, int8=(model,), data=data, gates=Gates(max_drop=-5))
+    "--max-drop is -5": lambda model, data: validate(
+        ValidateOptions(fp32=model, int8=(model,), choice=ImageSource(data), gates=Gates(max_drop=-5))
     ),
     "--max-drop is nan": lambda model, data: quantize(
         QuantizeOptions(model=model, choice=ImageChoice(data), max_drop=nan)
@@ -73,11 +73,11 @@ REFUSED: dict[str, Callable[[Path, Path], Any]] = {
         QuantizeOptions(model=model, choice=ImageChoice(data), method="percentile", percentile=nan)
     ),
     "--threads is -4": lambda model, data: quantize(QuantizeOptions(model=model, choice=ImageChoice(data), threads=-4)),
-    "--threads is -5": lambda model, data: calibrate_data(
+    "--threads is -5": lambda model, data: calibrate(
         CalibrateOptions(model=model, choice=ImageChoice(data), threads=-5)
     ),
-    "--threads is -6": lambda model, data: validate_and_report(
-        ValidateOptions(fp32=model, int8=(model,), data=data, threads=-6)
+    "--threads is -6": lambda model, data: validate(
+        ValidateOptions(fp32=model, int8=(model,), choice=ImageSource(data), threads=-6)
     ),
     "--threads is -7": lambda model, data: benchmark(BenchmarkOptions(models=[model], threads=-7)),
     "--threads is -8": lambda model, data: predict(PredictOptions(model=model, images=[data], threads=-8)),

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,18 +19,41 @@ from PIL import Image
 from toys import photograph, residual_network, save
 
 from fcn_onnx.calibration.observed import observed_tensors
+from fcn_onnx.calibration.observing import observe_images, tabulate
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.calibration.thresholds import get_method
+from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing, Resize
+from fcn_onnx.data.sample import Sample
 from fcn_onnx.data.sets.folder import FolderDataset
 from fcn_onnx.errors import CalibrationError, ImageError, ModelError, TableError, UsageError
 from fcn_onnx.jobs.artifact import digest_json
+from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.graph import Graph
-from fcn_onnx.stages.calibrate import calibrate, derive
-from fcn_onnx.stages.options import QuantizeOptions
+from fcn_onnx.model.model import Model
+from fcn_onnx.stages.calibrate import Calibration, calibrate
+from fcn_onnx.stages.options import CalibrateOptions, QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 RULES = Preprocessing(Resize())
+
+
+def calibrated(model: Path, samples: Sequence[Sample], method: str = "mse", **how: Any) -> RangeTable:
+    """What the stage makes of a choice of just these images, shown as they are."""
+    return tabulate(observe_images(Model.open(model), samples, RULES, **how).observation, get_method(method))
+
+
+def carded(folder: Path) -> Path:
+    """A model whose card says that it is shown images as they are."""
+    model = residual_network()
+    ModelCard(preprocessing=RULES.to_json()).write_to(model)
+    return save(model, folder / "m.onnx")
+
+
+def run(folder: Path, output: str, *, limit: int = 6, **others: Any) -> Calibration:
+    """The stage, on the model and the images of a folder."""
+    choice = ImageChoice(folder / "images", limit=limit)
+    return calibrate(CalibrateOptions(model=folder / "m.onnx", choice=choice, output=folder / output, **others))
 
 
 def write_images(folder: Path, count: int = 6) -> FolderDataset:
@@ -59,7 +84,7 @@ def literal_extremes(model: onnx.ModelProto, images: list[Path]) -> dict[str, tu
 def test_ranges_equal_the_extremes_of_every_tensor(tmp_path: Path) -> None:
     model = save(residual_network(), tmp_path / "m.onnx")
     dataset = write_images(tmp_path / "images")
-    table = calibrate(model, dataset.samples, method="minmax", preprocessing=RULES).table
+    table = calibrated(model, dataset.samples, "minmax")
     expected = literal_extremes(residual_network(), [s.path for s in dataset.samples])
     carried = {"stem": "stem_relu", "inner": "inner_relu", "sum": "body", "pool": "stem_relu"}
     assert set(table.ranges) == set(expected)
@@ -79,14 +104,14 @@ def test_any_order_of_the_images_gives_the_same_bytes(tmp_path: Path, method: st
     model = save(residual_network(), tmp_path / "m.onnx")
     samples = write_images(tmp_path / "images").samples
     for name, order in (("a", samples), ("b", samples[::-1])):
-        calibrate(model, order, method=method, preprocessing=RULES, output=tmp_path / name)
+        calibrated(model, order, method).save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_onnxruntime_reads_the_table(tmp_path: Path) -> None:
-    model = save(residual_network(), tmp_path / "m.onnx")
-    samples = write_images(tmp_path / "images").samples
-    table = calibrate(model, samples, preprocessing=RULES, output=tmp_path / "t.json").table
+    carded(tmp_path)
+    write_images(tmp_path / "images")
+    table = run(tmp_path, "t.json").table
     read = load_tensors_data(tmp_path / "t.json")
     for name, expected in table.ranges.items():
         low, high = read[name].range_value
@@ -97,13 +122,10 @@ def test_onnxruntime_reads_the_table(tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from fcn_onnx.jobs.artifact import digest_json
+from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.stages.calibrate import calibrate
-from fcn_onnx.jobs.artifact import digest_json
-from fcn_onnx.calibration import collector
-from fcn_onnx.data.sets.folder import FolderDataset
-from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.jobs.journal import Journal, Journals
+from fcn_onnx.stages.options import CalibrateOptions
 Journal.__init__.__kwdefaults__["interval_s"] = 0.0
 class Slow:
     def track(self, items, *, total, label, done=0):
@@ -113,16 +135,17 @@ class Slow:
     def note(self, message):
         print(message, flush=True)
 folder = Path(sys.argv[1])
-with Journals(folder / "out.json", progress=Slow()) as journals:
-    calibrate(folder / "m.onnx", FolderDataset.open(folder / "images").samples, preprocessing=Preprocessing(Resize()),
-              method="kl", output=folder / "out.json", journals=journals, progress=Slow())
+choice = ImageChoice(folder / "images", limit=6)
+calibrate(
+    CalibrateOptions(model=folder / "m.onnx", choice=choice, method="kl", output=folder / "out.json"), progress=Slow()
+)
 """
 
 
 def test_a_killed_run_continues_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    model = save(residual_network(), tmp_path / "m.onnx")
-    samples = write_images(tmp_path / "images").samples
-    calibrate(model, samples, method="kl", preprocessing=RULES, output=tmp_path / "whole.json")
+    carded(tmp_path)
+    write_images(tmp_path / "images")
+    run(tmp_path, "whole.json", method="kl")
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path)])
     while not list(tmp_path.glob(".out.json.*.journal")):
         assert process.poll() is None
@@ -143,27 +166,30 @@ def test_nan_names_the_tensor_and_the_image(tmp_path: Path) -> None:
     model = save(broken, tmp_path / "m.onnx")
     samples = write_images(tmp_path / "images", 2).samples
     with pytest.raises(CalibrationError, match=r"inner_relu .*0\.png"):
-        calibrate(model, samples, preprocessing=RULES)
+        calibrated(model, samples)
 
 
 def test_a_corrupt_image_is_an_error_that_names_it(tmp_path: Path) -> None:
-    model = save(residual_network(), tmp_path / "m.onnx")
-    samples = write_images(tmp_path / "images").samples
-    samples[3].path.write_bytes(b"junk")
+    carded(tmp_path)
+    write_images(tmp_path / "images").samples[3].path.write_bytes(b"junk")
     with pytest.raises(ImageError, match=r"3\.png"):
-        calibrate(model, samples, preprocessing=RULES, output=tmp_path / "t.json")
+        run(tmp_path, "t.json")
     assert not (tmp_path / "t.json").exists()
 
 
 def test_bad_requests(tmp_path: Path) -> None:
-    model = save(residual_network(), tmp_path / "m.onnx")
-    samples = write_images(tmp_path / "images").samples
+    model = carded(tmp_path)
+    write_images(tmp_path / "images")
     with pytest.raises(UsageError, match="no image"):
-        calibrate(model, [])
+        calibrated(model, [])
     with pytest.raises(UsageError, match="choose one of: minmax"):
-        calibrate(model, samples, method="entropy")
+        run(tmp_path, "t.json", method="entropy")
+    for source in ({}, {"choice": ImageChoice(tmp_path / "images"), "source": tmp_path / "h.npz"}):
+        with pytest.raises(UsageError, match=r"images \(--data\) or histograms \(--from\)"):
+            calibrate(CalibrateOptions(model=model, **source))
+    model.unlink()
     with pytest.raises(ModelError, match="no such model"):
-        calibrate(tmp_path / "none.onnx", samples)
+        run(tmp_path, "t.json")
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"data": {}}', '{"data": {"a": {"lowest": 1}}}'])
@@ -176,7 +202,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_table_of_another_model_is_refused_with_both_digests(tmp_path: Path) -> None:
     model = save(residual_network(), tmp_path / "m.onnx")
-    table = calibrate(model, write_images(tmp_path / "images").samples, preprocessing=RULES).table
+    table = calibrated(model, write_images(tmp_path / "images").samples)
     with pytest.raises(TableError) as caught:
         table.require_made_for("sha256:other", RULES.to_json())
     assert "sha256:other" in str(caught.value)
@@ -186,7 +212,8 @@ def test_a_table_of_another_model_is_refused_with_both_digests(tmp_path: Path) -
 def test_a_table_of_another_preprocessing_is_refused_with_both_digests(tmp_path: Path) -> None:
     model = save(residual_network(), tmp_path / "m.onnx")  # without a card: short side 520
     path = tmp_path / "t.json"
-    table = calibrate(model, write_images(tmp_path / "images").samples, preprocessing=RULES, output=path).table
+    table = calibrated(model, write_images(tmp_path / "images").samples)
+    table.save(path)
     with pytest.raises(TableError) as caught:
         quantize(QuantizeOptions(model=model, ranges=path, output=tmp_path / "int8.onnx"))
     for rules in (table.preprocessing, Preprocessing().to_json()):
@@ -195,18 +222,10 @@ def test_a_table_of_another_preprocessing_is_refused_with_both_digests(tmp_path:
 
 
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
-    model = save(residual_network(), tmp_path / "m.onnx")
-    samples = write_images(tmp_path / "images").samples
+    carded(tmp_path)
+    write_images(tmp_path / "images")
     for workers in (1, 2, 3):
-        calibrate(
-            model,
-            samples,
-            method="kl",
-            preprocessing=RULES,
-            workers=workers,
-            output=tmp_path / f"{workers}.json",
-            histograms=tmp_path / f"{workers}.npz",
-        )
+        run(tmp_path, f"{workers}.json", method="kl", workers=workers, histograms=tmp_path / f"{workers}.npz")
     assert (
         (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes() == (tmp_path / "3.json").read_bytes()
     )
@@ -219,33 +238,33 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_histograms_give_any_methods_table_without_images(
     tmp_path: Path, method: str, percentile: float | None
 ) -> None:
-    model = save(residual_network(), tmp_path / "m.onnx")
+    carded(tmp_path)
     samples = write_images(tmp_path / "images").samples
-    calibrate(model, samples, preprocessing=RULES, histograms=tmp_path / "h.npz")
-    options = {"method": method, "percentile": percentile}
-    calibrate(model, samples, preprocessing=RULES, output=tmp_path / "direct.json", **options)
+    run(tmp_path, "first.json", histograms=tmp_path / "h.npz")
+    options: dict[str, Any] = {"method": method, "percentile": percentile}
+    run(tmp_path, "direct.json", **options)
     for sample in samples:
         sample.path.unlink()
-    derive(tmp_path / "h.npz", output=tmp_path / "derived.json", **options)
+    calibrate(CalibrateOptions(source=tmp_path / "h.npz", output=tmp_path / "derived.json", **options))
     assert (tmp_path / "derived.json").read_bytes() == (tmp_path / "direct.json").read_bytes()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_bad_images_can_be_skipped_counted_and_listed(tmp_path: Path, workers: int) -> None:
-    model = save(residual_network(), tmp_path / "m.onnx")
+    model = carded(tmp_path)
     samples = write_images(tmp_path / "images").samples
-    good = calibrate(model, [s for s in samples if s.name != "3.png"], preprocessing=RULES).table
+    good = calibrated(model, [s for s in samples if s.name != "3.png"])
     samples[3].path.write_bytes(b"junk")
-    result = calibrate(model, samples, preprocessing=RULES, skip_bad_images=True, workers=workers)
+    result = run(tmp_path, "t.json", skip_bad_images=True, workers=workers)
     assert list(result.skipped) == ["3.png"]
     assert "not an image" in result.skipped["3.png"]
     assert result.table == good
     with pytest.raises(ImageError, match=r"3\.png"):
-        calibrate(model, samples, preprocessing=RULES, workers=workers)
+        run(tmp_path, "t.json", workers=workers)
     for sample in samples:
         sample.path.write_bytes(b"junk")
     with pytest.raises(ImageError, match="none of the 6 images"):
-        calibrate(model, samples, preprocessing=RULES, skip_bad_images=True, workers=workers)
+        run(tmp_path, "t.json", skip_bad_images=True, workers=workers)
 
 
 @pytest.mark.parametrize("damage", ["missing", "text", "truncated", "other arrays"])
@@ -255,24 +274,24 @@ def test_what_are_no_histograms_is_refused(tmp_path: Path, damage: str) -> None:
         case "text":
             path.write_text("hello")
         case "truncated":
-            model = save(residual_network(), tmp_path / "m.onnx")
-            calibrate(model, write_images(tmp_path / "images", 2).samples, preprocessing=RULES, histograms=path)
+            carded(tmp_path)
+            write_images(tmp_path / "images", 2)
+            run(tmp_path, "t.json", limit=2, histograms=path)
             path.write_bytes(path.read_bytes()[:-100])
         case "other arrays":
             np.savez(path, a=np.zeros(3))
     with pytest.raises(TableError):
-        derive(path)
+        calibrate(CalibrateOptions(source=path))
 
 
 def test_a_percentile_goes_with_its_method_only(tmp_path: Path) -> None:
-    model = save(residual_network(), tmp_path / "m.onnx")
-    samples = write_images(tmp_path / "images", 2).samples
+    carded(tmp_path)
+    write_images(tmp_path / "images", 2)
     for method, percentile in (("kl", 99.0), ("percentile", 0.0), ("percentile", 101.0)):
         with pytest.raises(UsageError, match="--percentile"):
-            calibrate(model, samples, preprocessing=RULES, method=method, percentile=percentile)
-    assert calibrate(model, samples, preprocessing=RULES, method="percentile", percentile=99.0).table.method == (
-        "percentile 99"
-    )
+            run(tmp_path, "t.json", limit=2, method=method, percentile=percentile)
+    table = run(tmp_path, "t.json", limit=2, method="percentile", percentile=99.0).table
+    assert table.method == "percentile 99"
 
 
 def test_percentiles_that_differ_have_different_names() -> None:

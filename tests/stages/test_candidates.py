@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from toys import pixel_classifier, save, write_coco
+from toys import compare, pixel_classifier, save, write_coco
 
+from fcn_onnx.data.choice import ImageSource
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.artifact import digest_file
@@ -18,7 +20,7 @@ from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.stages.options import ValidateOptions
-from fcn_onnx.stages.validate import validate, validate_and_report
+from fcn_onnx.stages.validate import validate
 
 
 def candidate(path: Path, shift: float, calibrated_on: list[Path]) -> Path:
@@ -33,13 +35,13 @@ def test_all_are_scored_on_what_none_was_calibrated_on(tmp_path: Path) -> None:
     fp32 = save(pixel_classifier(0), tmp_path / "fp32.onnx")
     first = candidate(tmp_path / "first.onnx", 0.02, files[:1])
     second = candidate(tmp_path / "second.onnx", 0.05, files[1:2])
-    result = validate_and_report(ValidateOptions(fp32=fp32, int8=[first, second], data=coco, report=tmp_path / "r"))
+    result = validate(ValidateOptions(fp32=fp32, int8=[first, second], choice=ImageSource(coco), report=tmp_path / "r"))
     dataset = open_dataset(coco)
     report = json.loads((tmp_path / "r" / "report.json").read_text())
     assert (report["images"], report["dataset"]["excluded_calibration_images"]) == (3, 2)
     assert list(report["candidates"]) == list(result.candidates) == ["first", "second"]
     for name, path in (("first", first), ("second", second)):
-        alone = validate(fp32, path, dataset, images=dataset.samples[2:]).report
+        alone = compare(fp32, path, replace(dataset, samples=dataset.samples[2:])).report
         own = report["candidates"][name]
         for score in ("miou", "pixel_accuracy", "per_class_iou"):
             assert own["int8"][score] == alone["int8"][score]
@@ -101,17 +103,17 @@ def test_all_are_scored_in_one_pass_that_continues(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Segmenter, "run", watched)
     first, again = Counting(stop_after=3), Counting()
     with pytest.raises(KeyboardInterrupt):
-        validate_and_report(
-            ValidateOptions(fp32=fp32, int8=candidates, data=coco, report=tmp_path / "r"), progress=first
+        validate(
+            ValidateOptions(fp32=fp32, int8=candidates, choice=ImageSource(coco), report=tmp_path / "r"), progress=first
         )
-    result = validate_and_report(
-        ValidateOptions(fp32=fp32, int8=candidates, data=coco, report=tmp_path / "r"), progress=again
+    result = validate(
+        ValidateOptions(fp32=fp32, int8=candidates, choice=ImageSource(coco), report=tmp_path / "r"), progress=again
     )
     assert (first.seen, again.seen) == ([5], [2])
     rows = ["fp32", "a", "b", "control"]
     warming = [name for name in rows for _ in range(2)]
     assert order[:12] == [*warming, *rows[::-1]]  # the next image goes the other way
-    whole = validate(fp32, candidates, open_dataset(coco))
+    whole = compare(fp32, candidates, open_dataset(coco))
     for name in rows[1:]:
         assert (result.candidates[name].int8.counts == whole.candidates[name].int8.counts).all()
         assert (result.per_image[f"agreement_{name}"] == whole.candidates[name].agreement).all()
@@ -126,13 +128,13 @@ def test_contradictions_are_refused(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     same = [candidate(tmp_path / "a.onnx", 0.1, []), candidate(tmp_path / "other" / "a.onnx", 0.2, [])]
     with pytest.raises(UsageError, match="same file name"):
-        validate_and_report(ValidateOptions(fp32=fp32, int8=same, data=coco, report=tmp_path / "r"))
+        validate(ValidateOptions(fp32=fp32, int8=same, choice=ImageSource(coco), report=tmp_path / "r"))
     files = sorted(coco.iterdir())
     halves = [candidate(tmp_path / "b.onnx", 0.1, files[:3]), candidate(tmp_path / "c.onnx", 0.1, files[2:])]
     with pytest.raises(UsageError, match="no image is left"):
-        validate_and_report(ValidateOptions(fp32=fp32, int8=halves, data=coco, report=tmp_path / "r"))
+        validate(ValidateOptions(fp32=fp32, int8=halves, choice=ImageSource(coco), report=tmp_path / "r"))
     with pytest.raises(UsageError, match="is called fp32"):
-        validate_and_report(ValidateOptions(fp32=fp32, int8=[fp32, same[0]], data=coco, report=tmp_path / "r"))
+        validate(ValidateOptions(fp32=fp32, int8=[fp32, same[0]], choice=ImageSource(coco), report=tmp_path / "r"))
     with pytest.raises(UsageError, match="no int8 model"):
-        validate(fp32, [], open_dataset(coco))
+        compare(fp32, [], open_dataset(coco))
     assert not list((tmp_path / "r").rglob("*.json"))

@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from toys import coarse_classifier, residual_network, save, write_coco, write_voc
+from toys import coarse_classifier, compare, residual_network, save, write_coco, write_voc
 
 from fcn_onnx.cli import main
 from fcn_onnx.data.choice import ImageChoice
@@ -22,7 +22,6 @@ from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
-from fcn_onnx.stages.validate import validate
 
 NAMES = ("nothing", "category 62", "category 1")
 
@@ -56,9 +55,7 @@ def test_scores_equal_loops_over_pixels(tmp_path: Path) -> None:
     model = save(coarse_classifier(classes=3), tmp_path / "three.onnx")
     root = write_voc(tmp_path)
     interface = Interface((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), channels="BGR")
-    report = validate(
-        model, model, open_dataset(root, classes=NAMES), protocol="voc-native", interface=interface
-    ).report
+    report = compare(model, model, open_dataset(root, classes=NAMES), protocol="voc-native", interface=interface).report
     matrix = np.zeros((3, 3), int)
     session = ort.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     for sample in open_dataset(root).samples:

@@ -23,7 +23,7 @@ from fcn_onnx.quantization.plan import make_plan
 from fcn_onnx.quantization.writing import write_int8
 from fcn_onnx.runtime.cpu import Cpu
 from fcn_onnx.runtime.onnxruntime import SessionConfig
-from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.options import CalibrateOptions, QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
@@ -175,7 +175,7 @@ def test_what_is_up_to_date_is_not_made_again(tmp_path: Path, data: Path, model:
 
 def test_a_table_stands_in_for_images(tmp_path: Path, data: Path, model: Path) -> None:
     table = tmp_path / "ranges.json"
-    calibrate_data(CalibrateOptions(model=model, choice=ImageChoice(data, limit=4), output=table))
+    calibrate(CalibrateOptions(model=model, choice=ImageChoice(data, limit=4), output=table))
     quantize(QuantizeOptions(model=model, choice=ImageChoice(data, limit=4), output=tmp_path / "direct.onnx"))
     quantize(QuantizeOptions(model=model, ranges=table, output=tmp_path / "from-table.onnx"))
     nodes = [onnx.load(tmp_path / name).graph.SerializeToString() for name in ("direct.onnx", "from-table.onnx")]
@@ -188,7 +188,7 @@ def test_contradictions_are_refused(tmp_path: Path, data: Path, model: Path) -> 
     with pytest.raises(UsageError, match="--data"):
         quantize(QuantizeOptions(model=model))
     table = tmp_path / "ranges.json"
-    calibrate_data(CalibrateOptions(model=model, choice=ImageChoice(data, limit=2), output=table))
+    calibrate(CalibrateOptions(model=model, choice=ImageChoice(data, limit=2), output=table))
     with pytest.raises(UsageError, match="--ranges"):
         quantize(QuantizeOptions(model=model, choice=ImageChoice(data), ranges=table))
     other = save(residual_network(seed=9), tmp_path / "other.onnx")

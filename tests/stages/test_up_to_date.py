@@ -13,6 +13,7 @@ import onnx
 import pytest
 from toys import photograph, residual_network, save, write_coco
 
+from fcn_onnx.calibration import observing
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.jobs import artifact
@@ -20,10 +21,9 @@ from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import SILENT, SilentProgress
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.cpu import Cpu
-from fcn_onnx.stages import calibrate as calibrating
 from fcn_onnx.stages import export as exporter
 from fcn_onnx.stages import quantize as quantizing
-from fcn_onnx.stages.calibrating import calibrate_data
+from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.export import export
 from fcn_onnx.stages.options import CalibrateOptions, ExportOptions, QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
@@ -52,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def on_cpu(monkeypatch: pytest.MonkeyPatch, cpu: Cpu) -> None:
-    for module in (quantizing, calibrating):
+    for module in (quantizing, observing):
         monkeypatch.setattr(module, "measured_cpu", lambda: cpu)
 
 
@@ -228,12 +228,12 @@ def test_quantize(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> N
 def test_quantize_from_a_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {"model": folder / "m.onnx", "ranges": folder / "t.json"}
     choice = ImageChoice(folder / "coco/val2017", limit=3)
-    calibrate_data(CalibrateOptions(model=options["model"], choice=choice, output=folder / "t.json"))
+    calibrate(CalibrateOptions(model=options["model"], choice=choice, output=folder / "t.json"))
     before = job_of_quantize(options, monkeypatch)
     another_image(options, folder, None)
     with_version("pillow")(options, folder, monkeypatch)
     assert job_of_quantize(options, monkeypatch) == before
-    calibrate_data(CalibrateOptions(model=options["model"], choice=choice, output=folder / "t.json"))
+    calibrate(CalibrateOptions(model=options["model"], choice=choice, output=folder / "t.json"))
     assert job_of_quantize(options, monkeypatch) != before
 
 
@@ -257,9 +257,9 @@ def job_of_calibrate(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -
         found.append(journal._job)
         raise StoppedError
 
-    monkeypatch.setattr(calibrating, "observe", stop)
+    monkeypatch.setattr(observing, "observe", stop)
     with pytest.raises(StoppedError):
-        calibrate_data(CalibrateOptions(**without_progress(options)), progress=options.get("progress", SILENT))
+        calibrate(CalibrateOptions(**without_progress(options)), progress=options.get("progress", SILENT))
     return found[0]
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
-from toys import coarse_classifier, photograph, pixel_classifier, save, write_coco
+from toys import coarse_classifier, compare, photograph, pixel_classifier, save, write_coco
 
 from fcn_onnx.cli import main
+from fcn_onnx.data.choice import ImageSource
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.data.sets.discover import open_dataset
@@ -22,7 +23,7 @@ from fcn_onnx.errors import ImageError, ModelError, UsageError
 from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.evaluation.result import Validation
 from fcn_onnx.jobs.artifact import digest_file
-from fcn_onnx.jobs.journal import Journal, Journals
+from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.report.html import to_html
@@ -32,7 +33,7 @@ from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.stages import validate as validation
 from fcn_onnx.stages.export import export
 from fcn_onnx.stages.options import ExportOptions, ValidateOptions
-from fcn_onnx.stages.validate import validate, validate_and_report
+from fcn_onnx.stages.validate import validate
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def told(result: Validation) -> str:
 
 
 def test_deltas_are_of_the_scores(tmp_path: Path, coco: Path) -> None:
-    result = validate(*two_models(tmp_path), open_dataset(coco))
+    result = compare(*two_models(tmp_path), open_dataset(coco))
     report = result.report
     fp32, int8, delta = report["fp32"], report["int8"], report["delta"]
     assert delta["miou"] == pytest.approx(int8["miou"] - fp32["miou"], abs=1e-15)
@@ -70,7 +71,7 @@ def test_deltas_are_of_the_scores(tmp_path: Path, coco: Path) -> None:
 
 
 def test_report_is_json_with_the_promised_names(tmp_path: Path, coco: Path) -> None:
-    report = json.loads(json.dumps(validate(*two_models(tmp_path), open_dataset(coco)).report, allow_nan=False))
+    report = json.loads(json.dumps(compare(*two_models(tmp_path), open_dataset(coco)).report, allow_nan=False))
     model = {"miou", "pixel_accuracy", "per_class_iou", "latency_ms", "size_bytes"}
     assert set(report) >= {"protocol", "images", "fp32", "int8", "delta", "machine", "digests"}
     assert set(report["fp32"]) >= model
@@ -93,7 +94,7 @@ def test_report_is_json_with_the_promised_names(tmp_path: Path, coco: Path) -> N
 
 def test_a_model_against_itself_is_the_control(tmp_path: Path, coco: Path) -> None:
     model, _ = two_models(tmp_path)
-    result = validate(model, model, open_dataset(coco))
+    result = compare(model, model, open_dataset(coco))
     delta = result.report["delta"]
     assert (delta["miou"], delta["miou_ci95"], delta["label_agreement"], delta["size_ratio"]) == (0, [0, 0], 1, 1)
     assert "A/A control: both models are the same file" in result.report["notes"]
@@ -110,38 +111,45 @@ def test_calibration_images_are_left_out_by_name_and_bytes(tmp_path: Path, coco:
     recorded["000000000003.jpg"] = "sha256:another image of that name"
     models = two_models(tmp_path, recorded)
     dataset = open_dataset(coco)
-    report = validate(*models, dataset).report
+    report = compare(*models, dataset).report
     assert (report["images"], report["dataset"]["excluded_calibration_images"]) == (3, 2)
     assert any("left out" in note for note in report["notes"])
-    assert names_of(validate(*models, dataset, limit=2)) == 2
-    everything = validate(*models, dataset, include_calibration_images=True)
+    assert names_of(compare(*models, dataset, limit=2)) == 2
+    everything = compare(*models, dataset, include_calibration_images=True)
     assert names_of(everything) == 5
     assert any("also used to calibrate" in note for note in everything.report["notes"])
+
+    def listed(*ids: int) -> Validation:
+        images = tmp_path / "images.txt"
+        images.write_text("".join(f"{number:012d}.jpg\n" for number in ids))
+        choice = ImageSource(coco, images=images)
+        return validate(ValidateOptions(fp32=models[0], int8=models[1:], choice=choice, report=tmp_path / "r"))
+
     with pytest.raises(UsageError, match=r"000000000001\.jpg"):
-        validate(*models, dataset, images=dataset.samples[:2])
-    assert names_of(validate(*models, dataset, images=dataset.samples[2:4])) == 2
+        listed(1, 2)
+    assert names_of(listed(3, 4)) == 2
 
 
 def test_nothing_left_to_score_is_an_error(tmp_path: Path, coco: Path) -> None:
     dataset = open_dataset(coco)
     recorded = {s.name: digest_file(s.path) for s in dataset.samples}
     with pytest.raises(UsageError, match="no image is left"):
-        validate(*two_models(tmp_path, recorded), dataset)
+        compare(*two_models(tmp_path, recorded), dataset)
 
 
 def test_the_gate_tests_the_point_estimate(tmp_path: Path, coco: Path) -> None:
     models = two_models(tmp_path)
     dataset = open_dataset(coco)
-    drop = -validate(*models, dataset).report["delta"]["miou_relative_percent"]
-    assert validate(*models, dataset, gates=Gates(max_drop=max(0.0, drop) + 0.01)).passed
-    assert validate(*models[::-1], dataset, gates=Gates(max_drop=max(0.0, -drop) + 0.01)).passed
+    drop = -compare(*models, dataset).report["delta"]["miou_relative_percent"]
+    assert compare(*models, dataset, gates=Gates(max_drop=max(0.0, drop) + 0.01)).passed
+    assert compare(*models[::-1], dataset, gates=Gates(max_drop=max(0.0, -drop) + 0.01)).passed
     worse = models if drop > 0 else models[::-1]
-    assert not validate(*worse, dataset, gates=Gates(max_drop=abs(drop) / 2)).passed
+    assert not compare(*worse, dataset, gates=Gates(max_drop=abs(drop) / 2)).passed
 
 
 def test_four_images_have_no_intervals_and_no_verdict(tmp_path: Path, coco: Path) -> None:
     models = two_models(tmp_path)
-    result = validate(*models, open_dataset(coco), limit=4, gates=Gates(max_drop=50.0))
+    result = compare(*models, open_dataset(coco), limit=4, gates=Gates(max_drop=50.0))
     assert (result.only.difference.miou_ci95, result.only.difference.per_class_iou_ci95, result.only.speedup_ci95) == (
         None,
     ) * 3
@@ -159,10 +167,10 @@ def test_four_images_have_no_intervals_and_no_verdict(tmp_path: Path, coco: Path
 def test_an_interval_that_reaches_over_the_bound_does_not_decide(tmp_path: Path, coco: Path) -> None:
     """The exit code follows the point estimate; the verdict says what the images say."""
     models, dataset = two_models(tmp_path), open_dataset(coco)
-    free = validate(*models, dataset).report
+    free = compare(*models, dataset).report
     low, high = (-100 * x / free["fp32"]["miou"] for x in free["delta"]["miou_ci95"][::-1])
     for max_drop, certain in (((max(low, 0) + high) / 2, False), (high + 1, True)):
-        result = validate(*models, dataset, gates=Gates(max_drop=max_drop))
+        result = compare(*models, dataset, gates=Gates(max_drop=max_drop))
         assert result.report["gate"]["drop_percent_ci95"] == pytest.approx([low, high])
         assert result.report["gate"]["certain"] is certain
         assert result.passed == (result.report["gate"]["drop_percent"] <= max_drop)
@@ -183,7 +191,7 @@ def test_one_size_that_overrides_the_protocol_is_said_everywhere(tmp_path: Path,
     for name in ("report.md", "report.html"):
         told = "Shown at 40x40, the one size that the models take, not at short-side 520."
         assert told in (tmp_path / "r" / name).read_text()
-    result = validate(*two_models(tmp_path), open_dataset(coco))
+    result = compare(*two_models(tmp_path), open_dataset(coco))
     free = result.report
     assert free["shown"] == {"resize": "short-side 520", "protocol_resize": "short-side 520"}
     assert not any("only" in note for note in free["notes"])
@@ -211,19 +219,19 @@ def test_cards_that_contradict_each_other_are_refused_unless_an_option_settles_i
     first, second = carded(tmp_path, "a", channels="RGB"), carded(tmp_path, "b", **{key: value})
     silent, dataset = carded(tmp_path, "c"), open_dataset(coco)
     for stage in (
-        lambda: validate(first, second, dataset),
-        lambda: validate_and_report(ValidateOptions(fp32=first, int8=(second,), data=coco, report=tmp_path / "r")),
-        lambda: validate_and_report(
-            ValidateOptions(fp32=first, int8=[silent, second], data=coco, report=tmp_path / "r")
+        lambda: compare(first, second, dataset),
+        lambda: validate(ValidateOptions(fp32=first, int8=(second,), choice=ImageSource(coco), report=tmp_path / "r")),
+        lambda: validate(
+            ValidateOptions(fp32=first, int8=[silent, second], choice=ImageSource(coco), report=tmp_path / "r")
         ),
     ):
         with pytest.raises(ModelError, match=words) as caught:
             stage()
         assert f"--{key}" in caught.value.fix
     assert not list((tmp_path / "r").rglob("report.*"))
-    settled = validate(first, second, dataset, interface=option).report
+    settled = compare(first, second, dataset, interface=option).report
     assert settled["preprocessing"][key] == value
-    assert validate(silent, second, dataset).report["preprocessing"][key] == value
+    assert compare(silent, second, dataset).report["preprocessing"][key] == value
 
 
 def test_models_of_different_classes_are_refused_before_the_work(tmp_path: Path, coco: Path) -> None:
@@ -234,27 +242,27 @@ def test_models_of_different_classes_are_refused_before_the_work(tmp_path: Path,
     )
     dataset = open_dataset(coco)
     for stage in (
-        lambda: validate(first, second, dataset),
-        lambda: validate_and_report(ValidateOptions(fp32=first, int8=(second,), data=coco, report=tmp_path / "r")),
-        lambda: validate_and_report(
-            ValidateOptions(fp32=first, int8=[first, second], data=coco, report=tmp_path / "r")
+        lambda: compare(first, second, dataset),
+        lambda: validate(ValidateOptions(fp32=first, int8=(second,), choice=ImageSource(coco), report=tmp_path / "r")),
+        lambda: validate(
+            ValidateOptions(fp32=first, int8=[first, second], choice=ImageSource(coco), report=tmp_path / "r")
         ),
     ):
         with pytest.raises(ModelError, match=words):
             stage()
     few = carded(tmp_path, "few", VOC_CLASSES[:20])
     with pytest.raises(ModelError, match=r"21 classes \(the last is 'tvmonitor'\), and .* 20 classes"):
-        validate(first, few, dataset)
+        compare(first, few, dataset)
     with pytest.raises(ModelError, match=r"label 20 classes .* was opened for 21"):
-        validate(few, few, dataset)
-    assert validate(first, second, dataset, interface=Interface(classes=VOC_CLASSES)).only.difference.miou == 0
+        compare(few, few, dataset)
+    assert compare(first, second, dataset, interface=Interface(classes=VOC_CLASSES)).only.difference.miou == 0
 
 
 def test_an_interrupted_run_continues_to_the_same_scores(
     tmp_path: Path, coco: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models, dataset = two_models(tmp_path), open_dataset(coco)
-    whole = validate(*models, dataset).report
+    whole = compare(*models, dataset).report
     monkeypatch.setitem(Journal.__init__.__kwdefaults__, "interval_s", 0.0)
     notes: list[str] = []
 
@@ -272,9 +280,7 @@ def test_an_interrupted_run_continues_to_the_same_scores(
             notes.append(message)
 
     def scored(after: int) -> dict[str, Any]:
-        progress = Interrupting(after)
-        with Journals(tmp_path / "report", progress=progress) as journals:
-            return validate(*models, dataset, journals=journals, progress=progress).report
+        return compare(*models, dataset, report=tmp_path / "report", progress=Interrupting(after)).report
 
     with pytest.raises(KeyboardInterrupt):
         scored(3)
@@ -311,9 +317,8 @@ def test_a_run_that_was_interrupted_continues_only_where_nothing_has_changed(
             noted.append(message)
 
     def scored(after: int) -> dict[str, Any]:
-        progress = Stopping(after)
-        with Journals(tmp_path / "report", progress=progress) as journals:
-            return validate(*models, open_dataset(coco), threads=threads, journals=journals, progress=progress).report
+        report = tmp_path / "report"
+        return compare(*models, open_dataset(coco), threads=threads, report=report, progress=Stopping(after)).report
 
     with pytest.raises(KeyboardInterrupt):
         scored(3)
@@ -333,7 +338,7 @@ def test_a_run_that_was_interrupted_continues_only_where_nothing_has_changed(
             threads = 1
     resumed = scored(99)
     assert any("continuing after 3" in note for note in noted) == (change == "nothing")
-    whole = validate(*models, open_dataset(coco), threads=threads).report
+    whole = compare(*models, open_dataset(coco), threads=threads).report
     for name in ("fp32", "int8"):
         assert resumed[name]["miou"] == whole[name]["miou"]
 
@@ -343,20 +348,20 @@ def test_models_that_do_not_fit_are_refused(tmp_path: Path, coco: Path) -> None:
     good, _ = two_models(tmp_path)
     few = save(pixel_classifier(classes=5), tmp_path / "few.onnx")
     with pytest.raises(ModelError, match=r"is declared as \(\?, 5,"):
-        validate(good, few, dataset)
+        compare(good, few, dataset)
     nan = pixel_classifier()
     nan.graph.initializer[1].raw_data = np.full(21, np.nan, np.float32).tobytes()
     with pytest.raises(ModelError, match="not finite"):
-        validate(good, save(nan, tmp_path / "nan.onnx"), dataset)
+        compare(good, save(nan, tmp_path / "nan.onnx"), dataset)
     with pytest.raises(UsageError, match="choose one of: torchvision, zoo, inc"):
-        validate(good, good, dataset, protocol="imagenet")
+        compare(good, good, dataset, protocol="imagenet")
 
 
 def test_an_int8_model_of_another_original_is_pointed_out(tmp_path: Path, coco: Path) -> None:
     first, _ = two_models(tmp_path)
     stranger = pixel_classifier(0, shift=0.02)
     ModelCard(source="sha256:of something else").write_to(stranger)
-    report = validate(first, save(stranger, tmp_path / "c.onnx"), open_dataset(coco)).report
+    report = compare(first, save(stranger, tmp_path / "c.onnx"), open_dataset(coco)).report
     assert "the int8 model was made from another fp32 model (sha256:of something else)" in report["notes"]
 
 
@@ -364,12 +369,12 @@ def test_classes_that_one_model_alone_scores_are_named(tmp_path: Path, coco: Pat
     first, _ = two_models(tmp_path)
     biased = pixel_classifier(0)
     bias = onnx.numpy_helper.to_array(biased.graph.initializer[1]).copy()
-    control = validate(first, first, open_dataset(coco)).report["fp32"]["per_class_iou"]
+    control = compare(first, first, open_dataset(coco)).report["fp32"]["per_class_iou"]
     truth = {c for s in open_dataset(coco).samples for c in open_dataset(coco).classes_in(s)} | {0}
     absent = next(c for c, iou in enumerate(control.values()) if c not in truth and iou == 0)
     bias[absent] -= 1e6  # the second model never predicts it
     biased.graph.initializer[1].CopyFrom(onnx.numpy_helper.from_array(bias, "b"))
-    result = validate(first, save(biased, tmp_path / "biased.onnx"), open_dataset(coco))
+    result = compare(first, save(biased, tmp_path / "biased.onnx"), open_dataset(coco))
     report = result.report
     ious = {model: report[model]["per_class_iou"] for model in ("fp32", "int8")}
     name = list(control)[absent]
@@ -387,8 +392,7 @@ def test_classes_that_one_model_alone_scores_are_named(tmp_path: Path, coco: Pat
 def test_any_number_of_workers_scores_the_same(tmp_path: Path, coco: Path, protocol: str) -> None:
     models = two_models(tmp_path)
     alone, together = (
-        validate(*models, open_dataset(coco), protocol=protocol, workers=workers, threads=2).report
-        for workers in (1, 2)
+        compare(*models, open_dataset(coco), protocol=protocol, workers=workers, threads=2).report for workers in (1, 2)
     )
     for key in ("images", "confusion", "one_sided_classes", "worst_images", "gallery", "absent_classes"):
         assert alone[key] == together[key]
@@ -405,7 +409,7 @@ def test_an_error_in_a_worker_is_the_error(tmp_path: Path, coco: Path) -> None:
     dataset = open_dataset(coco)
     (coco / "000000000003.jpg").write_bytes(b"not a photograph")
     with pytest.raises(ImageError, match=r"000000000003\.jpg"):
-        validate(*models, dataset, workers=2, threads=2)
+        compare(*models, dataset, workers=2, threads=2)
 
 
 def test_a_damaged_model_is_flagged(tmp_path: Path) -> None:
@@ -418,7 +422,7 @@ def test_a_damaged_model_is_flagged(tmp_path: Path) -> None:
     for name in conv.input[1:]:
         turned = np.roll(onnx.numpy_helper.to_array(weights[name]), 1, axis=0)
         weights[name].CopyFrom(onnx.numpy_helper.from_array(turned, name))
-    result = validate(
+    result = compare(
         fp32,
         save(damaged, tmp_path / "damaged.onnx"),
         open_dataset(tmp_path / "scenes" / "val2017"),

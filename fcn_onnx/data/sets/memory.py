@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.data.choice import ImageChoice, ImageSource
 from fcn_onnx.data.sample import VOC_CLASSES, Dataset, LabelMaps, Sample, by_name
 from fcn_onnx.errors import DatasetError
 from fcn_onnx.jobs.artifact import digest_bytes, digest_json
@@ -104,21 +104,26 @@ class MemoryDataset(LabelMaps):
 
 
 @dataclass(frozen=True)
-class OpenChoice(ImageChoice):
-    """Of a data set that is open, in memory or not: what `calibrate_data` and `quantize` take in place of a folder."""
+class OpenSource(ImageSource):
+    """A data set that is open, in memory or not: what `validate` takes in place of a folder."""
 
     dataset: Dataset = field(kw_only=True)
 
     @classmethod
-    def of(cls, dataset: Dataset, *, limit: int | None = None, seed: int = 0, spread: bool = False) -> Self:
-        """The images to calibrate on; the arguments are those of `ImageChoice`."""
-        return cls(dataset.root, limit=limit, seed=seed, spread=spread, dataset=dataset)
+    def of(cls, dataset: Dataset, **others: Any) -> Self:
+        """The other arguments are those of `ImageSource`, or of `ImageChoice`."""
+        return cls(dataset.root, dataset=dataset, **others)
 
     def open(self, classes: tuple[str, ...] = ()) -> Dataset:
         return self.dataset
 
     def inputs(self) -> dict[str, Path | None]:
-        return {}
+        return {"the list of images": self.images}
+
+
+@dataclass(frozen=True)
+class OpenChoice(OpenSource, ImageChoice):
+    """Images of one: what `calibrate` and `quantize` take."""
 
 
 def digest_array(array: NDArray[Any]) -> str:

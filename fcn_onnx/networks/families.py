@@ -7,12 +7,16 @@ from dataclasses import replace
 
 from fcn_onnx.errors import UsageError
 from fcn_onnx.networks.architecture import Architecture, Shapes
-from fcn_onnx.networks.origins import tiny, torchvision
+from fcn_onnx.networks.origins import gluoncv, mindspore, mmseg, tiny, torchvision, tramac
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     architecture.name: architecture
     for architecture in (
         *torchvision.ARCHITECTURES,
+        *tramac.ARCHITECTURES,
+        *mmseg.ARCHITECTURES,
+        *gluoncv.ARCHITECTURES,
+        *mindspore.ARCHITECTURES,
         *tiny.ARCHITECTURES,
     )
 }

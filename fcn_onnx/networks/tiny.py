@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.networks.resnet import stages
 from fcn_onnx.networks.torchvision_compat import import_torchvision
 
 if TYPE_CHECKING:
@@ -22,8 +23,11 @@ WEIGHTS = Path(__file__).with_name("tiny_weights.pth")
 """State dict with both heads, half precision, made by `tools/train_tiny.py`."""
 
 STEM_WIDTH = 16
-STAGES: tuple[tuple[int, int, int, int], ...] = ((8, 1, 1, 1), (16, 2, 2, 1), (32, 2, 1, 2), (48, 2, 1, 4))
-"""Per stage: planes (a quarter of its output channels), bottlenecks, stride, dilation."""
+PLANES = (8, 16, 32, 48)
+"""Of each stage: a quarter of its output channels."""
+
+BLOCKS = (1, 2, 2, 2)
+"""Bottlenecks in each stage."""
 
 
 def build_tiny(aux: bool = True, classes: int = len(VOC_CLASSES)) -> nn.Module:
@@ -45,7 +49,7 @@ def build_tiny(aux: bool = True, classes: int = len(VOC_CLASSES)) -> nn.Module:
 
     layers = {"layer4": "out", "layer3": "aux"} if aux else {"layer4": "out"}
     backbone = IntermediateLayerGetter(_trunk(), return_layers=layers)
-    out_channels, aux_channels = 4 * STAGES[3][0], 4 * STAGES[2][0]
+    out_channels, aux_channels = 4 * PLANES[3], 4 * PLANES[2]
     model: nn.Module = FCN(backbone, FCNHead(out_channels, classes), FCNHead(aux_channels, classes) if aux else None)
     return model
 
@@ -60,22 +64,5 @@ def _trunk() -> nn.Sequential:
         relu=nn.ReLU(inplace=True),
         maxpool=nn.MaxPool2d(kernel_size=3, stride=2, padding=1),
     )
-    channels, dilation_before = STEM_WIDTH, 1
-    for number, (planes, blocks, stride, dilation) in enumerate(STAGES, start=1):
-        layers[f"layer{number}"] = _stage(channels, planes, blocks, stride, (dilation_before, dilation))
-        channels, dilation_before = 4 * planes, dilation
+    layers.update(stages(STEM_WIDTH, PLANES, BLOCKS))
     return nn.Sequential(layers)
-
-
-def _stage(channels: int, planes: int, blocks: int, stride: int, dilations: tuple[int, int]) -> nn.Sequential:
-    """Bottlenecks as torchvision stacks them: the first has the stride and the dilation before."""
-    from torch import nn
-    from torchvision.models.resnet import Bottleneck
-
-    shortcut = nn.Sequential(
-        nn.Conv2d(channels, 4 * planes, kernel_size=1, stride=stride, bias=False),
-        nn.BatchNorm2d(4 * planes),
-    )
-    first = Bottleneck(channels, planes, stride, shortcut, dilation=dilations[0])
-    rest = (Bottleneck(4 * planes, planes, dilation=dilations[1]) for _ in range(blocks - 1))
-    return nn.Sequential(first, *rest)

@@ -48,13 +48,19 @@ def require_opset(opset: int) -> None:
 
 
 def trace(
-    network: torch.nn.Module, opset: int, *, outputs: tuple[str, ...], size: tuple[int, int] | None
+    network: torch.nn.Module,
+    opset: int,
+    *,
+    outputs: tuple[str, ...],
+    size: tuple[int, int] | None,
+    multiple_of: int | None = None,
 ) -> onnx.ModelProto:
     """The network as ONNX: input `input` (batch, 3, height, width), outputs as named.
 
     Args:
         network: in evaluation mode; forward returns a mapping that holds `outputs`.
         size: fixes (height, width); the batch stays dynamic.
+        multiple_of: what the network's sides must be multiples of.
 
     Raises:
         ExportError: torch fails, or wrote another opset or domain than it was asked for.
@@ -62,7 +68,8 @@ def trace(
     import torch
 
     wrapped = _tuple_outputs(network, outputs)
-    example = torch.zeros(2, 3, *(size or EXAMPLE_SIZE))
+    height, width = size or (-(-side // (multiple_of or 1)) * (multiple_of or 1) for side in EXAMPLE_SIZE)
+    example = torch.zeros(2, 3, height, width)
     path = _with_dynamo if opset >= FIRST_DYNAMO_OPSET else _with_torchscript
     try:
         with _quiet(), no_compiler_cache(), torch.no_grad():

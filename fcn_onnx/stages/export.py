@@ -117,11 +117,10 @@ def _write(network: torch.nn.Module, options: ExportOptions, card: ModelCard, pa
     """Trace, clean, and prove the file that gets the name."""
     architecture = get_architecture(options.arch)
     outputs = architecture.heads_for(options.aux)
-    compare = partial(
-        check_parity, network, outputs=outputs, size=options.size, multiple_of=architecture.preprocessing.multiple_of
-    )
+    multiple_of = architecture.preprocessing.multiple_of
+    compare = partial(check_parity, network, outputs=outputs, size=options.size, multiple_of=multiple_of)
     progress.note(f"tracing at opset {options.opset}")
-    model = trace(network, options.opset, outputs=outputs, size=options.size)
+    model = trace(network, options.opset, outputs=outputs, size=options.size, multiple_of=multiple_of)
     model = clean(model, outputs=outputs, classes=len(architecture.classes), size=options.size)
     progress.note("comparing with torch")
     if options.fp16 or options.output_labels:  # the tolerance of another form would hide a small error of the exporter

@@ -16,6 +16,7 @@ from fcn_onnx.networks.families import ARCHITECTURES, NAMES, get_architecture, r
 
 EVERY = pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES)
 
+VGG_AUX = 128 * 512 * 9 + 2 * 128 + 21 * 128 + 21
 PARAMETERS = {
     "resnet50": 35_322_218,
     "resnet101": 54_314_346,
@@ -23,6 +24,14 @@ PARAMETERS = {
     "deeplabv3_resnet101": 60_996_202,
     "deeplabv3_mobilenet_v3_large": 11_029_328,
     "lraspp_mobilenet_v3_large": 3_221_538,
+    "fcn32s": 15_307_477 + VGG_AUX,
+    "fcn16s": 15_318_250 + VGG_AUX,
+    "fcn8s": 15_323_647 + VGG_AUX,
+    "mmseg-fcn-r50-d8": 47_134_069,
+    "mmseg-fcn-r101-d8": 66_126_197,
+    "gluoncv-fcn-resnet50": 35_445_994,
+    "gluoncv-fcn-resnet101": 54_438_122,
+    "mindspore-fcn8s": 134_502_112,
     "tiny": 279_818,
 }
 """With all heads, as the origins count them (torchvision: `meta["num_params"]` of the published weights)."""

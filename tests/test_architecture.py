@@ -91,6 +91,50 @@ def test_nothing_lies_loose_at_the_top_and_rooms_faces_do_nothing() -> None:
     assert set(busy) <= {"cli/__init__.py", "quantization/backends/__init__.py", "model/passes/__init__.py"}
 
 
+LINES_OF_A_MODULE, LINES_OF_A_FUNCTION, PARAMETERS = 350, 60, 10
+
+
+def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """How many there are, but for the one that a method is called on."""
+    given = function.args
+    named = [*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))]
+    return sum(argument.arg not in ("self", "cls") for argument in named)
+
+
+def _beyond(source: str, place: str) -> list[str]:
+    """What of a module is larger than a reader takes in at once."""
+    lines = len(source.splitlines())
+    found = [f"{place} has {lines} lines"] if lines > LINES_OF_A_MODULE else []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min(inner.lineno for inner in [node, *node.decorator_list])
+            if (lines := (node.end_lineno or first) - first + 1) > LINES_OF_A_FUNCTION:
+                found.append(f"{place}: {node.name} has {lines} lines")
+            if (count := _parameters(node)) > PARAMETERS:
+                found.append(f"{place}: {node.name} has {count} parameters")
+    return found
+
+
+def test_modules_functions_and_signatures_fit_a_reader() -> None:
+    found = []
+    for path in sorted((REPOSITORY / "fcn_onnx").rglob("*.py")):
+        found += _beyond(path.read_text(encoding="utf-8"), path.relative_to(REPOSITORY).as_posix())
+    assert not found
+
+
+def test_what_does_not_fit_is_found() -> None:
+    eleven = ", ".join("abcdefghijk")
+    for source, words in {
+        "\n" * 351: "m has 351 lines",
+        "@d\ndef f():\n" + "    pass\n" * 59: "m: f has 61 lines",
+        f"def f(*, {eleven}): pass": "m: f has 11 parameters",
+        "class C:\n    def f(self, a, /, b, *c, d, e, f, g, h, i, j, **k): pass": "m: f has 11 parameters",
+    }.items():
+        assert _beyond(source, "m") == [words]
+    assert not _beyond("\n" * 350, "m") + _beyond("def f():\n" + "    pass\n" * 59, "m")
+    assert not _beyond(f"class C:\n    async def f(self, {eleven[:-3]}): pass", "m")
+
+
 def test_the_house_is_drawn_as_it_stands() -> None:
     import draw_house
 

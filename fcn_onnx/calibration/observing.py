@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fcn_onnx.calibration.collector import Pass, observe
+from fcn_onnx.calibration.collector import Collected, Pass, observe
 from fcn_onnx.calibration.observed import observed_tensors
 from fcn_onnx.calibration.store import Observation
 from fcn_onnx.calibration.table import RangeTable
@@ -70,19 +70,11 @@ def observe_images(
     """
     if not samples:
         raise UsageError("no image to calibrate with", fix="give at least one")
-    if is_quantized(fp32.proto):
-        raise ModelError(f"{fp32.name} is quantized already", fix="calibrate the fp32 model it was made from")
-    require_float32(fp32.proto, fp32.name)
+    _require_fp32(fp32)
     tensors = observed_tensors(fp32.taken)
     images = {sample.name: digest for sample, digest in zip(samples, digests(samples, progress), strict=True)}
-    job = job_digest(
-        "calibrate",
-        "pillow",
-        model=fp32.digest,
-        preprocessing=preprocessing.to_json(),
-        images=images,
-        cpu=measured_cpu().kernels(),
-    )
+    said, kernels = preprocessing.to_json(), measured_cpu().kernels()
+    job = job_digest("calibrate", "pillow", model=fp32.digest, preprocessing=said, images=images, cpu=kernels)
     collected = observe(
         Pass(fp32, tensors.tensors, tensors.conv_inputs, preprocessing, threads),
         samples,
@@ -93,18 +85,29 @@ def observe_images(
     )
     if not collected.done:
         raise ImageError(f"none of the {len(samples)} images can be read", fix="check the data folder")
-    skipped = {sample.name: collected.skipped[sample.name] for sample in samples if sample.name in collected.skipped}
-    for name, reason in skipped.items():
-        progress.note(f"skipped {name}: {reason}")
     observation = Observation(
         statistics=collected.statistics,
         carried=tensors.carried,
         model=fp32.digest,
-        preprocessing=preprocessing.to_json(),
+        preprocessing=said,
         images={name: images[name] for name in sorted(collected.done)},
         versions=versions(),
     )
-    return Observed(observation, skipped)
+    return Observed(observation, _skipped(samples, collected, progress))
+
+
+def _require_fp32(model: Model) -> None:
+    if is_quantized(model.proto):
+        raise ModelError(f"{model.name} is quantized already", fix="calibrate the fp32 model it was made from")
+    require_float32(model.proto, model.name)
+
+
+def _skipped(samples: Sequence[Sample], collected: Collected, progress: Progress) -> dict[str, str]:
+    """What could not be read, in the order of the images, and said."""
+    skipped = {sample.name: collected.skipped[sample.name] for sample in samples if sample.name in collected.skipped}
+    for name, reason in skipped.items():
+        progress.note(f"skipped {name}: {reason}")
+    return skipped
 
 
 def tabulate(observation: Observation, rule: Method) -> RangeTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from fcn_onnx.demo.categories import COCO_CATEGORIES
 from fcn_onnx.demo.geometry import Polygon
-from fcn_onnx.demo.layout import Instance, compose
+from fcn_onnx.demo.layout import Instance, Scene, compose
 from fcn_onnx.errors import OutputError, UsageError
 from fcn_onnx.jobs.artifact import atomic_folder
 from fcn_onnx.jobs.progress import SILENT, Progress
@@ -22,6 +23,8 @@ JPEG_QUALITY = 90
 DESCRIPTION = "fcn-onnx synthetic street scenes"
 HEAD_BYTES = 200
 """Of the annotations, which begin with the description."""
+
+Record = dict[str, Any]
 
 
 def write_scenes(
@@ -55,41 +58,55 @@ def write_scenes(
     if images < 1 or min(size) < 64:
         raise UsageError(f"cannot make {images} scenes of {size[0]}x{size[1]}", fix="ask for at least 1 image of 64x64")
     instances = folder / "annotations" / f"instances_{split}.json"
+    _require_own(instances)
+    with atomic_folder(folder) as temporary:
+        for name in (split, "annotations"):
+            (temporary / name).mkdir()
+        scenes = (compose(seed, index, size) for index in range(images))
+        drawn = progress.track(scenes, total=images, label="drawing scenes")
+        table = _table(seed, *_written(drawn, temporary / split))
+        text = json.dumps(table, separators=(",", ":"))
+        (temporary / "annotations" / instances.name).write_text(text, encoding="utf-8")
+
+
+def _require_own(instances: Path) -> None:
+    """Raise OutputError if there are annotations, and not of such scenes."""
     if instances.is_file():
         with instances.open("rb") as stream:
             if DESCRIPTION.encode() not in stream.read(HEAD_BYTES):
                 raise OutputError(f"{instances} is there, and not of our scenes", fix="name an empty or a new folder")
-    listed: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    with atomic_folder(folder) as temporary:
-        for name in (split, "annotations"):
-            (temporary / name).mkdir()
-        for index in progress.track(range(images), total=images, label="drawing scenes"):
-            scene = compose(seed, index, size)
-            width, height = scene.image.size
-            image_id = index + 1
-            file_name = f"{image_id:012d}.jpg"
-            scene.image.save(temporary / split / file_name, quality=JPEG_QUALITY)
-            listed.append({"id": image_id, "file_name": file_name, "height": height, "width": width, "license": 1})
-            for instance in scene.instances:
-                annotation_id = len(annotations) + 1
-                annotations.append(_annotation(instance, annotation_id, image_id, height, width))
-        table = {
-            "info": {"description": DESCRIPTION, "version": "1", "seed": seed},
-            "licenses": [{"id": 1, "name": "MIT License", "url": "https://opensource.org/license/mit"}],
-            "images": listed,
-            "annotations": annotations,
-            "categories": [
-                {"supercategory": above, "id": number, "name": name}
-                for above, members in COCO_CATEGORIES.items()
-                for number, name in members
-            ],
-        }
-        text = json.dumps(table, separators=(",", ":"))
-        (temporary / "annotations" / f"instances_{split}.json").write_text(text, encoding="utf-8")
 
 
-def _annotation(instance: Instance, annotation_id: int, image_id: int, height: int, width: int) -> dict[str, Any]:
+def _written(scenes: Iterable[Scene], folder: Path) -> tuple[list[Record], list[Record]]:
+    """Every scene as a file, and COCO's records of the images and of what is on them."""
+    images: list[Record] = []
+    annotations: list[Record] = []
+    for image_id, scene in enumerate(scenes, start=1):
+        width, height = scene.image.size
+        file_name = f"{image_id:012d}.jpg"
+        scene.image.save(folder / file_name, quality=JPEG_QUALITY)
+        images.append({"id": image_id, "file_name": file_name, "height": height, "width": width, "license": 1})
+        for instance in scene.instances:
+            annotations.append(_annotation(instance, len(annotations) + 1, image_id, height, width))
+    return images, annotations
+
+
+def _table(seed: int, images: list[Record], annotations: list[Record]) -> Record:
+    """What the file of annotations holds; it begins with the description."""
+    return {
+        "info": {"description": DESCRIPTION, "version": "1", "seed": seed},
+        "licenses": [{"id": 1, "name": "MIT License", "url": "https://opensource.org/license/mit"}],
+        "images": images,
+        "annotations": annotations,
+        "categories": [
+            {"supercategory": above, "id": number, "name": name}
+            for above, members in COCO_CATEGORIES.items()
+            for number, name in members
+        ],
+    }
+
+
+def _annotation(instance: Instance, annotation_id: int, image_id: int, height: int, width: int) -> Record:
     """COCO's record of an instance; area is that of its mask, the box that of its polygons or mask."""
     segmentation: Any
     if instance.crowd:

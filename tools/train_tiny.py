@@ -27,8 +27,8 @@ from pycocotools.coco import COCO
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fcn_onnx.data.labels import VOC_CLASSES, VOID
 from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.data.sample import VOC_CLASSES, VOID
 from fcn_onnx.demo.writer import write_scenes
 from fcn_onnx.jobs.artifact import atomic_path
 from fcn_onnx.networks.tiny import WEIGHTS, build_tiny

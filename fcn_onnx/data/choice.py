@@ -50,7 +50,7 @@ class ImageSource(Checked):
 
     def open(self, classes: tuple[str, ...] = ()) -> Dataset:
         """The data set, labelled with these classes, by default VOC's. Raises DatasetError if it is not there."""
-        from fcn_onnx.data.sample import VOC_CLASSES
+        from fcn_onnx.data.labels import VOC_CLASSES
         from fcn_onnx.data.sets.discover import open_dataset
 
         return open_dataset(self.data, annotations=self.annotations, classes=classes or VOC_CLASSES)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from fcn_onnx.data.labels import VOID, LabelSpace
 from fcn_onnx.jobs.text import one_line
 
 LONGEST = 60
@@ -27,26 +28,46 @@ def voc_palette() -> NDArray[np.uint8]:
     return palette
 
 
-def label_image(labels: NDArray[np.uint8]) -> Image.Image:
+def palette_of(space: LabelSpace) -> NDArray[np.uint8]:
+    """A colour for each of 256 labels, (256, 3) uint8: the space's own, else VOC's, of which black is background's.
+
+    Void has VOC's.
+    """
+    palette = voc_palette()
+    classes = len(space.names)
+    if space.colours:
+        palette[:classes] = space.colours
+    elif space.background != 0:
+        palette[:classes] = voc_palette()[1 : classes + 1]
+    palette[VOID] = voc_palette()[VOID]
+    return palette
+
+
+def label_image(labels: NDArray[np.uint8], space: LabelSpace) -> Image.Image:
     """A palette PNG image (mode P) whose pixel values are the labels (H, W) themselves, as VOC stores them."""
     image = Image.fromarray(labels)
-    image.putpalette(voc_palette().ravel().tolist())
+    image.putpalette(palette_of(space).ravel().tolist())
     return image
 
 
-def overlay(image: Image.Image, labels: NDArray[np.uint8], opacity: float = 0.5) -> Image.Image:
+def overlay(image: Image.Image, labels: NDArray[np.uint8], space: LabelSpace, opacity: float = 0.5) -> Image.Image:
     """The RGB photograph with every class but background blended over it in its colour."""
     pixels = np.asarray(image, np.float32)
-    colours = voc_palette()[labels].astype(np.float32)
-    alpha = np.where(labels == 0, 0.0, opacity).astype(np.float32)[..., None]
+    colours = palette_of(space)[labels].astype(np.float32)
+    alpha = np.full((*labels.shape, 1), opacity, np.float32)
+    if space.background is not None:
+        alpha[labels == space.background] = 0
     return Image.fromarray(np.rint(pixels * (1 - alpha) + colours * alpha).astype(np.uint8))
 
 
-def draw_legend(image: Image.Image, names: Mapping[int, str]) -> Image.Image:
-    """The picture with a box in its upper left corner that names the labels' colours; as it was where none is given."""
+def draw_legend(image: Image.Image, labels: Iterable[int], space: LabelSpace) -> Image.Image:
+    """The picture with a box in its upper left corner that names the colours of these labels, background's excepted.
+
+    It is as it was where there is none.
+    """
+    names = {label: one_line(space.names[label])[:LONGEST] for label in labels if label != space.background}
     if not names:
         return image
-    names = {label: one_line(name)[:LONGEST] for label, name in names.items()}
     size = max(11, min(image.size) // 24)
     font = ImageFont.load_default(size)
     gap = size // 3
@@ -54,7 +75,7 @@ def draw_legend(image: Image.Image, names: Mapping[int, str]) -> Image.Image:
     row = size + gap
     box = Image.new("RGBA", (round(widest) + size + 3 * gap, len(names) * row + gap), (0, 0, 0, 170))
     pen = ImageDraw.Draw(box)
-    palette = voc_palette()
+    palette = palette_of(space)
     for index, (label, name) in enumerate(names.items()):
         top = gap + index * row
         red, green, blue = palette[label].tolist()

@@ -13,62 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fcn_onnx.data.images import read_rgb
+from fcn_onnx.data.labels import VOID, LabelSpace
 from fcn_onnx.errors import DatasetError, UsageError
 from fcn_onnx.jobs.artifact import digest_each, digest_file
 from fcn_onnx.jobs.progress import SILENT, Progress
-from fcn_onnx.jobs.reading import read_text
-
-VOID = 255
-"""Label of pixels that no protocol scores."""
-
-VOC_CLASSES: tuple[str, ...] = (
-    "background",
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-)
-"""The 21 classes of PASCAL VOC in label order, background first."""
-
-
-MAX_CLASSES = 255
-"""Labels are stored in 8 bits, and one is `VOID`."""
-
-
-def read_classes(path: Path) -> tuple[str, ...]:
-    """Class names from a text file: one a line in label order, background first; empty lines do not count.
-
-    Raises:
-        UsageError: the file cannot be read, names fewer than two or more than 255 classes, or one twice.
-    """
-    try:
-        names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"the classes in {path} cannot be read: {error}", fix="name a text file, one class a line"
-        ) from error
-    if not 2 <= len(names) <= MAX_CLASSES or len(set(names)) < len(names):
-        raise UsageError(
-            f"{path} names {len(names)} classes, {len(set(names))} of them different",
-            fix=f"write 2 to {MAX_CLASSES} different names, one a line, background first",
-        )
-    return names
 
 
 @dataclass(frozen=True)
@@ -118,10 +66,10 @@ class LabelMaps(ABC):
     """What follows of truth that is one label a pixel.
 
     Attributes:
-        classes: names in label order, background first.
+        label_space: what the labels mean.
     """
 
-    classes: tuple[str, ...]
+    label_space: LabelSpace
 
     @abstractmethod
     def label_map(self, sample: Sample) -> NDArray[np.uint8]:
@@ -129,24 +77,23 @@ class LabelMaps(ABC):
 
     def classes_in(self, sample: Sample) -> frozenset[int]:
         """Labels in the map but background and void."""
-        return frozenset(np.unique(self.label_map(sample)).tolist()) - {0, VOID}
+        return frozenset(np.unique(self.label_map(sample)).tolist()) - self.label_space.nothing
 
     def labelled_area(self, sample: Sample) -> float:
         """Pixels that are neither background nor void."""
-        labels = self.label_map(sample)
-        return float(((labels != 0) & (labels != VOID)).sum())
+        return float(np.isin(self.label_map(sample), list(self.label_space.nothing), invert=True).sum())
 
     def multilabel(self, sample: Sample) -> NDArray[np.bool_]:
         """One mask a class, (C, H, W) bool; void pixels belong to none, background included."""
-        return np.asarray(self.label_map(sample)[None] == np.arange(len(self.classes))[:, None, None])
+        return np.asarray(self.label_map(sample)[None] == np.arange(len(self.label_space.names))[:, None, None])
 
     def require_known(self, labels: NDArray[np.uint8], where: Path | str) -> None:
         """Raise DatasetError where `labels`, of the mask called `where`, holds one that is no class and not `VOID`."""
-        unknown = set(np.unique(labels).tolist()) - set(range(len(self.classes))) - {VOID}
+        classes = len(self.label_space.names)
+        unknown = set(np.unique(labels).tolist()) - set(range(classes)) - {VOID}
         if unknown:
             raise DatasetError(
-                f"{where} holds the labels {sorted(unknown)}; {len(self.classes)} classes have 0…"
-                f"{len(self.classes) - 1} and {VOID}",
+                f"{where} holds the labels {sorted(unknown)}; {classes} classes have 0…{classes - 1} and {VOID}",
                 fix="use the class masks, not the object masks, or name the classes with --classes",
             )
 
@@ -176,8 +123,8 @@ class Dataset(Protocol):
     def labelled(self) -> bool: ...
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names in label order, background first."""
+    def label_space(self) -> LabelSpace:
+        """What the labels mean."""
         ...
 
     @property
@@ -190,7 +137,7 @@ class Dataset(Protocol):
         ...
 
     def classes_in(self, sample: Sample) -> frozenset[int]:
-        """Labels other than 0 that the sample's truth holds."""
+        """Labels that the sample's truth holds, other than background and void."""
         ...
 
     def labelled_area(self, sample: Sample) -> float:
@@ -202,5 +149,5 @@ class Dataset(Protocol):
         ...
 
     def multilabel(self, sample: Sample) -> NDArray[np.bool_]:
-        """Truth as one mask a class, (C, H, W) bool; classes may overlap; 0 is where no other is."""
+        """Truth as one mask a class, (C, H, W) bool; classes may overlap; background is where no other is."""
         ...

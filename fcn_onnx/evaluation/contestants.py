@@ -104,14 +104,14 @@ class Contestants:
         Raises:
             ModelError: the models contradict each other, or their classes are not the data set's.
         """
-        own = self.classes(interface)
-        if own and own != dataset.classes:
+        own, labelled = self.classes(interface), dataset.label_space.names
+        if own and own != labelled:
             raise ModelError(
                 f"the models label {len(own)} classes ({', '.join(own[:4])}, …), and {dataset.root} was opened for "
-                f"{len(dataset.classes)} ({', '.join(dataset.classes[:4])}, …)",
+                f"{len(labelled)} ({', '.join(labelled[:4])}, …)",
                 fix="open the data set with the models' classes, or name what the labels mean with --classes",
             )
-        return replace(interface, classes=dataset.classes)
+        return replace(interface, classes=labelled)
 
     def shown(self, segmenters: Sequence[Segmenter], rules: Protocol) -> Preprocessing:
         """How all are shown an image: normalised as the first card that says so does, fp32's foremost, at the

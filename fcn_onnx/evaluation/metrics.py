@@ -7,13 +7,13 @@ resumed run alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.data.sample import VOC_CLASSES, VOID
+from fcn_onnx.data.labels import VOC_CLASSES, VOID, LabelSpace
 from fcn_onnx.errors import DatasetError, ModelError
 
 Counts = NDArray[np.int64]
@@ -61,6 +61,10 @@ class Metric(Protocol):
         """Whether a class in neither truth nor prediction is no part of the mean, or counts as 0 in it."""
         ...
 
+    def fitted(self, space: LabelSpace) -> Self:
+        """The same metric, of these classes."""
+        ...
+
     def count(self, truth: NDArray[Any], prediction: NDArray[np.uint8]) -> Counts:
         """One image's row, (columns,) int64; `prediction` is (H, W) uint8 labels.
 
@@ -103,6 +107,10 @@ class ConfusionMetric:
     def columns(self) -> int:
         """One for each pair of truth and prediction."""
         return self.classes**2
+
+    def fitted(self, space: LabelSpace) -> Self:
+        """See `Metric.fitted`; the background is a class like any."""
+        return replace(self, classes=len(space.names))
 
     def count(self, truth: NDArray[Any], prediction: NDArray[np.uint8]) -> Counts:
         """The flattened confusion matrix, row = truth, column = prediction; `truth` is (H, W) uint8."""
@@ -148,28 +156,35 @@ class ConfusionMetric:
 
 @dataclass(frozen=True)
 class ImageMetric:
-    """The ONNX model zoo's per-image scores over the 20 foreground channels taken together.
+    """The ONNX model zoo's per-image scores over the channels of all classes but background, taken together.
 
     Per image IoU = Σ∧ / Σ∨ over channels and pixels, 1 where the union is empty, and accuracy =
-    Σ(prediction = truth) / (20·H·W), true negatives included; each is averaged over images.
-    (`validation_accuracy.ipynb` of the zoo's FCN page.)
+    Σ(prediction = truth) / (channels·H·W), true negatives included; each is averaged over images.
+    (`validation_accuracy.ipynb` of the zoo's FCN page, where there are 20 channels.)
 
     Attributes:
+        background: the label whose channel is left out; None where every class counts.
         extra_images: added to N when averaging the IoU; Neural Compressor's example starts its counter at 1.
     """
 
     extra_images: int = 0
+    background: int | None = 0
     columns: int = 4
     leaves_absent_out: bool = True
 
+    def fitted(self, space: LabelSpace) -> Self:
+        """See `Metric.fitted`."""
+        return replace(self, background=space.background)
+
     def count(self, truth: NDArray[Any], prediction: NDArray[np.uint8]) -> Counts:
-        """(Σ∧, Σ∨, Σ equal, 20·H·W); `truth` is (C, H, W) bool and its channel 0 is not looked at."""
+        """(Σ∧, Σ∨, Σ equal, channels·H·W); `truth` is (C, H, W) bool and its background is not looked at."""
         _require_classes(prediction, len(truth))
-        foreground = truth[1:]
-        rows, columns = np.nonzero(prediction)
-        intersection = int(foreground[prediction[rows, columns] - 1, rows, columns].sum())
-        union = int(foreground.sum()) + len(rows) - intersection
-        cells = foreground.size
+        things = [label for label in range(len(truth)) if label != self.background]
+        found = np.ones(prediction.shape, bool) if self.background is None else prediction != self.background
+        rows, columns = np.nonzero(found)
+        intersection = int(truth[prediction[rows, columns], rows, columns].sum())
+        union = sum(int(truth[label].sum()) for label in things) + len(rows) - intersection
+        cells = len(things) * prediction.size
         return np.array([intersection, union, cells - (union - intersection), cells], np.int64)
 
     def ious(self, counts: Counts) -> Ratios:

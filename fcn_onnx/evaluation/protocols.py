@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fcn_onnx.data.labels import VOC, LabelSpace
 from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.data.sample import VOC_CLASSES, Dataset, Sample
+from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.evaluation.metrics import ConfusionMetric, ImageMetric, Metric
 from fcn_onnx.runtime.segmenter import Labels, Segmenter, on_grid
@@ -146,7 +147,7 @@ def wrapped_label_map(dataset: Dataset, sample: Sample, grid: tuple[int, int]) -
 
     That is what TI's published figures were computed with, so it is kept under that name alone.
     """
-    return resized_label_map(dataset, sample, grid) % np.uint8(len(dataset.classes))
+    return resized_label_map(dataset, sample, grid) % np.uint8(len(dataset.label_space.names))
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
@@ -236,8 +237,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
 }
 
 
-def get_protocol(name: str, classes: int = len(VOC_CLASSES)) -> Protocol:
-    """The protocol called `name`, for so many classes.
+def get_protocol(name: str, space: LabelSpace = VOC) -> Protocol:
+    """The protocol called `name`, for these classes.
 
     Raises:
         UsageError: there is none.
@@ -245,6 +246,4 @@ def get_protocol(name: str, classes: int = len(VOC_CLASSES)) -> Protocol:
     if name not in PROTOCOLS:
         raise UsageError(f"no protocol is called {name!r}", fix=f"choose one of: {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[name]
-    if isinstance(protocol.metric, ConfusionMetric):
-        return replace(protocol, metric=replace(protocol.metric, classes=classes))
-    return protocol
+    return replace(protocol, metric=protocol.metric.fitted(space))

@@ -16,6 +16,7 @@ import onnx
 from fcn_onnx.errors import ModelError
 from fcn_onnx.jobs.text import utf8
 from fcn_onnx.jobs.typed import require_typed
+from fcn_onnx.model.interface import MAX_CLASSES
 
 PREFIX = "fcn_onnx."
 PLANNED = {"float_nodes": tuple[str, ...]}
@@ -89,6 +90,8 @@ class ModelCard:
                 except (ValueError, RecursionError) as error:
                     raise ValueError(f"{key} is not JSON") from error
             require_typed(values, hints)
+            if len(values.get("classes", ())) > MAX_CLASSES:
+                raise ValueError(f"it names {len(values['classes'])} classes, and labels of 8 bits tell {MAX_CLASSES}")
             require_typed({"float_nodes": (values.get("quantization") or {}).get("float_nodes", [])}, PLANNED)
         except ValueError as error:  # also of text that is not UTF-8
             raise ModelError(f"the card in the metadata of {name}: {error}", fix="make the model again") from error

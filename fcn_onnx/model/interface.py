@@ -12,6 +12,9 @@ from fcn_onnx.jobs.fields import Checked, Triple, option
 
 CHANNELS = {"RGB": "red first", "BGR": "blue first"}
 
+MAX_CLASSES = 255
+"""Labels are stored in 8 bits, and one of them is void."""
+
 
 def multiple_of_option() -> Any:
     """The one thing of an `Interface` that random images need too."""
@@ -31,7 +34,7 @@ class Interface(Checked):
         mean, std: of the input's normalisation, (x / 255 − mean) / std, for R, G, B.
         output_name: the output that holds logits or labels; by default `out`, or the only one.
         channels: `RGB` or `BGR`, the order in which the model takes them.
-        classes: names in label order, background first; by default what its card says, else VOC's 21.
+        classes: names in label order; by default what its card says, else VOC's 21.
         multiple_of: both sides of its input must be multiples of this; images are padded to it.
 
     Raises:
@@ -51,9 +54,10 @@ class Interface(Checked):
     channels: str | None = option(None, help="In which order the model takes them. Default: RGB.", also=CHANNELS)
     classes: tuple[str, ...] | None = option(
         None,
-        help="Class names, one a line, background first. Default: what the model says, else VOC's 21.",
+        help="Class names in label order, one a line; a first line `background` is what is none of the others. "
+        "Default: what the model says, else VOC's 21.",
         metavar="FILE",
-        reads="fcn_onnx.data.sample:read_classes",
+        reads="fcn_onnx.data.labels:read_classes",
     )
     multiple_of: int | None = multiple_of_option()
 
@@ -64,6 +68,8 @@ class Interface(Checked):
                 raise UsageError(f"{name} {_joined(values)} is not three finite numbers", fix="correct it")
         if self.std is not None and min(self.std) <= 0:
             raise UsageError(f"--std {_joined(self.std)} holds a number that is not positive", fix="correct it")
+        if self.classes is not None and len(self.classes) > MAX_CLASSES:
+            raise UsageError(f"--classes names {len(self.classes)}", fix=f"labels have 8 bits: {MAX_CLASSES} at most")
 
 
 def _joined(values: tuple[float, ...]) -> str:

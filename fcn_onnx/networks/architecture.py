@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.data.preprocess import Preprocessing
-from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.errors import UsageError
 
 if TYPE_CHECKING:

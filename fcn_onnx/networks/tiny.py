@@ -12,7 +12,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.networks.resnet import stages
 from fcn_onnx.networks.torchvision_compat import import_torchvision
 

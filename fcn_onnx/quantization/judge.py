@@ -123,10 +123,9 @@ class Judge:
 
 
 def _require_same_classes(dataset: Dataset, model: Segmenter) -> None:
-    if dataset.classes != model.classes:
-        ours, theirs = (
-            f"{len(names)} classes ({', '.join(names[:4])}, …)" for names in (dataset.classes, model.classes)
-        )
+    labelled = dataset.label_space.names
+    if labelled != model.classes:
+        ours, theirs = (f"{len(names)} classes ({', '.join(names[:4])}, …)" for names in (labelled, model.classes))
         raise DatasetError(
             f"{dataset.root} has {ours}, and {model.network.name} has {theirs}",
             fix="calibrate on images that are labelled with the model's classes, or on images without labels",

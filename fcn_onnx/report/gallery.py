@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fcn_onnx.data.labels import LabelSpace
 from fcn_onnx.data.palette import label_image, overlay
 from fcn_onnx.report.document import FP32, Pictures
 from fcn_onnx.report.pictures import PREFIX, encoded
@@ -35,23 +36,26 @@ def named(index: int, image: str, candidate: str) -> Pictures:
     )
 
 
-def draw(index: int, photograph: Image.Image, truth: Labels, labels: Mapping[str, Labels]) -> dict[str, Labels]:
+def draw(
+    index: int, photograph: Image.Image, truth: Labels, labels: Mapping[str, Labels], space: LabelSpace
+) -> dict[str, Labels]:
     """The photograph, the truth, what each row predicts and where it differs from fp32, as `named` calls them.
 
     Args:
         photograph: of any size; it is drawn at that of the labels.
         truth: labels (H, W) uint8.
         labels: likewise, of fp32 and of candidates.
+        space: what they mean.
 
     Returns:
         Each picture's file, (n,) uint8.
     """
     image = photograph.resize((truth.shape[1], truth.shape[0]), Image.Resampling.BILINEAR)
     shared = named(index, "", FP32)
-    drawn = {shared.image: encoded(image, "JPEG"), shared.truth: encoded(label_image(truth), "PNG")}
+    drawn = {shared.image: encoded(image, "JPEG"), shared.truth: encoded(label_image(truth, space), "PNG")}
     for name, own in labels.items():
         entry = named(index, "", name)
-        drawn[entry.int8] = encoded(overlay(image, own), "JPEG")
+        drawn[entry.int8] = encoded(overlay(image, own, space), "JPEG")
         if name != FP32:
             differ = np.where(labels[FP32] != own, np.uint8(255), np.uint8(0))
             drawn[entry.disagreement] = encoded(Image.fromarray(differ), "PNG")

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import onnx
 
+from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import Interface

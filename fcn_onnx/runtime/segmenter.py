@@ -17,7 +17,7 @@ from PIL import Image
 
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.card import ModelCard
-from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.interface import MAX_CLASSES, Interface
 from fcn_onnx.model.labels import Axes, Meaning, Shape, is_label_type, meaning_of
 from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.interface import classes_of, default_classes, default_output, preprocessing_of
@@ -54,7 +54,7 @@ class Segmenter:
 
     Raises:
         ModelError: it does not load, does not take images, it is not clear which output to read, or that is declared
-            for another number of classes.
+            for another number of classes, or for more than 255.
     """
 
     def __init__(
@@ -74,6 +74,11 @@ class Segmenter:
         self.meaning = Meaning.LABELS if is_label_type(dtype) else meaning_of(proto, self.output)
         self.named = classes_of(proto, name, interface, default=())
         self.classes = self.named or default_classes(self._channels())
+        if len(self.classes) > MAX_CLASSES:
+            raise ModelError(
+                f"{self.network.name} tells {len(self.classes)} classes apart, and labels are stored in 8 bits",
+                fix=f"use a model of {MAX_CLASSES} classes at most",
+            )
         if self.knows_classes and self._axes(self._declared) is None:
             raise self._wrong(f"is declared as {_shown(self._declared)}")
 

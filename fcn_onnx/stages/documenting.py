@@ -75,7 +75,7 @@ def document(
 ) -> Document:
     """The report of a validation, all of whose arguments are of the same images and rows."""
     dataset, rules, selection = setting.dataset, setting.rules, setting.selection
-    row = fp32.row(dataset.classes)
+    row = fp32.row(dataset.label_space.names)
     results = [fp32, *(candidate.int8 for candidate in candidates.values())]
     loading, sessions, scoring = tally.seconds.sum(0).tolist()
     return Document(
@@ -84,7 +84,7 @@ def document(
         images=len(tally.images),
         fp32=row,
         candidates={name: _candidate(setting, tally, candidate, seen[name]) for name, candidate in candidates.items()},
-        classes=dataset.classes,
+        classes=dataset.label_space.names,
         absent_classes=tuple(name for name, iou in (row.per_class_iou or {}).items() if iou is None),
         confusion=_confusion(rules, results),
         timing=Timing(loading_seconds=loading, session_seconds=sessions, scoring_seconds=scoring),
@@ -112,7 +112,7 @@ def document(
 
 
 def _candidate(setting: Setting, tally: Tally, found: Comparison, seen: Seen) -> Candidate:
-    classes = setting.dataset.classes
+    classes = setting.dataset.label_space.names
     (contestant,) = (model for model in setting.contestants.candidates if model.name == found.int8.name)
     same, compared = found.agreement.T
     return Candidate(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fcn_onnx.data.labels import VOID
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.evaluation.protocols import Protocol
@@ -54,8 +55,8 @@ def look(
             for row in rows
         }
         truth = protocol.read_truth(dataset, sample, protocol.grid(photograph))
-        flat = truth.argmax(0).astype(np.uint8) if truth.ndim == 3 else truth
-        pictures |= draw(image, photograph, flat, labels)
+        flat = np.where(truth.any(0), truth.argmax(0), VOID).astype(np.uint8) if truth.ndim == 3 else truth
+        pictures |= draw(image, photograph, flat, labels, dataset.label_space)
     return {name: _seen(tally, name, worst[row]) for row, name in enumerate(tally.rows) if row in worst}, pictures
 
 

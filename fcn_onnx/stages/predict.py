@@ -14,6 +14,7 @@ from PIL import Image
 
 from fcn_onnx.data.frames import read_frames
 from fcn_onnx.data.images import read_rgb, require_file, upright
+from fcn_onnx.data.labels import LabelSpace
 from fcn_onnx.data.palette import draw_legend, label_image, overlay
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sets.folder import images_below
@@ -172,6 +173,7 @@ class _Eye:
         self.preprocessing: Preprocessing = replace(segmenter.preprocessing, resize=Resize(size=segmenter.fixed_size))
         self._room = room
         self._legend = legend
+        self._space = LabelSpace.of(segmenter.classes)
 
     @classmethod
     def of(cls, options: PredictOptions, progress: Progress) -> _Eye:
@@ -193,12 +195,11 @@ class _Eye:
         if scores is not None:
             probability = self.segmenter.certainty(scores, name)
             confidence = Image.fromarray(on_grid(np.rint(255 * probability).astype(np.uint8), grid))
-        blended = overlay(photograph, labels)
+        blended = overlay(photograph, labels, self._space)
         shares = _shares(labels, self.segmenter.classes)
         if self._legend:
-            numbers = {name: number for number, name in enumerate(self.segmenter.classes)}
-            blended = draw_legend(blended, {numbers[name]: name for name in shares if numbers[name]})
-        return Picture(label_image(labels), blended, confidence, shares)
+            blended = draw_legend(blended, map(self.segmenter.classes.index, shares), self._space)
+        return Picture(label_image(labels, self._space), blended, confidence, shares)
 
     def to_arrays(self, prediction: Prediction) -> Arrays:
         """What the journal keeps of a prediction: the shares by label, and which pictures there are."""

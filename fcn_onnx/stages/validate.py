@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcn_onnx.data.sample import VOC_CLASSES, Dataset, digests
+from fcn_onnx.data.labels import VOC_CLASSES
+from fcn_onnx.data.sample import Dataset, digests
 from fcn_onnx.data.sets.discover import require_labels
 from fcn_onnx.evaluation.contestants import Contestants, names_of, shown_note
 from fcn_onnx.evaluation.gates import Gates
@@ -104,7 +105,7 @@ def _entered(options: ValidateOptions, fp32: Path, candidates: Sequence[Path], p
     contestants = Contestants.of(models[0], models[1:])
     dataset = options.choice.open(contestants.classes(options.interface) or VOC_CLASSES)
     require_labels(dataset)
-    rules = get_protocol(options.protocol, len(dataset.classes))
+    rules = get_protocol(options.protocol, dataset.label_space)
     settled = contestants.agreed(dataset, settle(models, options.interface, progress))
     config = SessionConfig(threads=options.threads)
     segmenters = [Segmenter(model, config, settled) for model in models]
@@ -136,7 +137,7 @@ def _setting(options: ValidateOptions, entered: Entered, command: str | None, pr
         protocol=rules.name,
         preprocessing=preprocessing.to_json(),
         outputs=[segmenter.output for segmenter in entered.segmenters],
-        data=[images, dataset.fingerprint(), *dataset.classes],
+        data=[images, dataset.fingerprint(), dataset.label_space.background, *dataset.label_space.names],
         machine=[measured_cpu().kernels(), entered.config.thread_count],
         workers=options.workers,
     )

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from toys import photograph, write_coco, write_voc
 
+from fcn_onnx.data.labels import VOC
 from fcn_onnx.data.palette import label_image, voc_palette
 from fcn_onnx.data.sets.discover import open_dataset, require_labels
 from fcn_onnx.errors import DatasetError
@@ -44,9 +45,9 @@ def test_damaged_voc_is_refused(tmp_path: Path, damage: str) -> None:
         case "list leaves":
             (root / "ImageSets/Segmentation/val.txt").write_text("../../secret\n")
         case "size":
-            label_image(np.zeros((4, 4), np.uint8)).save(mask)
+            label_image(np.zeros((4, 4), np.uint8), VOC).save(mask)
         case "label":
-            label_image(np.full((64, 80), 77, np.uint8)).save(mask)
+            label_image(np.full((64, 80), 77, np.uint8), VOC).save(mask)
         case "truncated":
             mask.write_bytes(mask.read_bytes()[:60])
         case "rgb mask":
@@ -99,7 +100,7 @@ def test_palette_is_vocs() -> None:
 
 def test_label_png_keeps_labels_and_colours(tmp_path: Path) -> None:
     labels = np.array([[0, 15], [20, 255]], np.uint8)
-    label_image(labels).save(tmp_path / "l.png")
+    label_image(labels, VOC).save(tmp_path / "l.png")
     with Image.open(tmp_path / "l.png") as image:
         assert image.mode == "P"
         assert np.array_equal(image, labels)

@@ -17,8 +17,9 @@ from PIL import Image
 from toys import photograph, pixel_classifier, save, write_voc
 
 from fcn_onnx.data.images import MAX_PIXELS, read_rgb, upright
+from fcn_onnx.data.labels import read_classes
 from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.data.sample import Sample, read_classes
+from fcn_onnx.data.sample import Sample
 from fcn_onnx.data.sets.coco_json import MAX_BYTES as COCO_BYTES
 from fcn_onnx.data.sets.coco_masks import MAX_OUTLINE
 from fcn_onnx.data.sets.discover import open_dataset

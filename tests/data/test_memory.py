@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from toys import compare, pixel_classifier, residual_network, save, write_voc
 
 from fcn_onnx.data.choice import ImageChoice
-from fcn_onnx.data.sample import VOC_CLASSES, Dataset
+from fcn_onnx.data.labels import VOC_CLASSES
+from fcn_onnx.data.sample import Dataset
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.data.sets.memory import MemoryDataset, OpenChoice
 from fcn_onnx.errors import DatasetError, UsageError

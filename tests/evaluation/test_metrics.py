@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fcn_onnx.data.labels import LabelSpace
 from fcn_onnx.errors import DatasetError, ModelError
 from fcn_onnx.evaluation.metrics import ConfusionMetric, ImageMetric
 
@@ -97,6 +98,20 @@ def test_image_metric_equals_a_loop_over_cells(seed: int, density: float) -> Non
     scores = metric.scores(np.stack(rows))
     assert scores.miou == pytest.approx(np.mean([iou for iou, _ in expected]), rel=1e-14)
     assert scores.pixel_accuracy == pytest.approx(np.mean([acc for _, acc in expected]), rel=1e-14)
+
+
+@pytest.mark.parametrize("background", [None, 0, 3])
+def test_image_metric_leaves_out_the_background_wherever_it_is(background: int | None) -> None:
+    rng = np.random.default_rng(2)
+    metric = ImageMetric().fitted(LabelSpace(("a", "b", "c", "d", "e"), background))
+    truth, prediction = rng.random((5, 6, 7)) < 0.3, rng.integers(0, 5, (6, 7)).astype(np.uint8)
+    expected = np.zeros(4, int)
+    for label in {0, 1, 2, 3, 4} - {background}:
+        for y in range(6):
+            for x in range(7):
+                right, said = bool(truth[label, y, x]), bool(prediction[y, x] == label)
+                expected += [right and said, right or said, right == said, 1]
+    assert metric.count(truth, prediction).tolist() == expected.tolist()
 
 
 def test_image_with_an_empty_union_scores_one() -> None:

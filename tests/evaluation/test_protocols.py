@@ -20,7 +20,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from toys import COCO_OF_VOC, coarse_classifier, compare, save, write_coco, write_voc
 
-from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.evaluation.protocols import PROTOCOLS

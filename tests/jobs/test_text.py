@@ -11,6 +11,7 @@ from limits import fcn_onnx
 from PIL import Image
 from toys import photograph, pixel_classifier, residual_network, save
 
+from fcn_onnx.data.labels import LabelSpace
 from fcn_onnx.data.palette import draw_legend
 from fcn_onnx.jobs.text import one_line, utf8, visible
 from fcn_onnx.model.card import ModelCard
@@ -72,7 +73,7 @@ def test_markdown_and_pictures_are_quiet_too() -> None:
     assert quiet(markdown_table(("a", "b"), [(ESCAPE, "x\ny")]))
     picture = photograph(200, 100, 0)
     for name in (ESCAPE, "two\nlines", "\ud800", "\0", "x" * 1_000_000):
-        assert draw_legend(picture, {1: name}).size == picture.size
+        assert draw_legend(picture, [1], LabelSpace(("background", name), 0)).size == picture.size
 
 
 def test_a_name_that_is_not_utf8_goes_through(tmp_path: Path) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from toys import pixel_classifier
 
-from fcn_onnx.errors import ModelError
+from fcn_onnx.data.labels import LabelSpace
+from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.model.card import PREFIX, ModelCard
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.interface import preprocessing_of
+from fcn_onnx.runtime.segmenter import Segmenter
 
 GOOD: dict[str, Any] = {
     "resize": "native",
@@ -92,6 +95,23 @@ def test_preprocessing_that_no_image_survives_is_refused(said: dict[str, Any]) -
     ModelCard(preprocessing=GOOD | said).write_to(model)
     with pytest.raises(ModelError):
         preprocessing_of(model, "here.onnx")
+
+
+def test_more_classes_than_labels_of_8_bits_are_refused_in_the_card_in_the_options_and_in_the_graph(
+    tmp_path: Path,
+) -> None:
+    names = tuple(map(str, range(256)))
+    model = pixel_classifier()
+    ModelCard(classes=names).write_to(model)
+    with pytest.raises(ModelError, match="256 classes, and labels of 8 bits tell 255"):
+        ModelCard.read_from(model, "here.onnx")
+    with pytest.raises(UsageError, match="--classes names 256"):
+        Interface(classes=names)
+    with pytest.raises(UsageError, match="256 classes"):
+        LabelSpace(names)
+    with pytest.raises(ModelError, match="256 classes apart"):
+        Segmenter(pixel_classifier(classes=256))
+    assert len(Segmenter(pixel_classifier(classes=255)).classes) == 255
 
 
 def test_a_card_of_ours_is_read(tmp_path: Path) -> None:

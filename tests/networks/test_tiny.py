@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.demo.writer import write_scenes
 from fcn_onnx.networks.tiny import WEIGHTS, build_tiny
 from fcn_onnx.networks.torchvision_compat import import_torchvision

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from toys import pixel_classifier, save, write_coco
 
+from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import DatasetError, QuantizationError, UsageError
 from fcn_onnx.jobs.journal import Journal

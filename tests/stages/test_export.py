@@ -13,7 +13,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.errors import OutputError, ParityError, UsageError, WeightsError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.networks import forms, parity

@@ -15,7 +15,7 @@ from toys import coarse_classifier, compare, residual_network, save, write_coco,
 
 from fcn_onnx.cli import main
 from fcn_onnx.data.choice import ImageChoice
-from fcn_onnx.data.sample import read_classes
+from fcn_onnx.data.labels import read_classes
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import DatasetError, UsageError
 from fcn_onnx.model.card import ModelCard
@@ -118,7 +118,7 @@ def test_calibrating_needs_no_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for wanted in ["--spread"] + ["--max-drop=1"] * (command == "quantize"):
         refused = run(wanted)
         assert refused.exit_code == 2
-        assert "has no category called 'thing 1'" in refused.output
+        assert "has no category called 'thing 0'" in refused.output
 
 
 def test_max_drop_without_truth_goes_by_fp32s_labels_and_the_model_says_so(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from toys import coarse_classifier, photograph, pixel_classifier, save
 
 from fcn_onnx.data.frames import read_frames
+from fcn_onnx.data.labels import VOC
 from fcn_onnx.data.palette import draw_legend, voc_palette
 from fcn_onnx.errors import ImageError, UsageError
 from fcn_onnx.jobs.journal import Journal
@@ -215,13 +216,13 @@ def test_a_resumed_run_trusts_nothing_that_has_changed(
 
 def test_the_legend_names_what_is_there(model: Path) -> None:
     picture = photograph(200, 150, 1)
-    assert draw_legend(picture, {}) is picture
-    drawn = draw_legend(picture, {3: "bird", 15: "person"})
+    assert draw_legend(picture, [0], VOC) is picture
+    drawn = draw_legend(picture, [0, 3, 15], VOC)
     colours = {tuple(pixel) for pixel in np.asarray(drawn).reshape(-1, 3).tolist()}
     assert {tuple(voc_palette()[label].tolist()) for label in (3, 15)} <= colours
     assert tuple(voc_palette()[7].tolist()) not in colours
     assert (np.asarray(drawn)[-20:] == np.asarray(picture)[-20:]).all()
-    assert draw_legend(photograph(12, 9, 0), {3: "bird"}).size == (12, 9)
+    assert draw_legend(photograph(12, 9, 0), [3], VOC).size == (12, 9)
 
 
 def test_labels_have_no_confidence(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from toys import photograph, residual_network, save, write_coco
 
 from fcn_onnx.calibration import observing
 from fcn_onnx.data.choice import ImageChoice
-from fcn_onnx.data.sample import VOC_CLASSES
+from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.jobs import artifact
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import SILENT, SilentProgress

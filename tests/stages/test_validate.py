@@ -15,8 +15,8 @@ from toys import coarse_classifier, compare, photograph, pixel_classifier, save,
 
 from fcn_onnx.cli import main
 from fcn_onnx.data.choice import ImageSource
+from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.data.preprocess import Preprocessing
-from fcn_onnx.data.sample import VOC_CLASSES
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.demo.writer import write_scenes
 from fcn_onnx.errors import ImageError, ModelError, UsageError

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.data.images import stored_size
-from fcn_onnx.data.sample import VOC_CLASSES, VOID, Sample
+from fcn_onnx.data.labels import VOC, VOID, LabelSpace
+from fcn_onnx.data.sample import Sample
 from fcn_onnx.data.sets.coco_json import listed_images, read_coco
 from fcn_onnx.data.sets.coco_masks import decode_mask
 from fcn_onnx.errors import DatasetError
@@ -27,29 +28,32 @@ Masks = list[tuple[int, NDArray[np.bool_]]]
 """Label and (H, W) bool mask of each instance."""
 
 
-def label_map_of(masks: Masks, height: int, width: int) -> NDArray[np.uint8]:
-    """(H, W) uint8: the largest label at each pixel; `VOID` wherever two instances overlap, even of one class.
+def label_map_of(masks: Masks, height: int, width: int, space: LabelSpace = VOC) -> NDArray[np.uint8]:
+    """(H, W) uint8: the label of each pixel's instance; `VOID` wherever two overlap, even of one class.
 
-    Source: pytorch/vision `ConvertCocoPolysToMask`.
+    Where there is none, it is background; without one, what nobody annotated is `VOID`. (pytorch/vision
+    `ConvertCocoPolysToMask`.)
     """
-    labels = np.zeros((height, width), np.uint8)
+    nothing = np.uint8(VOID if space.background is None else space.background)
+    labels = np.full((height, width), nothing)
     instances = np.zeros((height, width), np.uint16)
     for label, mask in masks:
-        np.maximum(labels, np.where(mask, np.uint8(label), np.uint8(0)), out=labels)
+        labels[mask] = label
         instances += mask
     labels[instances > 1] = VOID
     return labels
 
 
-def multilabel_of(masks: Masks, height: int, width: int, classes: int = len(VOC_CLASSES)) -> NDArray[np.bool_]:
-    """(classes, H, W) bool: the union of each class's masks, overlaps kept; channel 0 is where no class is.
+def multilabel_of(masks: Masks, height: int, width: int, space: LabelSpace = VOC) -> NDArray[np.bool_]:
+    """(classes, H, W) bool: the union of each class's masks, overlaps kept; background is where no class is.
 
     Source: the ONNX model zoo's `validation_accuracy.ipynb`.
     """
-    planes = np.zeros((classes, height, width), bool)
+    planes = np.zeros((len(space.names), height, width), bool)
     for label, mask in masks:
         planes[label] |= mask
-    planes[0] = ~planes[1:].any(0)
+    if space.background is not None:
+        planes[space.background] = ~planes.any(0)
     return planes
 
 
@@ -66,13 +70,13 @@ class CocoDataset:
     labels: Mapping[int, int] = field(repr=False)
     kind: str = "coco"
     labelled: bool = True
-    classes: tuple[str, ...] = VOC_CLASSES
+    label_space: LabelSpace = VOC
 
     @classmethod
-    def open(cls, root: Path, source: Path, classes: tuple[str, ...] = VOC_CLASSES) -> CocoDataset:
+    def open(cls, root: Path, source: Path, space: LabelSpace = VOC) -> CocoDataset:
         """Read and check an `instances_*.json` for the images in `root`.
 
-        Categories that are none of `classes` are background. VOC's classes are found by their published category
+        Categories that are none of the classes are background. VOC's classes are found by their published category
         numbers, others by name.
 
         Raises:
@@ -80,7 +84,7 @@ class CocoDataset:
         """
         content = read_coco(source)
         categories = {c["id"] for c in content["categories"]}
-        labels = LABEL_OF_CATEGORY if classes == VOC_CLASSES else _labels_by_name(content, classes, source)
+        labels = LABEL_OF_CATEGORY if space.names == VOC.names else _labels_by_name(content, space, source)
         sizes, samples = listed_images(content["images"], root, source)
         annotations: dict[int | str, list[dict[str, Any]]] = {sample.id: [] for sample in samples}
         for annotation in content["annotations"]:
@@ -100,7 +104,7 @@ class CocoDataset:
         surplus = sum(1 for p in root.iterdir() if p.suffix.lower() in (".jpg", ".png")) - len(samples)
         ignored = f"; {surplus} files in the folder have no annotation entry" if surplus > 0 else ""
         text = f"{root}: {len(samples)} images with COCO annotations from {source}{ignored}"
-        return cls(root, samples, text, sizes, annotations, source, labels, classes=classes)
+        return cls(root, samples, text, sizes, annotations, source, labels, label_space=space)
 
     def fingerprint(self) -> str:
         """Digest of the annotation file."""
@@ -120,11 +124,11 @@ class CocoDataset:
 
     def label_map(self, sample: Sample) -> NDArray[np.uint8]:
         """See `label_map_of`."""
-        return label_map_of(self._masks(sample), *self.sizes[sample.id])
+        return label_map_of(self._masks(sample), *self.sizes[sample.id], self.label_space)
 
     def multilabel(self, sample: Sample) -> NDArray[np.bool_]:
         """See `multilabel_of`."""
-        return multilabel_of(self._masks(sample), *self.sizes[sample.id], len(self.classes))
+        return multilabel_of(self._masks(sample), *self.sizes[sample.id], self.label_space)
 
     def _masks(self, sample: Sample) -> Masks:
         height, width = self.sizes[sample.id]
@@ -141,16 +145,17 @@ class CocoDataset:
         ]
 
 
-def _labels_by_name(content: Mapping[str, Any], classes: tuple[str, ...], source: Path) -> dict[int, int]:
+def _labels_by_name(content: Mapping[str, Any], space: LabelSpace, source: Path) -> dict[int, int]:
     """Label by category number, for the categories that are called as a class is."""
     numbers = {c.get("name"): c["id"] for c in content["categories"]}
-    unknown = [name for name in classes[1:] if name not in numbers]
+    unknown = [space.names[label] for label in space.things if space.names[label] not in numbers]
     if unknown:
         raise DatasetError(
             f"{source} has no category called {_shortened(map(repr, unknown))}; it has {_shortened(map(str, numbers))}",
-            fix="write the categories' own names into the --classes file",
+            fix="write the categories' own names into the --classes file; what is none of them is a first line "
+            "`background`",
         )
-    return {numbers[name]: label for label, name in enumerate(classes) if label}
+    return {numbers[space.names[label]]: label for label in space.things}
 
 
 def _shortened(names: Iterable[str], most: int = 12) -> str:

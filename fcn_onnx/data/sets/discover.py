@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fcn_onnx.data.sample import VOC_CLASSES, Dataset
+from fcn_onnx.data.labels import VOC_CLASSES, LabelSpace
+from fcn_onnx.data.sample import Dataset
 from fcn_onnx.data.sets.coco import CocoDataset
 from fcn_onnx.data.sets.folder import FolderDataset
 from fcn_onnx.data.sets.voc import VocDataset
@@ -27,25 +28,26 @@ def open_dataset(
         data: a folder.
         annotations: a COCO instances file for the images in `data`, instead of looking for one.
         split: of VOC.
-        classes: what labels mean, background first.
+        classes: what labels mean, see `LabelSpace.of`.
 
     Raises:
         DatasetError: there is no such folder, or nothing in it.
     """
+    space = LabelSpace.of(classes)
     if not data.is_dir():
         kind = "is a file, not a folder" if data.exists() else "does not exist"
         raise DatasetError(f"the data folder {data} {kind}", fix="name a folder of images with --data")
     if annotations is not None:
-        return CocoDataset.open(data, annotations, classes)
+        return CocoDataset.open(data, annotations, space)
     if (data / "ImageSets" / "Segmentation").is_dir():
-        return VocDataset.open(data, split, classes)
+        return VocDataset.open(data, split, space)
     years = sorted(p for p in data.glob("VOC*") if (p / "ImageSets" / "Segmentation").is_dir())
     if years:
-        return VocDataset.open(years[-1], split, classes)
+        return VocDataset.open(years[-1], split, space)
     instances = annotations_beside(data)
     if instances.is_file():
-        return CocoDataset.open(data, instances, classes)
-    return FolderDataset.open(data, f" (no annotations at {instances.absolute()})", classes)
+        return CocoDataset.open(data, instances, space)
+    return FolderDataset.open(data, f" (no annotations at {instances.absolute()})", space)
 
 
 def annotations_beside(data: Path) -> Path:

@@ -9,7 +9,8 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.data.sample import VOC_CLASSES, Sample
+from fcn_onnx.data.labels import VOC, LabelSpace
+from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import DatasetError
 from fcn_onnx.jobs.reading import refusal
 
@@ -30,10 +31,10 @@ class FolderDataset:
     description: str
     kind: str = "folder"
     labelled: bool = False
-    classes: tuple[str, ...] = VOC_CLASSES
+    label_space: LabelSpace = VOC
 
     @classmethod
-    def open(cls, root: Path, why_unlabelled: str = "", classes: tuple[str, ...] = VOC_CLASSES) -> FolderDataset:
+    def open(cls, root: Path, why_unlabelled: str = "", space: LabelSpace = VOC) -> FolderDataset:
         """List the images below `root`.
 
         Raises:
@@ -50,7 +51,7 @@ class FolderDataset:
                 fix="name a folder with images, a COCO image folder, or a VOCdevkit",
             )
         samples = tuple(Sample(name, name, p) for p in paths for name in [p.relative_to(root).as_posix()])
-        return cls(root, samples, f"{root}: {len(samples)} images without labels{why_unlabelled}", classes=classes)
+        return cls(root, samples, f"{root}: {len(samples)} images without labels{why_unlabelled}", label_space=space)
 
     def fingerprint(self) -> str:
         self._refuse()

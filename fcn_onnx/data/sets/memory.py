@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fcn_onnx.data.choice import ImageChoice, ImageSource
-from fcn_onnx.data.sample import VOC_CLASSES, Dataset, LabelMaps, Sample, by_name
+from fcn_onnx.data.labels import VOC, VOC_CLASSES, LabelSpace
+from fcn_onnx.data.sample import Dataset, LabelMaps, Sample, by_name
 from fcn_onnx.errors import DatasetError
 from fcn_onnx.jobs.artifact import digest_bytes, digest_json
 
@@ -46,17 +47,17 @@ class MemoryDataset(LabelMaps):
 
     samples: tuple[MemorySample, ...]
     labels: Mapping[str, NDArray[np.uint8]] = field(repr=False)
-    classes: tuple[str, ...] = VOC_CLASSES
+    label_space: LabelSpace = VOC
     root: Path = MEMORY
     kind: str = "memory"
 
     @classmethod
-    def of(cls, images: Iterable[Labelled], classes: tuple[str, ...] = VOC_CLASSES) -> Self:
+    def of(cls, images: Iterable[Labelled], classes: LabelSpace | tuple[str, ...] = VOC_CLASSES) -> Self:
         """Take the images, which may come from an iterator; the arrays are kept, not copied, and not to be changed.
 
         Args:
             images: each with its name, which says which one it is when an int8 model records what it was made on.
-            classes: what labels mean, background first.
+            classes: what labels mean; of names alone, see `LabelSpace.of`.
 
         Raises:
             DatasetError: there is none, an array is no image or no labels of it, or some have labels and others not.
@@ -77,7 +78,8 @@ class MemoryDataset(LabelMaps):
         by_name(samples)
         if 0 < len(labels) < len(samples):
             raise _wrong(f"{len(labels)} of {len(samples)} images have labels", "give labels for all, or for none")
-        dataset = cls(tuple(samples), labels, classes)
+        space = classes if isinstance(classes, LabelSpace) else LabelSpace.of(classes)
+        dataset = cls(tuple(samples), labels, space)
         for name, truth in labels.items():
             dataset.require_known(truth, f"the truth of {name}")
         return dataset

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.data.images import opened, require_one
-from fcn_onnx.data.sample import VOC_CLASSES, LabelMaps, Sample
+from fcn_onnx.data.labels import VOC, LabelSpace
+from fcn_onnx.data.sample import LabelMaps, Sample
 from fcn_onnx.errors import DatasetError, ImageError
 from fcn_onnx.jobs.artifact import digest_file, digest_json
 from fcn_onnx.jobs.reading import read_text, refusal
@@ -26,10 +27,10 @@ class VocDataset(LabelMaps):
     description: str
     kind: str = "voc"
     labelled: bool = True
-    classes: tuple[str, ...] = VOC_CLASSES
+    label_space: LabelSpace = VOC
 
     @classmethod
-    def open(cls, root: Path, split: str = "val", classes: tuple[str, ...] = VOC_CLASSES) -> VocDataset:
+    def open(cls, root: Path, split: str = "val", space: LabelSpace = VOC) -> VocDataset:
         """Read `ImageSets/Segmentation/<split>.txt` of `root`, a folder like VOCdevkit/VOC2012.
 
         Raises:
@@ -50,7 +51,7 @@ class VocDataset(LabelMaps):
         folder = root.resolve()
         samples = tuple(cls._sample(root, name, listing, folder) for name in sorted(names))
         text = f"{root}: {len(samples)} images of VOC {split} with palette masks"
-        return cls(root, samples, text, classes=classes)
+        return cls(root, samples, text, label_space=space)
 
     @staticmethod
     def _sample(root: Path, name: str, listing: Path, folder: Path) -> Sample:

@@ -1,0 +1,242 @@
+"""TI's pixel2pixel networks: what they cost, and that they compute what a second writing of them does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812  # torch's own name for it
+
+from fcn_onnx.networks.ti_encoders import REGNETS
+from fcn_onnx.networks.ti_pixel2pixel import Pixel2Pixel, build_mobilenet, build_regnet
+
+Build = Callable[[int], Pixel2Pixel]
+State = Mapping[str, Tensor]
+
+
+def mobilenet(decoder: str, *, fast: bool = False) -> Build:
+    return lambda classes: build_mobilenet(decoder, classes, fast=fast)
+
+
+def regnet(decoder: str, name: str) -> Build:
+    return lambda classes: build_regnet(decoder, classes, REGNETS[name])
+
+
+def counted(build: Build, classes: int, height: int, width: int) -> tuple[int, int]:
+    """MACs of the convolutions and parameters, from shapes alone."""
+    macs = 0
+
+    def hook(module: nn.Module, given: tuple[Tensor, ...], result: Tensor) -> None:
+        nonlocal macs
+        assert isinstance(module, nn.Conv2d)
+        assert module.bias is None
+        macs += module.weight.numel() * result.shape[2] * result.shape[3]
+
+    with torch.device("meta"):
+        network = build(classes).eval()
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.register_forward_hook(hook)
+        assert network(torch.zeros(1, 3, height, width))["out"].shape == (1, classes, height, width)
+    return macs, sum(value.numel() for value in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("build", "classes", "size", "gigamacs", "parameters"),
+    [
+        (mobilenet("deeplabv3plus"), 19, (384, 768), 3.5454, 2_425_024),
+        (mobilenet("deeplabv3plus"), 21, (512, 512), 3.1614, None),
+        (mobilenet("deeplabv3plus"), 32, (512, 512), 3.2162, None),
+        (mobilenet("fpn_aspp"), 21, (512, 512), 3.3571, 2_669_888),
+        (mobilenet("unet_aspp"), 19, (384, 768), 2.2043, 2_465_836),
+        (mobilenet("unet_aspp"), 21, (512, 512), 2.0092, None),
+        (regnet("fpn_aspp", "400mf"), 19, (384, 768), 6.0917, 6_018_208),
+        (regnet("fpn_aspp", "400mf"), 32, (384, 384), 3.0765, None),
+        (regnet("fpn_aspp", "800mf"), 19, (384, 768), 8.8379, 8_310_752),
+        (regnet("fpn_aspp", "800mf"), 21, (512, 512), 7.8643, None),
+        (regnet("fpn_aspp", "800mf"), 32, (512, 512), 7.910457344, None),
+        (regnet("fpn_aspp", "1p6gf"), 19, (512, 1024), 26.3667, 10_736_632),
+        (regnet("fpn_aspp", "3p2gf"), 19, (512, 1024), 49.4033, 18_060_928),
+    ],
+)
+def test_they_cost_what_is_known_of_them(
+    build: Build, classes: int, size: tuple[int, int], gigamacs: float, parameters: int | None
+) -> None:
+    macs, found = counted(build, classes, *size)
+    assert macs == pytest.approx(gigamacs * 1e9, rel=1e-9 if gigamacs == 7.910457344 else 2e-5)
+    assert parameters in (None, found)
+
+
+@pytest.mark.parametrize(
+    ("build", "again", "sizes"),
+    [
+        (mobilenet("deeplabv3plus"), lambda x, s: deeplab(x, s, 16), [(16, 48), (64, 32)]),
+        (mobilenet("unet_aspp"), lambda x, s: unet(x, s), [(32, 64), (96, 32)]),
+        (mobilenet("fpn_aspp"), lambda x, s: fpn(x, s), [(32, 64), (96, 32)]),
+        (mobilenet("deeplabv3plus", fast=True), lambda x, s: deeplab(x, s, 32), [(32, 96), (64, 32)]),
+        (mobilenet("unet_aspp", fast=True), lambda x, s: unet(x, s, 2), [(64, 128), (64, 64)]),
+        (mobilenet("fpn_aspp", fast=True), lambda x, s: fpn(x, s, 2), [(64, 128), (64, 64)]),
+        (regnet("fpn_aspp", "400mf"), lambda x, s: fpn_regnet(x, s, (1, 2, 7, 12), 16), [(32, 64), (64, 32)]),
+        (regnet("fpn_aspp", "800mf"), lambda x, s: fpn_regnet(x, s, (1, 3, 7, 5), 16), [(32, 64), (64, 32)]),
+        (regnet("fpn_aspp", "1p6gf"), lambda x, s: fpn_regnet(x, s, (2, 4, 10, 2), 24), [(32, 64), (64, 32)]),
+        (regnet("fpn_aspp", "3p2gf"), lambda x, s: fpn_regnet(x, s, (2, 6, 15, 2), 48), [(32, 64), (64, 32)]),
+        (regnet("deeplabv3plus", "800mf"), lambda x, s: deeplab_regnet(x, s), [(16, 48), (64, 32)]),
+    ],
+)
+def test_they_compute_what_is_written_of_them(
+    build: Build, again: Callable[[Tensor, State], Tensor], sizes: list[tuple[int, int]]
+) -> None:
+    network = seeded(build(7))
+    for size in sizes:
+        image = torch.randn(1, 3, *size)
+        with torch.no_grad():
+            out = network(image)["out"]
+            expected = again(image, network.state_dict())
+        assert out.shape == (1, 7, *size)
+        torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+
+
+def seeded(network: Pixel2Pixel) -> Pixel2Pixel:
+    torch.manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.3, 0.9)
+            nn.init.normal_(module.bias, std=0.1)
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+    return network.eval()
+
+
+# The networks again, from the tensors of a checkpoint and torch's functions.
+
+
+def conv(x: Tensor, weight: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+    """Padded so that stride 1 keeps the size; as many groups as the weight says."""
+    padding = weight.shape[2] // 2 * dilation
+    return F.conv2d(x, weight, None, stride, padding, dilation, groups=x.shape[1] // weight.shape[1])
+
+
+def norm(x: Tensor, state: State, key: str) -> Tensor:
+    return F.batch_norm(
+        x,
+        state[f"{key}.running_mean"],
+        state[f"{key}.running_var"],
+        state[f"{key}.weight"],
+        state[f"{key}.bias"],
+        eps=1e-5,
+    )
+
+
+def cna(x: Tensor, state: State, key: str, stride: int = 1, dilation: int = 1) -> Tensor:
+    return F.relu(norm(conv(x, state[f"{key}.0.weight"], stride, dilation), state, f"{key}.1"))
+
+
+def dws(x: Tensor, state: State, key: str, dilation: int = 1) -> Tensor:
+    return cna(cna(x, state, f"{key}.0", 1, dilation), state, f"{key}.1")
+
+
+def aspp(x: Tensor, state: State, key: str) -> Tensor:
+    branches = [cna(x, state, f"{key}.conv1x1")]
+    branches += [dws(x, state, f"{key}.aspp_bra{i}", dilation) for i, dilation in ((1, 6), (2, 12), (3, 18))]
+    return cna(torch.cat(branches, 1), state, f"{key}.aspp_out")
+
+
+def pred(x: Tensor, state: State) -> Tensor:
+    filtered = norm(conv(x, state["decoders.0.pred.0.0.weight"]), state, "decoders.0.pred.0.1")
+    return F.conv2d(filtered, state["decoders.0.pred.1.0.weight"])
+
+
+def up(x: Tensor, factor: int) -> Tensor:
+    return F.interpolate(x, size=(factor * x.shape[2], factor * x.shape[3]), mode="bilinear", align_corners=False)
+
+
+def mobilenetv2(x: Tensor, state: State, first: int, last: int) -> list[Tensor]:
+    x = cna(x, state, "encoder.features.0", 2)
+    found, number = [x], 0
+    for t, c, n, s in (
+        (1, 16, 1, first),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, last),
+        (6, 320, 1, 1),
+    ):
+        for index in range(n):
+            number += 1
+            key = f"encoder.features.{number}.conv"
+            y, layer = x, 0
+            if t != 1:
+                y, layer = cna(y, state, f"{key}.0"), 1
+            assert t == 1 or y.shape[1] == t * x.shape[1]
+            y = cna(y, state, f"{key}.{layer}", s if index == 0 else 1)
+            y = norm(conv(y, state[f"{key}.{layer + 1}.weight"]), state, f"{key}.{layer + 2}")
+            x = x + y if index else y
+            assert x.shape[1] == c
+            found.append(x)
+    return found
+
+
+def regnetx(x: Tensor, state: State, blocks: tuple[int, ...], width: int, last: int = 2) -> list[Tensor]:
+    key = "encoder.features.stem"
+    x = F.relu(norm(conv(x, state[f"{key}.conv.weight"], 2), state, f"{key}.bn"))
+    found = []
+    for stage, count in enumerate(blocks, 1):
+        for index in range(count):
+            key = f"encoder.features.s{stage}.b{index + 1}"
+            stride = 1 if index else (last if stage == 4 else 2)
+            y = F.relu(norm(conv(x, state[f"{key}.f.a.weight"]), state, f"{key}.f.a_bn"))
+            assert state[f"{key}.f.b.weight"].shape[1] == width
+            y = F.relu(norm(conv(y, state[f"{key}.f.b.weight"], stride), state, f"{key}.f.b_bn"))
+            y = norm(conv(y, state[f"{key}.f.c.weight"]), state, f"{key}.f.c_bn")
+            own = x if index else norm(conv(x, state[f"{key}.proj.weight"], stride), state, f"{key}.bn")
+            x = F.relu(own + y)
+        found.append(x)
+    return found
+
+
+def deeplab(image: Tensor, state: State, stride: int) -> Tensor:
+    features = mobilenetv2(image, state, 2 if stride == 32 else 1, 1)
+    return deeplab_head(features[3], features[17], state, 8 if stride == 32 else 4)
+
+
+def deeplab_regnet(image: Tensor, state: State) -> Tensor:
+    s1, _, _, s4 = regnetx(image, state, (1, 3, 7, 5), 16, last=1)
+    return deeplab_head(s1, s4, state, 4)
+
+
+def deeplab_head(fine: Tensor, coarse: Tensor, state: State, last: int) -> Tensor:
+    x = up(aspp(coarse, state, "decoders.0.aspp"), 4)
+    s = cna(fine, state, "decoders.0.shortcut")
+    assert s.shape[1] == 48
+    return up(pred(torch.cat([x, s], 1), state), last)
+
+
+def unet(image: Tensor, state: State, first: int = 1) -> Tensor:
+    features = mobilenetv2(image, state, first, 2)
+    x = aspp(features[17], state, "decoders.0.rfblock")
+    for k, index in ((1, 13), (2, 6), (3, 3), (4, 1)):
+        x = dws(torch.cat([up(x, 2), features[index]], 1), state, f"decoders.0.unet.smooth_convs.{k}")
+        assert x.shape[1] == max(features[index].shape[1], 32)  # twice 7 classes are fewer
+    return up(pred(x, state), 2 * first)
+
+
+def fpn(image: Tensor, state: State, first: int = 1) -> Tensor:
+    features = mobilenetv2(image, state, first, 2)
+    return fpn_head([features[i] for i in (3, 6, 13, 17)], state, 4 * first)
+
+
+def fpn_regnet(image: Tensor, state: State, blocks: tuple[int, ...], width: int) -> Tensor:
+    return fpn_head(regnetx(image, state, blocks, width), state, 4)
+
+
+def fpn_head(features: list[Tensor], state: State, last: int) -> Tensor:
+    r = aspp(features[3], state, "decoders.0.rfblock")
+    for k in (1, 2, 3):
+        own = cna(features[3 - k], state, f"decoders.0.fpn.shortcuts.{k}")
+        r = dws(up(r, 2) + own, state, f"decoders.0.fpn.smooth_convs.{k}")
+    return up(pred(r, state), last)

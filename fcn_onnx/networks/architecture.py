@@ -55,8 +55,8 @@ class Architecture:
         build: makes it with random weights, of so many classes, with the auxiliary head or without. Its forward takes
             (N, 3, H, W) float32 and returns a mapping with `out` and, if asked for, `aux`, each (N, classes, H, W)
             float32 logits. Imports torch when it is called.
-        recognises: whether a checkpoint, as the origin writes it, is of this architecture, whatever its classes. No two
-            architectures recognise the same.
+        recognises: whether a checkpoint, as the origin writes it, is of this architecture, whatever its classes.
+            Where two recognise the same, it is of the first of them unless the other is asked for.
         class_key: key, after `adopt`, of a tensor whose first dimension is the number of classes.
         adopt: the origin's state dict under the module's keys, without what training left in it.
         aliases: other names.

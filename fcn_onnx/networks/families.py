@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fcn_onnx.errors import UsageError
 from fcn_onnx.networks.architecture import Architecture, Shapes
-from fcn_onnx.networks.origins import gluoncv, mindspore, mmseg, tiny, torchvision, tramac
+from fcn_onnx.networks.origins import gluoncv, mindspore, mmseg, ti, tiny, torchvision, tramac
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     architecture.name: architecture
@@ -17,6 +17,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         *mmseg.ARCHITECTURES,
         *gluoncv.ARCHITECTURES,
         *mindspore.ARCHITECTURES,
+        *ti.ARCHITECTURES,
         *tiny.ARCHITECTURES,
     )
 }

@@ -55,6 +55,11 @@ REGNETS: Mapping[str, RegNetX] = {
 }
 
 
+def _calm(norm: nn.Module) -> None:
+    assert isinstance(norm, nn.BatchNorm2d)
+    nn.init.constant_(norm.weight, BRANCH_SCALE)
+
+
 class InvertedResidual(nn.Module):
     """MobileNetV2's block: expand, filter depthwise, project; its input is added where nothing changes its shape."""
 
@@ -63,10 +68,11 @@ class InvertedResidual(nn.Module):
         inner = inputs * expansion
         widening = [conv_block(inputs, inner)] if expansion > 1 else []
         depthwise = conv_block(inner, inner, 3, stride=stride, groups=inner)
-        self.conv = nn.Sequential(*widening, depthwise, *conv_norm(inner, outputs))
         self.adds = stride == 1 and inputs == outputs
+        projection = conv_norm(inner, outputs)
         if self.adds:
-            nn.init.constant_(self.conv[-1].weight, BRANCH_SCALE)
+            _calm(projection[-1])
+        self.conv = nn.Sequential(*widening, depthwise, *projection)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, inputs, H, W) → (N, outputs, H / stride, W / stride)."""
@@ -114,8 +120,8 @@ class RegNetBlock(nn.Module):
         parts["b"], parts["b_bn"] = conv_norm(outputs, outputs, 3, stride=stride, groups=outputs // width)
         parts["b_relu"] = nn.ReLU()
         parts["c"], parts["c_bn"] = conv_norm(outputs, outputs)
+        _calm(parts["c_bn"])
         self.f = nn.Sequential(parts)
-        nn.init.constant_(self.f.c_bn.weight, BRANCH_SCALE)
         self.projects = projects
         if projects:
             self.proj, self.bn = conv_norm(inputs, outputs, stride=stride)

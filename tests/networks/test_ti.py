@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 
+from fcn_onnx.errors import WeightsError
+from fcn_onnx.networks.origins.ti import adopt
 from fcn_onnx.networks.ti_encoders import REGNETS
 from fcn_onnx.networks.ti_pixel2pixel import Pixel2Pixel, build_mobilenet, build_regnet
+from fcn_onnx.networks.weights import load_into, read_checkpoint
 
 Build = Callable[[int], Pixel2Pixel]
 State = Mapping[str, Tensor]
@@ -240,3 +244,44 @@ def fpn_head(features: list[Tensor], state: State, last: int) -> Tensor:
         own = cna(features[3 - k], state, f"decoders.0.fpn.shortcuts.{k}")
         r = dws(up(r, 2) + own, state, f"decoders.0.fpn.smooth_convs.{k}")
     return up(pred(r, state), last)
+
+
+def test_what_training_for_int8_learned_is_left_out() -> None:
+    state = dict(build_mobilenet("unet_aspp", 19).state_dict())
+    learned = {
+        "encoder.features.0.2.clips_act": torch.tensor([0.0, 7.3]),
+        "encoder.features.0.2.num_batches_tracked": torch.tensor(4.0),
+        "encoder.features.0.0.activation_in.clips_act": torch.tensor([-2.0, 2.0]),
+        "encoder.features.2.conv.3.activation_q.clips_act": torch.tensor([-8.0, 8.0]),
+    }
+    adopted = adopt({**state, **learned})
+    assert adopted.keys() - state.keys() == {
+        "encoder.features.0.2.num_batches_tracked"
+    }  # `load_into` passes these over
+    assert all(adopted[key] is state[key] for key in state)
+
+
+def test_a_network_of_several_tasks_is_refused() -> None:
+    state = dict(build_mobilenet("unet_aspp", 19).state_dict())
+    with pytest.raises(WeightsError, match=r"several tasks \(decoders\.1\.pred"):
+        adopt({**state, "decoders.1.pred.1.0.weight": torch.zeros(1)})
+
+
+def test_a_training_checkpoint_is_read(tmp_path: Path) -> None:
+    written = seeded(build_mobilenet("deeplabv3plus", 32))
+    checkpoint = {
+        "epoch": 3,
+        "model_name": "deeplabv3plus_mobilenetv2_tv_edgeailite",
+        "state_dict": written.state_dict(),
+        "optimizer": torch.optim.Adam(written.parameters()).state_dict(),
+        "best_metric": 51.0,
+        "multi_task_factors": None,
+        "quantize": False,
+    }
+    torch.save(checkpoint, tmp_path / "model_best.pth")
+    state = adopt(read_checkpoint(tmp_path / "model_best.pth"))
+    network = build_mobilenet("deeplabv3plus", 32).eval()
+    load_into(network, state, "model_best.pth", aux=False, aux_keys="aux.")
+    image = torch.randn(1, 3, 32, 48)
+    with torch.no_grad():
+        assert torch.equal(network(image)["out"], written(image)["out"])

@@ -7,6 +7,7 @@ FcnOnnxError                     exit code
 │   ├── DatasetError                a data folder, its lists or its annotations
 │   ├── ModelError                  an ONNX file
 │   ├── WeightsError                a checkpoint
+│   ├── NetworkError                a torch network of the user's own
 │   ├── TableError                  a range table or histogram file
 │   ├── ReportError                 a report.json
 │   └── RecipeError                 a recipe
@@ -85,6 +86,10 @@ class ModelError(InputError):
 
 
 class WeightsError(InputError):
+    pass
+
+
+class NetworkError(InputError):
     pass
 
 

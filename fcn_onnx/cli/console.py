@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,11 +59,11 @@ def print_line(text: str) -> None:
         sys.stdout.write(visible(text) + "\n")
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on stdout, the first column left-aligned and the others right-aligned; a narrow terminal cuts nothing."""
+def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], texts: Container[int] = (0,)) -> None:
+    """A table on stdout, columns of text left-aligned and the others right-aligned; a narrow terminal cuts nothing."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(header):
-        table.add_column(Text(one_line(name)), justify="left" if index == 0 else "right", no_wrap=True)
+        table.add_column(Text(one_line(name)), justify="left" if index in texts else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(one_line(cell)) for cell in row))
     console = Console(highlight=False, width=max(Console().width, WIDEST))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -15,7 +15,7 @@ from fcn_onnx.data.images import MAX_PIXELS
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import ImageError, UsageError
 from fcn_onnx.jobs.bounds import MULTIPLE, SIDE
-from fcn_onnx.model.interface import CHANNELS
+from fcn_onnx.model.interface import CHANNELS, InputHints
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -154,6 +154,16 @@ class Preprocessing:
         planes -= np.asarray(self.mean, np.float32).reshape(3, 1, 1)
         planes /= np.asarray(self.std, np.float32).reshape(3, 1, 1)
         return planes
+
+    def hinted(self, hints: InputHints) -> Preprocessing:
+        """The same with what a user says of it."""
+        return replace(
+            self,
+            mean=hints.mean or self.mean,
+            std=hints.std or self.std,
+            channels=hints.channels or self.channels,
+            multiple_of=hints.multiple_of or self.multiple_of,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The JSON form kept in models and range tables."""

@@ -29,9 +29,10 @@ class ModelCard:
 
     Attributes:
         job: digest of everything the file was made from; equal digests mean nothing to redo.
-        arch: architecture name, as `export --arch` takes it.
+        arch: architecture name, as `export --arch` takes it, or the name of the factory of `export --network`.
         opset: of the default domain.
         weights: where they came from and their digest: {"source", "digest", "random"}.
+        notes: what was found, assumed or left out when it was exported.
         protocol: by which what the network's origin published was measured.
         classes: class names in label order.
         preprocessing: `Preprocessing.to_json()`.
@@ -49,6 +50,7 @@ class ModelCard:
     arch: str | None = None
     opset: int | None = None
     weights: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
     protocol: str | None = None
     classes: tuple[str, ...] = ()
     preprocessing: Mapping[str, Any] | None = None
@@ -95,6 +97,6 @@ class ModelCard:
             require_typed({"float_nodes": (values.get("quantization") or {}).get("float_nodes", [])}, PLANNED)
         except ValueError as error:  # also of text that is not UTF-8
             raise ModelError(f"the card in the metadata of {name}: {error}", fix="make the model again") from error
-        if "classes" in values:
-            values["classes"] = tuple(values["classes"])
+        for key in {"classes", "notes"} & values.keys():
+            values[key] = tuple(values[key])
         return cls(**values)

@@ -27,14 +27,12 @@ def multiple_of_option() -> Any:
 
 
 @dataclass(frozen=True)
-class Interface(Checked):
-    """What a user says of a model that does not say it itself; None leaves it to the model.
+class InputHints(Checked):
+    """What a user says of how a model takes photographs; None leaves it to the model.
 
     Attributes:
         mean, std: of the input's normalisation, (x / 255 − mean) / std, for R, G, B.
-        output_name: the output that holds logits or labels; by default `out`, or the only one.
         channels: `RGB` or `BGR`, the order in which the model takes them.
-        classes: names in label order; by default what its card says, else VOC's 21.
         multiple_of: both sides of its input must be multiples of this; images are padded to it.
 
     Raises:
@@ -48,17 +46,7 @@ class Interface(Checked):
     std: Triple | None = option(
         None, help="Divisor of the input's normalisation, (x/255 - mean)/std, as R,G,B. Default: what the model says."
     )
-    output_name: str | None = option(
-        None, help="Output with logits or labels. Default: `out`, or the only one.", metavar="NAME"
-    )
     channels: str | None = option(None, help="In which order the model takes them. Default: RGB.", also=CHANNELS)
-    classes: tuple[str, ...] | None = option(
-        None,
-        help="Class names in label order, one a line; a first line `background` is what is none of the others. "
-        "Default: what the model says, else VOC's 21.",
-        metavar="FILE",
-        reads="fcn_onnx.data.labels:read_classes",
-    )
     multiple_of: int | None = multiple_of_option()
 
     def __post_init__(self) -> None:
@@ -68,6 +56,33 @@ class Interface(Checked):
                 raise UsageError(f"{name} {_joined(values)} is not three finite numbers", fix="correct it")
         if self.std is not None and min(self.std) <= 0:
             raise UsageError(f"--std {_joined(self.std)} holds a number that is not positive", fix="correct it")
+
+
+@dataclass(frozen=True)
+class Interface(InputHints):
+    """What a user says of a model that does not say it itself; None leaves it to the model.
+
+    Attributes:
+        output_name: the output that holds logits or labels; by default `out`, or the only one.
+        classes: names in label order; by default what its card says, else VOC's 21.
+
+    Raises:
+        UsageError: a value that no model can have.
+    """
+
+    output_name: str | None = option(
+        None, help="Output with logits or labels. Default: `out`, or the only one.", metavar="NAME"
+    )
+    classes: tuple[str, ...] | None = option(
+        None,
+        help="Class names in label order, one a line; a first line `background` is what is none of the others. "
+        "Default: what the model says, else VOC's 21.",
+        metavar="FILE",
+        reads="fcn_onnx.data.labels:read_classes",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.classes is not None and len(self.classes) > MAX_CLASSES:
             raise UsageError(f"--classes names {len(self.classes)}", fix=f"labels have 8 bits: {MAX_CLASSES} at most")
 

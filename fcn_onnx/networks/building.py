@@ -1,73 +1,189 @@
-"""A network with its weights, ready to be traced."""
+"""A network with its weights, ready to be traced, and what its file will say of itself."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.errors import MissingDependencyError, WeightsError
 from fcn_onnx.jobs.artifact import digest_bytes, digest_file
-from fcn_onnx.networks.architecture import Architecture, WeightsInfo
-from fcn_onnx.networks.families import get_architecture
+from fcn_onnx.networks.architecture import AUX, OUT, Architecture, Shapes, WeightsInfo
+from fcn_onnx.networks.families import get_architecture, recognise
+from fcn_onnx.networks.names import Asked, asked_count, means, name_classes
 
 if TYPE_CHECKING:
     import torch
 
     from fcn_onnx.networks.architecture import State
 
+PUBLISHED, RANDOM = "DEFAULT", "none"
+"""What `--weights` may say instead of naming a file."""
+
 RANDOM_SEED = 0
+RANDOM_NAME = f"random (seed {RANDOM_SEED})"
 RANDOM_RESIDUAL_SCALE = 0.2
+SHOWN = 5
 
 
-def build_network(arch: str, weights: str, *, aux: bool = True) -> tuple[torch.nn.Module, WeightsInfo]:
-    """A network in evaluation mode, float32.
+@dataclass(frozen=True)
+class Built:
+    """A network and what is known of it.
 
-    Args:
-        arch: a name in `families.NAMES`.
-        weights: `DEFAULT` (published), `none` (random, seeded), or a checkpoint.
-        aux: with the auxiliary head.
-
-    Raises:
-        UsageError: no such architecture.
-        WeightsError: the weights cannot be had, read, or do not fit.
-        MissingDependencyError: torch or torchvision is not installed.
+    Attributes:
+        name: of the architecture, or of the factory that made it.
+        network: in evaluation mode, float32. (N, 3, H, W) → a mapping with `heads`, each (N, channels, H, W) logits.
+        heads: `out`, and `aux` where it is exported.
+        channels: of each head: the number of classes, or 1 where that is the score of the second of two.
+        classes: names in label order.
+        preprocessing: how photographs are shown to it.
+        weights: where they came from.
+        protocol: by which its origin measured; None where there is no origin.
+        notes: what was found, assumed or left out.
     """
-    architecture = get_architecture(arch)
+
+    name: str
+    network: torch.nn.Module
+    heads: tuple[str, ...]
+    channels: int
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    weights: WeightsInfo
+    protocol: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def require_torch() -> None:
+    """Raise MissingDependencyError unless torch imports."""
     try:
-        import torch
+        import torch  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
             f"export needs torch, which does not import: {error}", fix="pip install 'fcn-onnx[export]'"
         ) from error
-    from fcn_onnx.networks.weights import load_into
 
-    state, info = _weights(architecture, weights)
+
+def names_file(weights: str) -> bool:
+    """Whether `--weights` names a checkpoint."""
+    return weights not in (PUBLISHED, RANDOM)
+
+
+def build_network(arch: str | None, weights: str, *, aux: bool | None = None, classes: Asked = None) -> Built:
+    """A network of the table.
+
+    Args:
+        arch: a name in `families.NAMES`; None to recognise the checkpoint.
+        weights: `DEFAULT` (published), `none` (random, seeded), or a checkpoint.
+        aux: with the auxiliary head or without; None as its origin has it, and without where the weights have none.
+        classes: their names or number; None as many as the weights are for.
+
+    Raises:
+        UsageError: no such architecture, or head.
+        WeightsError: the weights cannot be had, read, or do not fit.
+        MissingDependencyError: torch or torchvision is not installed.
+    """
+    architecture = get_architecture(arch) if arch else None
+    asked_count(classes)
+    require_torch()
+    import torch
+
+    from fcn_onnx.networks.weights import load_into, read_checkpoint
+
+    state: State | None
+    if names_file(weights):
+        path = Path(weights)
+        state, info = read_checkpoint(path), WeightsInfo(path.name, digest_file(path), random=False)
+        architecture = _architecture_of(state, path.name, architecture)
+    elif architecture is None:
+        raise WeightsError("no checkpoint is named whose network could be recognised", fix="name one, or --arch NAME")
+    else:
+        state, info = _weights_by_name(architecture, weights)
+    state = None if state is None else architecture.adopt(state)
+    heads = architecture.heads_for(aux)
+    notes: tuple[str, ...] = ()
+    headless = state is not None and not any(key.startswith(architecture.aux_keys) for key in state)
+    if headless and aux is None and AUX in heads:
+        heads, notes = (OUT,), (f"the weights of {info.source} have no auxiliary head, and none is exported",)
+    channels = _channels(architecture, state, classes, info.source)
+    names, assumed = name_classes(channels, classes, architecture.classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
-        network = architecture.build(len(architecture.classes), aux)
+        network = architecture.build(channels, AUX in heads)
     if state is None:
         _calm_residuals(network)
     else:
-        load_into(network, architecture.adopt(state), info.source, aux=aux, aux_keys=architecture.aux_keys)
-    return network.float().eval(), info
+        load_into(network, state, info.source, aux=AUX in heads, aux_keys=architecture.aux_keys)
+    return Built(
+        name=architecture.name,
+        network=network.float().eval(),
+        heads=heads,
+        channels=channels,
+        classes=names,
+        preprocessing=architecture.preprocessing,
+        weights=info,
+        protocol=architecture.protocol,
+        notes=(*notes, *assumed),
+    )
 
 
-def _weights(architecture: Architecture, weights: str) -> tuple[State | None, WeightsInfo]:
-    """The state dict that is meant, as its origin writes it, and where it came from; None for random weights."""
-    from fcn_onnx.networks.weights import read_checkpoint
+def shapes_of(state: State) -> Shapes:
+    """The shape of every tensor by its key."""
+    return {key: tuple(value.shape) for key, value in state.items()}
 
-    if weights == "none":
-        name = f"random (seed {RANDOM_SEED})"
-        return None, WeightsInfo(name, digest_bytes(name.encode()), random=True)
-    if weights == "DEFAULT":
-        if architecture.default_weights is None:
-            raise WeightsError(
-                f"there are no published weights of {architecture.name} to download: {architecture.no_weights}",
-                fix="name a checkpoint with --weights FILE, or take random ones with --weights none",
-            )
-        return architecture.default_weights()
-    path = Path(weights)
-    return read_checkpoint(path), WeightsInfo(path.name, digest_file(path), random=False)
+
+def _architecture_of(state: State, source: str, wanted: Architecture | None) -> Architecture:
+    """The architecture that a checkpoint is of.
+
+    Raises:
+        WeightsError: it is of another one than `wanted`, or of none that is known, where none is wanted.
+    """
+    shapes = shapes_of(state)
+    if wanted is not None and wanted.recognises(shapes):
+        return wanted
+    found = recognise(shapes)
+    if wanted is None and found is None:
+        shown = ", ".join(list(shapes)[:SHOWN]) + (" …" if len(shapes) > SHOWN else "")
+        raise WeightsError(
+            f"{source} is a checkpoint of no network that is known here; its keys are {shown}",
+            fix="say which it is with --arch NAME (--list shows them), or bring your own with --network",
+        )
+    if wanted is not None and found is not None:
+        raise WeightsError(
+            f"{source} holds no weights of {wanted.name}: these are the keys of {found.name}",
+            fix=f"use --arch {found.name}",
+        )
+    return found or wanted  # type: ignore[return-value]  # one of them there is
+
+
+def _weights_by_name(architecture: Architecture, weights: str) -> tuple[State | None, WeightsInfo]:
+    """The published state dict, as its origin writes it, and where it came from; None for random weights."""
+    if weights == RANDOM:
+        return None, WeightsInfo(RANDOM_NAME, digest_bytes(RANDOM_NAME.encode()), random=True)
+    if architecture.default_weights is None:
+        raise WeightsError(
+            f"there are no published weights of {architecture.name} to download: {architecture.no_weights}",
+            fix="name a checkpoint with --weights FILE, or take random ones with --weights none",
+        )
+    return architecture.default_weights()
+
+
+def _channels(architecture: Architecture, state: State | None, asked: Asked, source: str) -> int:
+    """Channels of the heads: as many as the weights have, else as asked for, else as the origin has.
+
+    Raises:
+        WeightsError: the weights have another number than is asked for.
+    """
+    count = asked_count(asked)
+    if state is None or architecture.class_key not in state:
+        return count or len(architecture.classes)
+    channels = int(state[architecture.class_key].shape[0])
+    if count is not None and not means(channels, count):
+        raise WeightsError(
+            f"the weights of {source} are for {channels} classes, and --classes says {count}",
+            fix="leave --classes out, or bring weights of so many classes",
+        )
+    return channels
 
 
 def _calm_residuals(network: torch.nn.Module) -> None:

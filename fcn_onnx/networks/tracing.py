@@ -47,6 +47,12 @@ def require_opset(opset: int) -> None:
         )
 
 
+def legal_size(size: tuple[int, int], multiple_of: int | None) -> tuple[int, int]:
+    """(height, width) rounded up to what a network's sides must be multiples of."""
+    multiple = multiple_of or 1
+    return -(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple
+
+
 def trace(
     network: torch.nn.Module,
     opset: int,
@@ -68,8 +74,7 @@ def trace(
     import torch
 
     wrapped = _tuple_outputs(network, outputs)
-    height, width = size or (-(-side // (multiple_of or 1)) * (multiple_of or 1) for side in EXAMPLE_SIZE)
-    example = torch.zeros(2, 3, height, width)
+    example = torch.zeros(2, 3, *(size or legal_size(EXAMPLE_SIZE, multiple_of)))
     path = _with_dynamo if opset >= FIRST_DYNAMO_OPSET else _with_torchscript
     try:
         with _quiet(), no_compiler_cache(), torch.no_grad():

@@ -38,14 +38,8 @@ def preprocessing_of(model: onnx.ModelProto, name: str, interface: Interface = I
             f"the preprocessing recorded in {name} cannot be read: {error}", fix="export the model again"
         ) from error
     size = fixed_size(model)
-    return replace(
-        own,
-        resize=Resize(size=size) if size else own.resize,
-        mean=interface.mean or own.mean,
-        std=interface.std or own.std,
-        channels=interface.channels or own.channels,
-        multiple_of=interface.multiple_of or own.multiple_of,
-    )
+    hinted = own.hinted(interface)
+    return replace(hinted, resize=Resize(size=size)) if size else hinted
 
 
 def classes_of(

@@ -5,13 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from fcn_onnx.errors import UsageError
+from fcn_onnx.networks.families import get_architecture
+from fcn_onnx.networks.names import factory_parts
 
 INT8_SUFFIX = "-int8"
 
 
-def fp32_name(arch: str, opset: int) -> str:
-    """`fcn-<arch>-<opset>.onnx`."""
-    return f"fcn-{arch}-{opset}.onnx"
+def fp32_name(name: str, opset: int) -> str:
+    """`fcn-<name>-<opset>.onnx`."""
+    return f"fcn-{name}-{opset}.onnx"
+
+
+def fp32_path(arch: str | None, network: str | None, opset: int) -> Path | None:
+    """Where `export` writes by default; None where the network is yet to be recognised by its checkpoint.
+
+    Raises:
+        UsageError: no architecture is called so, or the place of the network is written otherwise.
+    """
+    if network:
+        return Path(fp32_name(factory_parts(network)[1].rpartition(".")[2], opset))
+    return Path(fp32_name(get_architecture(arch).name, opset)) if arch else None
 
 
 def int8_path(fp32: Path) -> Path:

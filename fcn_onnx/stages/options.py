@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from fcn_onnx.data.choice import DATA, ImageChoice, ImageSource
+from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, SIDE, THREADS, WAIT
 from fcn_onnx.jobs.fields import Checked, Pair, option, part
-from fcn_onnx.model.interface import Interface, multiple_of_option
+from fcn_onnx.model.interface import InputHints, Interface, multiple_of_option
 
 METHODS = "fcn_onnx.calibration.thresholds:METHODS"
 FORMATS = {"auto": "what the opset and the target ask for", "qoperator": "quantized operators", "qdq": "Q/DQ pairs"}
@@ -36,14 +37,34 @@ def _force() -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions(Checked):
-    """Of `export`; see the options' help."""
+    """Of `export`; see the options' help.
 
-    arch: str = option(help="Which network; see below.", names="fcn_onnx.networks.families:NAMES")
+    Raises:
+        UsageError: it is not said which network, or twice; or options that contradict each other.
+    """
+
+    arch: str | None = option(
+        None,
+        help="Which network; see below. Default: the one whose --weights FILE these are.",
+        names="fcn_onnx.networks.families:NAMES",
+    )
+    network: str | None = option(
+        None,
+        help="Any other: a torch.nn.Module, or what returns one when called, in a module that is installed or lies "
+        "here. Its code runs.",
+        metavar="PACKAGE.MODULE:FACTORY",
+    )
     opset: int = option(12, help="11, 12 and newer.")
     weights: str = option(
         "DEFAULT",
-        help="The published weights, random ones (seeded, recorded as random), or a .pth file.",
+        help="The published weights (of --network: what it comes with), random ones (seeded, recorded as random), or "
+        "a checkpoint.",
         metavar="DEFAULT|none|FILE",
+    )
+    classes: int | str | None = option(
+        None,
+        help="How many, or a file with their names, one a line. Default: as many as the weights are for.",
+        metavar="N|FILE",
     )
     aux: bool | None = option(
         None,
@@ -51,17 +72,43 @@ class ExportOptions(Checked):
         flag="--aux",
         opposite="--no-aux",
     )
+    output_name: str | None = option(
+        None, help="Of what --network returns by name: the logits. Default: out, logits, or the only tensor."
+    )
     size: Pair | None = option(None, help="Fix the input's size; dynamic otherwise.", metavar="HxW", bound=SIDE)
+    hints: InputHints = part(InputHints)
     output_labels: bool = option(False, help="Outputs are uint8 labels (N, H, W), the argmax, not logits.")
     fp16: bool = option(False, help="Compute in float16, for GPUs; input and outputs stay float32.")
     output: Path | None = option(
-        None, help="Default: fcn-<arch>-<opset>.onnx here.", metavar="FILE", decides=False, in_recipe=False
+        None, help="Default: fcn-<arch or factory>-<opset>.onnx here.", metavar="FILE", decides=False, in_recipe=False
     )
     test_data: bool = option(
         False, help="Also write the model zoo's test data set and .tar.gz.", decides=False, in_recipe=False
     )
+    list_networks: bool = option(
+        False,
+        help="Only show the networks: parameters and multiply-accumulates as counted, and what was published.",
+        flag="--list",
+        decides=False,
+        in_recipe=False,
+    )
     force: bool = _force()
     wait: float = _wait()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.list_networks:
+            return
+        if self.arch and self.network:
+            raise UsageError("--arch and --network name two networks", fix="name one")
+        if not self.arch and not self.network and self.weights in ("DEFAULT", "none"):
+            raise UsageError(
+                "Missing: which network",
+                fix="name one with --arch NAME (--list shows them), your own with --network PACKAGE.MODULE:FACTORY, or "
+                "a checkpoint of one that is known with --weights FILE",
+            )
+        if self.output_name and not self.network:
+            raise UsageError("--output-name is of what --network returns", fix="leave it out")
 
 
 @dataclass(frozen=True, kw_only=True)

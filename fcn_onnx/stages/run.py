@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fcn_onnx.data.sets.discover import annotations_beside
+from fcn_onnx.errors import RecipeError
 from fcn_onnx.evaluation.result import Validation
 from fcn_onnx.jobs.artifact import claim_outputs
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.quantization.writing import Quantized
-from fcn_onnx.stages.naming import fp32_name, int8_path
+from fcn_onnx.stages.naming import fp32_path, int8_path
 from fcn_onnx.stages.options import ExportOptions, QuantizeOptions, ValidateOptions
 from fcn_onnx.stages.quantize import choose_method, quantize, require_consistent
 from fcn_onnx.stages.recipe import Recipe, ScenesSection, Section
@@ -64,6 +65,8 @@ def outputs_of(recipe: Recipe) -> dict[str, Path]:
 def inputs_of(recipe: Recipe) -> dict[str, Path | None]:
     """Files that `run` reads of a recipe, images aside, by what they are called."""
     files: dict[str, Path | None] = {"export.weights": Path(recipe.export.get("weights"))}
+    if isinstance(classes := recipe.export.get("classes"), str):
+        files["export.classes"] = Path(classes)
     for name, section in (("quantize", recipe.quantize), ("validate", recipe.validate)):
         files[f"{name}.annotations"] = section.get("annotations") or annotations_beside(section.get("data"))
         files |= {f"{name}.{key}": section.get(key) for key in ("images", "classes")}
@@ -71,7 +74,10 @@ def inputs_of(recipe: Recipe) -> dict[str, Path | None]:
 
 
 def _fp32(recipe: Recipe) -> Path:
-    return recipe.output / fp32_name(recipe.export.get("arch"), recipe.export.get("opset"))
+    path = fp32_path(*(recipe.export.get(key) for key in ("arch", "network", "opset")))
+    if path is None:
+        raise RecipeError("export says neither 'arch' nor 'network'", fix="add the one that is meant")
+    return recipe.output / path
 
 
 def demo_recipe(folder: Path) -> Recipe:

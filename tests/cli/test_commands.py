@@ -22,6 +22,7 @@ from fcn_onnx.cli.console import print_table
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.jobs.journal import Journal
+from fcn_onnx.networks.families import ARCHITECTURES
 
 COMMANDS = (
     "export",
@@ -87,6 +88,17 @@ def test_quantize_and_validate_follow_one_another_with_nothing_else_typed(folder
     assert report["images"] == 3
     again = succeed("quantize", "--data", "coco/val2017", "--limit", "2")
     assert "up to date" in again.stdout
+
+
+def test_networks_are_listed_with_what_they_cost() -> None:
+    """A golden line; its numbers are torchvision's own."""
+    lines = [re.split(r"  +", line.strip()) for line in succeed("export", "--list").stdout.splitlines()]
+    assert lines[0] == ["network", "parameters", "GMAC", "at", "heads", "published, and by whom"]
+    assert ["resnet50", "35,322,218", "152.717", "520x520", "out, aux"] in [line[:5] for line in lines]
+    listed = json.loads(succeed("export", "--list", "--json", "-").stdout)["networks"]
+    assert [one["arch"] for one in listed] == [line[0] for line in lines[1:-1]] == list(ARCHITECTURES)
+    tiny = next(one for one in listed if one["arch"] == "tiny")
+    assert (tiny["parameters"], tiny["size"], tiny["weights_published"]) == (279_818, [520, 520], True)
 
 
 def test_json_on_stdout_is_clean(folder: Path) -> None:

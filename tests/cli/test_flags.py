@@ -52,7 +52,7 @@ def test_what_has_no_default_is_required_and_a_part_that_may_be_absent_is_not() 
 
 
 @pytest.mark.parametrize(
-    ("command", "missing"), [(["export"], "--arch"), (["validate"], "--data"), (["benchmark"], "MODEL")]
+    ("command", "missing"), [(["export"], "--network"), (["validate"], "--data"), (["benchmark"], "MODEL")]
 )
 def test_commands_say_what_is_missing(command: list[str], missing: str) -> None:
     result = CliRunner().invoke(main, command)

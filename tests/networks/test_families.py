@@ -12,6 +12,7 @@ import torch
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.protocols import PROTOCOLS
 from fcn_onnx.networks.architecture import AUX, OUT, Architecture, Shapes, by_keys
+from fcn_onnx.networks.costs import cost_of
 from fcn_onnx.networks.families import ARCHITECTURES, NAMES, get_architecture, recognise
 
 EVERY = pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES)
@@ -113,6 +114,14 @@ def test_its_checkpoints_are_its_own(architecture: Architecture) -> None:
 def test_what_is_nobodys_is_not_recognised() -> None:
     assert recognise({}) is None
     assert recognise({"classifier.4.weight": (21, 512, 1, 1)}) is None
+
+
+@pytest.mark.parametrize(("name", "gmac"), [("resnet50", 152.717), ("deeplabv3_mobilenet_v3_large", 10.452)])
+def test_costs_are_what_torchvision_publishes(name: str, gmac: float) -> None:
+    """`meta["_ops"]` of the published weights."""
+    cost = cost_of(ARCHITECTURES[name])
+    assert cost.parameters == PARAMETERS[name]
+    assert cost.macs / 1e9 == pytest.approx(gmac, abs=0.0005)
 
 
 def test_keys_say_which_it_is() -> None:

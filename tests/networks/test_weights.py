@@ -17,13 +17,13 @@ SHAPE = (1, 3, 40, 48)
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, torch.Tensor]:
-    network, _ = build_network("tiny", "DEFAULT")
+    network = build_network("tiny", "DEFAULT").network
     return dict(network.state_dict())
 
 
 @pytest.fixture(scope="module")
 def expected() -> torch.Tensor:
-    network, _ = build_network("tiny", "DEFAULT")
+    network = build_network("tiny", "DEFAULT").network
     with torch.no_grad():
         return network(torch.ones(SHAPE))["out"]
 
@@ -43,11 +43,11 @@ def test_forms_of_checkpoints(tmp_path: Path, state: dict, expected: torch.Tenso
         case "no counters":
             value = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     torch.save(value, tmp_path / "w.pth")
-    network, info = build_network("tiny", str(tmp_path / "w.pth"))
+    built = build_network("tiny", str(tmp_path / "w.pth"))
     with torch.no_grad():
-        assert torch.equal(network(torch.ones(SHAPE))["out"], expected)
-    assert (info.source, info.random) == ("w.pth", False)
-    assert not network.training
+        assert torch.equal(built.network(torch.ones(SHAPE))["out"], expected)
+    assert (built.weights.source, built.weights.random) == ("w.pth", False)
+    assert not built.network.training
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,6 @@ def test_forms_of_checkpoints(tmp_path: Path, state: dict, expected: torch.Tenso
         ("missing key", "1 missing: backbone.conv1.weight"),
         ("extra key", "1 unexpected: surplus"),
         ("shape", "1 of another shape: backbone.conv1.weight (1, 1)"),
-        ("no aux", "--no-aux"),
         ("list", "holds no state dict (found list)"),
         ("other mapping", "holds no state dict"),
         ("empty file", "not a checkpoint"),
@@ -74,8 +73,6 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, state: dict, damage: str, 
             value["surplus"] = torch.zeros(1)  # type: ignore[index]
         case "shape":
             value["backbone.conv1.weight"] = torch.zeros(1, 1)  # type: ignore[index]
-        case "no aux":
-            value = {k: v for k, v in state.items() if not k.startswith("aux_classifier")}
         case "list":
             value = [torch.zeros(1)]
         case "other mapping":
@@ -94,9 +91,19 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, state: dict, damage: str, 
 
 def test_an_auxiliary_head_that_is_not_wanted_is_left_unread(tmp_path: Path, state: dict) -> None:
     torch.save(state, tmp_path / "w.pth")
-    network, _ = build_network("tiny", str(tmp_path / "w.pth"), aux=False)
+    network = build_network("tiny", str(tmp_path / "w.pth"), aux=False).network
     with torch.no_grad():
         assert list(network(torch.ones(SHAPE))) == ["out"]
+
+
+def test_weights_without_an_auxiliary_head(tmp_path: Path, state: dict) -> None:
+    """Exported without it, and said so, unless it was asked for."""
+    torch.save({k: v for k, v in state.items() if not k.startswith("aux_classifier")}, tmp_path / "w.pth")
+    built = build_network("tiny", str(tmp_path / "w.pth"))
+    assert built.heads == ("out",)
+    assert built.notes == ("the weights of w.pth have no auxiliary head, and none is exported",)
+    with pytest.raises(WeightsError, match="--no-aux"):
+        build_network("tiny", str(tmp_path / "w.pth"), aux=True)
 
 
 def test_code_in_a_checkpoint_does_not_run(tmp_path: Path) -> None:
@@ -118,7 +125,7 @@ def test_an_unknown_name_is_refused() -> None:
 @pytest.mark.parametrize("arch", ["tiny", "resnet101"])
 def test_random_networks_return_values_of_ordinary_size(arch: str) -> None:
     """torchvision's own initialisation reaches 19,000 in ResNet-101, where float32 has no 2e-4 left."""
-    network, _ = build_network(arch, "none")
+    network = build_network(arch, "none").network
     with torch.no_grad():
         logits = network(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))["out"]
     assert 0.1 < logits.abs().max() < 100

@@ -82,7 +82,9 @@ def test_a_recipe_says_what_the_model_does_not(tmp_path: Path) -> None:
     recipe.write_text("export: {arch: tiny}\nquantize: {data: a}\nvalidate: {data: b}\n")
     overrides = ["std=[1, 1, 1]", "mean=[0, 0.5, 0]", "channels=BGR", "output_name=x", "multiple_of=32"]
     loaded = load_recipe(recipe, [f"quantize.{o}" for o in [*overrides, f"classes={names}"]])
-    assert loaded.quantize.build().interface == Interface((0, 0.5, 0), (1, 1, 1), "x", "BGR", ("nothing", "road"), 32)
+    assert loaded.quantize.build().interface == Interface(
+        mean=(0, 0.5, 0), std=(1, 1, 1), output_name="x", channels="BGR", classes=("nothing", "road"), multiple_of=32
+    )
     assert loaded.validate.build().interface == Interface()
 
 

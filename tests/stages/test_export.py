@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.errors import OutputError, ParityError, UsageError, WeightsError
 from fcn_onnx.model.card import ModelCard
+from fcn_onnx.model.interface import InputHints
 from fcn_onnx.networks import forms, parity
 from fcn_onnx.networks.building import build_network
 from fcn_onnx.networks.tracing import supported_opsets
@@ -36,7 +37,7 @@ def test_every_opset_is_what_was_asked_for_and_computes_what_torch_does(tmp_path
     counts = Counter(node.op_type for node in model.graph.node)
     assert not {"BatchNormalization", "Identity", "Dropout", "Constant"} & set(counts)
     assert counts["Resize"] == 2
-    network, _ = build_network("tiny", "DEFAULT")
+    network = build_network("tiny", "DEFAULT").network
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     assert [i.name for i in session.get_inputs()] == ["input"]
     assert [o.name for o in session.get_outputs()] == ["out", "aux"]
@@ -146,7 +147,7 @@ def test_a_difference_from_torch_is_an_error(tmp_path: Path) -> None:
     changed = numpy_helper.to_array(bias).copy()
     changed[3] += 0.05
     bias.CopyFrom(numpy_helper.from_array(changed, bias.name))
-    network, _ = build_network("tiny", "DEFAULT")
+    network = build_network("tiny", "DEFAULT").network
     with pytest.raises(ParityError, match="differs from torch by up to"):
         parity.check_parity(network, model, outputs=("out", "aux"), size=None)
 
@@ -183,7 +184,7 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monk
 def test_torchvisions_network_at_the_lowest_opset(tmp_path: Path) -> None:
     """The real architecture once, with random weights: parameters as torchvision counts them."""
     result = export(ExportOptions(arch="resnet50", opset=11, weights="none", output=tmp_path / "m.onnx"))
-    network, _ = build_network("resnet50", "none")
+    network = build_network("resnet50", "none").network
     assert sum(p.numel() for p in network.parameters()) == 35_322_218
     assert result.parity is not None
 
@@ -224,7 +225,7 @@ def test_parity_is_of_the_file_that_is_written(tmp_path: Path, labels: bool, hal
     assert (parity.returns, parity.precision) == form
     assert (f"in {form[1]}" in str(parity)) == half
     assert ("torch's argmax" in str(parity)) == labels
-    network, _ = build_network("tiny", "DEFAULT")
+    network = build_network("tiny", "DEFAULT").network
     session = ort.InferenceSession(str(result.path), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     differ, largest, number = 0, 0.0, 0
@@ -285,3 +286,45 @@ def test_half_precision_computes_nearly_the_same(tmp_path: Path) -> None:
     ]
     assert outputs[1].dtype == np.float32
     assert np.abs(outputs[0] - outputs[1]).max() < 0.02 * np.abs(outputs[0]).max()
+
+
+def test_a_size_that_the_network_does_not_take_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--size is 100x128.*multiples of 32\n.*use 128x128"):
+        export(
+            ExportOptions(arch="tiny", size=(100, 128), hints=InputHints(multiple_of=32), output=tmp_path / "m.onnx")
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_which_network_is_said_once() -> None:
+    with pytest.raises(UsageError, match="name two networks"):
+        ExportOptions(arch="tiny", network="a:b")
+    with pytest.raises(UsageError, match="Missing"):
+        ExportOptions(weights="none")
+    with pytest.raises(UsageError, match="--output-name"):
+        ExportOptions(arch="tiny", output_name="x")
+    with pytest.raises(UsageError, match="--list makes no model"):
+        export(ExportOptions(list_networks=True))
+
+
+def test_a_recognised_checkpoint_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(build_network("tiny", "DEFAULT").network.state_dict(), tmp_path / "w.pth")
+    (tmp_path / "names.txt").write_text("\n".join(f"name {i}" for i in range(21)))
+    result = export(ExportOptions(weights="w.pth", classes="names.txt"))
+    assert (result.path, result.card.arch, result.card.classes[20]) == (Path("fcn-tiny-12.onnx"), "tiny", "name 20")
+    with pytest.raises(UsageError, match=r"no.txt cannot be read"):
+        export(ExportOptions(weights="w.pth", classes="no.txt"))
+
+
+@pytest.mark.parametrize("opset", [11, 13])
+def test_squeeze_excitation_and_hard_swish_below_their_opset(tmp_path: Path, opset: int) -> None:
+    result = export(
+        ExportOptions(
+            arch="lraspp_mobilenet_v3_large", opset=opset, weights="none", classes=3, output=tmp_path / "m.onnx"
+        )
+    )
+    model = onnx.load(result.path)
+    assert "HardSwish" not in {node.op_type for node in model.graph.node}
+    assert [v.name for v in model.graph.output] == ["out"]
+    assert result.card.classes == ("class 0", "class 1", "class 2")

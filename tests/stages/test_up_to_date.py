@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -16,10 +18,11 @@ from toys import photograph, residual_network, save, write_coco
 from fcn_onnx.calibration import observing
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.labels import VOC_CLASSES
+from fcn_onnx.data.preprocess import IMAGENET_MEAN
 from fcn_onnx.jobs import artifact
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import SILENT, SilentProgress
-from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.interface import InputHints, Interface
 from fcn_onnx.runtime.cpu import Cpu
 from fcn_onnx.stages import export as exporter
 from fcn_onnx.stages import quantize as quantizing
@@ -278,10 +281,19 @@ def checkpoint(folder: Path, scale: float = 1.0, name: str = "w.pth") -> str:
 
     from fcn_onnx.networks.building import build_network
 
-    state = build_network("tiny", "DEFAULT")[0].state_dict()
+    state = build_network("tiny", "DEFAULT").network.state_dict()
     state["classifier.4.bias"] *= scale
     torch.save(state, folder / name)
     return str(folder / name)
+
+
+def hint(**changed: Any) -> Change:
+    return option(hints=InputHints(**changed))
+
+
+def other_names(options: dict[str, Any], folder: Path, _: object) -> None:
+    (folder / "names.txt").write_text("\n".join(("ground", *VOC_CLASSES[1:])))
+    options["classes"] = str(folder / "names.txt")
 
 
 def moved_checkpoint(options: dict[str, Any], folder: Path, _: object) -> None:
@@ -301,6 +313,15 @@ EXPORT: dict[str, tuple[Change, bool]] = {
     "half": (option(fp16=True), REDONE),
     "weights": (option(weights="none"), REDONE),
     "architecture": (option(arch="resnet50", weights="none"), REDONE),
+    "classes": (other_names, REDONE),
+    "the classes it has": (option(classes=21), not REDONE),
+    "mean": (hint(mean=(0.0, 0.0, 0.0)), REDONE),
+    "std": (hint(std=(1.0, 1.0, 1.0)), REDONE),
+    "channels": (hint(channels="BGR"), REDONE),
+    "multiple of": (hint(multiple_of=8), REDONE),
+    "the mean it has": (hint(mean=IMAGENET_MEAN), not REDONE),
+    "the architecture it is recognised as": (option(arch=None), not REDONE),
+    "the aux it has": (option(aux=True), not REDONE),
     "checkpoint": (lambda options, folder, _: checkpoint(folder, 2.0), REDONE),
     "place of the checkpoint": (moved_checkpoint, not REDONE),
     "form of our files": (another_form, REDONE),
@@ -332,6 +353,41 @@ def test_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> N
     before = job_of_export(options, monkeypatch)
     change(options, tmp_path, monkeypatch)
     assert (job_of_export(options, monkeypatch) != before) == redone
+
+
+OWN = """
+import torch
+
+def build():
+    return torch.nn.Conv2d(3, {classes}, 3, padding=1)
+"""
+OWN_NETWORK: dict[str, tuple[Change, bool]] = {
+    "nothing": (option(), not REDONE),
+    "opset": (option(opset=13), REDONE),
+    "the code": (lambda options, folder, _: (folder / "own.py").write_text(OWN.format(classes=4)), REDONE),
+    "the code, not what it computes": (
+        lambda options, folder, _: (folder / "own.py").write_text("# mine\n" + OWN.format(classes=3)),
+        not REDONE,
+    ),
+    "size": (option(size=(64, 96)), REDONE),
+    "random": (option(weights="none"), REDONE),  # the same values under another name
+}
+
+
+@pytest.mark.parametrize("name", OWN_NETWORK)
+def test_export_of_a_network_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Known by what it computes, however that is written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN.format(classes=3))
+    change, redone = OWN_NETWORK[name]
+    options: dict[str, Any] = {"network": "own:build"}
+    jobs = []
+    for step in (option(), change):
+        step(options, tmp_path, monkeypatch)
+        monkeypatch.delitem(sys.modules, "own", raising=False)
+        importlib.invalidate_caches()
+        jobs.append(job_of_export(options, monkeypatch))
+    assert (jobs[0] != jobs[1]) == redone
 
 
 def test_what_is_up_to_date_is_so_by_name_and_by_choice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], texts: Con
     with console.capture() as drawn:  # rich itself would end the program if nobody reads
         console.print(table)
     with to_stdout():
-        sys.stdout.write(drawn.get())
+        sys.stdout.writelines(f"{line.rstrip()}\n" for line in drawn.get().splitlines())
 
 
 def wants_stdout(target: str | None) -> bool:

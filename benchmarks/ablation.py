@@ -82,7 +82,7 @@ def main() -> None:
     maker = Maker(original, Calibrated((), preprocessing, {}))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        observation = observe_images(original, job.choice().choose(), preprocessing).observation
+        observation = observe_images(original, job.choice().choose().samples, preprocessing).observation
         tables = {name: tabulate(observation, method) for name, method in METHODS.items()}
         table = tables["mse"]
         whole = make_plan(original.taken, measured_cpu(), quant_format="qdq", target="vnni")

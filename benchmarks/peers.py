@@ -230,7 +230,7 @@ def measured(work: Callable[..., None], arguments: Sequence[Any]) -> tuple[float
 
 def make_all(job: Job, folder: Path, peer_images: int, only: Sequence[str], skip: Sequence[str]) -> list[Row]:
     """Make every model that is not in the folder yet; one that fails is reported and left out."""
-    samples = job.choice().choose()
+    samples = job.choice().choose().samples
     few = of_one_size(samples)[:peer_images]
     jobs: list[tuple[str, Callable[..., None], Sequence[Sample], str]] = [
         ("ours", make_ours, samples, DEFAULT_METHOD),
@@ -301,7 +301,7 @@ def score_openvino(job: Job, python: Path, rows: list[Row], dataset: Dataset, op
     """NNCF's model, and ours for OpenVINO, made and run in their own environment beside onnxruntime's fp32."""
     protocol = get_protocol(options.protocol)
     scored = [s for s in dataset.samples[: options.limit] if protocol.selects(dataset, s)]
-    for name, samples in (("calibrate", job.choice().choose()), ("validate", scored)):
+    for name, samples in (("calibrate", job.choice().choose().samples), ("validate", scored)):
         (folder / name).mkdir()
         for index, batch in enumerate(job.batches(samples)):
             np.save(folder / name / f"{index:05d}.npy", next(iter(batch.values())))

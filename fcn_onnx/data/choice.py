@@ -63,6 +63,14 @@ class ImageSource(Checked):
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """A data set that was opened, and the images of it that were chosen, in the order of ids."""
+
+    dataset: Dataset
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
 class ImageChoice(ImageSource):
     """Images to calibrate on: those of a list, or a seeded draw.
 
@@ -84,21 +92,25 @@ class ImageChoice(ImageSource):
         if self.images is not None and (self.limit is not None or self.spread):
             raise UsageError("--images contradicts --limit and --spread", fix="give one of them")
 
-    def choose(self, progress: Progress = SILENT, classes: tuple[str, ...] = ()) -> tuple[Sample, ...]:
+    def choose(self, progress: Progress = SILENT, classes: tuple[str, ...] = (), *, scored: bool = False) -> Chosen:
         """Open the data and choose, in the order of ids.
 
         Args:
-            classes: what `spread` covers, by default VOC's; nothing else looks at labels, and annotations need not know
+            classes: what the labels are, by default VOC's; where nothing looks at labels, annotations need not know
                 them.
+            scored: whether the caller will look at labels; `spread` does too.
 
         Raises:
             DatasetError: the data, or what the list names, is not there; or `spread` finds no labels of `classes`.
         """
+        dataset = self.open(classes if self.spread or scored else ())
+        progress.note(dataset.description)
+        return Chosen(dataset, self._drawn(dataset, progress))
+
+    def _drawn(self, dataset: Dataset, progress: Progress) -> tuple[Sample, ...]:
         from fcn_onnx.data.selection import draw, spread_over_classes
         from fcn_onnx.data.sets.discover import require_labels
 
-        dataset = self.open(classes if self.spread else ())
-        progress.note(dataset.description)
         if (listed := self.listed(dataset)) is not None:
             return listed
         available = len(dataset.samples)

@@ -109,7 +109,7 @@ def _observed(
     fp32 = Model.open(options.model or find_fp32())
     require_float32(fp32.proto, fp32.name)
     interface = settle([fp32], options.interface, progress)
-    samples = options.choice.choose(progress, classes_of(fp32.proto, fp32.name, interface))
+    samples = options.choice.choose(progress, classes_of(fp32.proto, fp32.name, interface)).samples
     claim_outputs(outputs, {f"the image {sample.name}": sample.file for sample in samples})
     return observe_images(
         fp32,

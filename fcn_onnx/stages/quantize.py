@@ -142,10 +142,11 @@ def _gather(
         return Given(table, (), table.images)
     choice = options.choice
     assert choice is not None  # `require_consistent`
-    samples = choice.choose(progress, classes)
-    contents = digests(samples, progress)
-    images = {sample.name: content for sample, content in zip(samples, contents, strict=True)}
-    return Given(None, samples, images, None if options.max_drop is None else choice.open(classes))
+    scored = options.max_drop is not None
+    chosen = choice.choose(progress, classes, scored=scored)
+    contents = digests(chosen.samples, progress)
+    images = {sample.name: content for sample, content in zip(chosen.samples, contents, strict=True)}
+    return Given(None, chosen.samples, images, chosen.dataset if scored else None)
 
 
 def _job(

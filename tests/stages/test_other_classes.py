@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,14 +16,15 @@ from PIL import Image
 from toys import coarse_classifier, compare, residual_network, save, write_coco, write_voc
 
 from fcn_onnx.cli import main
-from fcn_onnx.data.choice import ImageChoice
+from fcn_onnx.data.choice import ImageChoice, ImageSource
 from fcn_onnx.data.labels import read_classes
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import DatasetError, UsageError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import Interface
-from fcn_onnx.stages.options import QuantizeOptions
+from fcn_onnx.stages.options import QuantizeOptions, ValidateOptions
 from fcn_onnx.stages.quantize import quantize
+from fcn_onnx.stages.validate import validate
 
 NAMES = ("nothing", "category 62", "category 1")
 
@@ -146,3 +149,23 @@ def test_unusable_class_files_are_refused(tmp_path: Path, text: str) -> None:
         read_classes(path)
     with pytest.raises(UsageError, match="cannot be read"):
         read_classes(tmp_path / "missing.txt")
+
+
+def test_annotations_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may have 450 MB: one reading is parsed, digested, and chosen and scored from."""
+    data = write_coco(tmp_path / "coco")
+    annotations = data.parent / "annotations" / "instances_val2017.json"
+    opened: list[Path] = []
+    original = os.open
+
+    def counting(path: Any, *arguments: Any, **others: Any) -> int:
+        opened.append(Path(path))
+        return original(path, *arguments, **others)
+
+    monkeypatch.setattr(os, "open", counting)
+    choice, int8 = ImageChoice(data, limit=2, spread=True), tmp_path / "int8.onnx"
+    model = save(residual_network(), tmp_path / "fp32.onnx")
+    quantize(QuantizeOptions(model=model, choice=choice, max_drop=50.0, output=int8))
+    assert opened.count(annotations) == 1
+    validate(ValidateOptions(fp32=model, int8=(int8,), choice=ImageSource(data), report=tmp_path / "report"))
+    assert opened.count(annotations) == 2

@@ -79,7 +79,9 @@ def interface(**changed: Any) -> Change:
 
 def another_image(options: dict[str, Any], folder: Path, _: object) -> None:
     """Of the same name and the same size."""
-    path = options["choice"].choose()[0].path if "choice" in options else folder / "coco/val2017/000000000001.jpg"
+    path = (
+        options["choice"].choose().samples[0].path if "choice" in options else folder / "coco/val2017/000000000001.jpg"
+    )
     size = path.stat().st_size
     photograph(40, 40, 99).save(path, quality=30)
     path.write_bytes(path.read_bytes().ljust(size, b"\0"))
@@ -117,7 +119,7 @@ def model_elsewhere(options: dict[str, Any], folder: Path, _: object) -> None:
 
 def listed(options: dict[str, Any], folder: Path, _: object) -> None:
     """The images that were drawn, named in a list."""
-    names = [sample.name for sample in options["choice"].choose()]
+    names = [sample.name for sample in options["choice"].choose().samples]
     (folder / "list.txt").write_text("\n".join(names))
     options["choice"] = ImageChoice(folder / "coco/val2017", images=folder / "list.txt")
 

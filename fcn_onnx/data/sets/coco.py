@@ -16,7 +16,6 @@ from fcn_onnx.data.sample import Sample
 from fcn_onnx.data.sets.coco_json import listed_images, read_coco
 from fcn_onnx.data.sets.coco_masks import decode_mask
 from fcn_onnx.errors import DatasetError
-from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.jobs.typed import shown
 
 CATEGORIES: tuple[int, ...] = (0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
@@ -67,6 +66,7 @@ class CocoDataset:
     sizes: Mapping[int | str, tuple[int, int]] = field(repr=False)
     annotations: Mapping[int | str, list[dict[str, Any]]] = field(repr=False)
     source: Path
+    digest: str
     labels: Mapping[int, int] = field(repr=False)
     kind: str = "coco"
     labelled: bool = True
@@ -82,7 +82,7 @@ class CocoDataset:
         Raises:
             DatasetError: the file is not COCO, names what is not there, or has no category for a class.
         """
-        content = read_coco(source)
+        content, digest = read_coco(source)
         categories = {c["id"] for c in content["categories"]}
         labels = LABEL_OF_CATEGORY if space.names == VOC.names else _labels_by_name(content, space, source)
         sizes, samples = listed_images(content["images"], root, source)
@@ -104,11 +104,11 @@ class CocoDataset:
         surplus = sum(1 for p in root.iterdir() if p.suffix.lower() in (".jpg", ".png")) - len(samples)
         ignored = f"; {surplus} files in the folder have no annotation entry" if surplus > 0 else ""
         text = f"{root}: {len(samples)} images with COCO annotations from {source}{ignored}"
-        return cls(root, samples, text, sizes, annotations, source, labels, label_space=space)
+        return cls(root, samples, text, sizes, annotations, source, digest, labels, label_space=space)
 
     def fingerprint(self) -> str:
-        """Digest of the annotation file."""
-        return digest_file(self.source)
+        """Digest of the annotation file, as it was read."""
+        return self.digest
 
     def classes_in(self, sample: Sample) -> frozenset[int]:
         """Labels of the image's annotations, from the file alone."""

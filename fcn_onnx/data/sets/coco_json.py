@@ -11,6 +11,7 @@ from typing import Any
 from fcn_onnx.data.images import MAX_PIXELS
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import DatasetError
+from fcn_onnx.jobs.artifact import digest_bytes
 from fcn_onnx.jobs.reading import read_bytes, refusal
 from fcn_onnx.jobs.typed import shown
 
@@ -21,20 +22,15 @@ Record = Mapping[str, Any]
 ImageId = int | str
 
 
-def read_coco(source: Path) -> dict[str, list[dict[str, Any]]]:
-    """`images`, `annotations` and `categories`, each field that is read of the type that it should be.
+def read_coco(source: Path) -> tuple[dict[str, list[dict[str, Any]]], str]:
+    """`images`, `annotations` and `categories`, each field that is read of the type that it should be; and the digest.
 
     Segmentations are left to `decode_mask`, as most are never looked at.
 
     Raises:
         DatasetError: the file is missing, not JSON, not of that form, or has a field of another type.
     """
-    try:
-        content = json.loads(read_bytes(source, MAX_BYTES))
-    except FileNotFoundError as error:
-        raise DatasetError(f"no such annotations: {source}", fix="name the instances_*.json") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{source} is not JSON: {error}", fix="fetch the annotations again") from error
+    content, digest = _loaded(source)
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not _is_records(content.get(key)):
             raise DatasetError(f"{source} has no list {key!r}: not a COCO instances file", fix="name another file")
@@ -43,7 +39,18 @@ def read_coco(source: Path) -> dict[str, list[dict[str, Any]]]:
     for record in content["annotations"]:
         name = f"annotation {shown(record.get('id', '?'))}"
         _check(record, name, source, {"image_id": _is_id, "category_id": _is_id}, {"area": _is_area})
-    return dict(content)
+    return dict(content), digest
+
+
+def _loaded(source: Path) -> tuple[Any, str]:
+    """The file's JSON, and its digest: it may have half a gigabyte, and is read once."""
+    try:
+        data = read_bytes(source, MAX_BYTES)
+        return json.loads(data), digest_bytes(data)
+    except FileNotFoundError as error:
+        raise DatasetError(f"no such annotations: {source}", fix="name the instances_*.json") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise DatasetError(f"{source} is not JSON: {error}", fix="fetch the annotations again") from error
 
 
 def listed_images(

@@ -18,7 +18,7 @@ from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, SIDE, THREADS, WAIT
 from fcn_onnx.jobs.fields import Checked, Pair, option, part
 from fcn_onnx.model.interface import InputHints, Interface, multiple_of_option
 
-METHODS = "fcn_onnx.calibration.thresholds:METHODS"
+METHODS = "fcn_onnx.calibration.methods:METHODS"
 FORMATS = {"auto": "what the opset and the target ask for", "qoperator": "quantized operators", "qdq": "Q/DQ pairs"}
 
 
@@ -217,14 +217,14 @@ class QuantizeOptions(Checked):
     backend: str = option(
         "onnxruntime",
         help="The library that writes the int8 graph.",
-        names="fcn_onnx.quantization.backends:BACKENDS",
+        names="fcn_onnx.quantization.backends.table:BACKENDS",
     )
     format: str = option("auto", help="Of the int8 model.", also=FORMATS)
     target: str = option(
         "auto",
         help="The kind of machine that the model is for; see below.",
         also={"auto": "this CPU"},
-        names="fcn_onnx.quantization.plan:TARGETS",
+        names="fcn_onnx.quantization.targets:TARGETS",
     )
     per_channel: bool | None = option(
         None, help="Weight scales. Default: per channel if legal.", flag="--per-channel", opposite="--per-tensor"

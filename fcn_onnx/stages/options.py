@@ -58,7 +58,7 @@ class ExportOptions(Checked):
     weights: str = option(
         "DEFAULT",
         help="The published weights (of --network: what it comes with), random ones (seeded, recorded as random), or "
-        "a checkpoint.",
+        "a checkpoint: torch, MXNet, MindSpore or safetensors.",
         metavar="DEFAULT|none|FILE",
     )
     classes: int | str | None = option(

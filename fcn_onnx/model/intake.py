@@ -12,6 +12,7 @@ import onnx
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.passes.affine import fold_affine
 from fcn_onnx.model.passes.constants import lift_constants
+from fcn_onnx.model.passes.gates import unify_gates
 from fcn_onnx.model.passes.identity import drop_identities
 from fcn_onnx.model.passes.names import name_nodes
 from fcn_onnx.model.passes.sharing import unshare
@@ -27,8 +28,9 @@ def take_in(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
     Ensures: every node has a name of its own; there is no Constant node and no Identity or idle Dropout, except where
     one links an input or an initializer with an output; what is affine in each channel behind a convolution is folded
-    into it (BatchNormalization, a bias added as a constant); every Conv, ConvTranspose and Gemm reads weights and
-    biases that nothing else reads; no dead node, no unused initializer, none listed as input; no local functions.
+    into it (BatchNormalization, a bias added as a constant); a hard swish is a product with a HardSigmoid; every Conv,
+    ConvTranspose and Gemm reads weights and biases that nothing else reads; no dead node, no unused initializer, none
+    listed as input; no local functions.
     Inputs and outputs keep their names and order, inner tensors theirs as long as they exist, and what is not folded
     its bytes. A model in this form comes out equal.
 
@@ -53,6 +55,7 @@ def take_in(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     name_nodes(graph)
     unshare(graph)
     fold_affine(graph)
+    unify_gates(graph)
     drop_unused(graph)
     return taken
 

@@ -7,11 +7,21 @@ from collections.abc import Iterator, Sequence
 import onnx
 
 STANDARD = frozenset({"", "ai.onnx"})
+MOVERS = frozenset(
+    {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "DepthToSpace", "SpaceToDepth"}
+)
 
 
 def is_op(node: onnx.NodeProto, *ops: str) -> bool:
     """Whether `node` is one of the standard operators named."""
     return node.op_type in ops and node.domain in STANDARD
+
+
+def moves_values(node: onnx.NodeProto) -> bool:
+    """Whether `node` moves values of its first input and computes none, so that onnxruntime lets 8 bits through."""
+    if is_op(node, "Resize"):
+        return any(attribute.name == "mode" and attribute.s == b"nearest" for attribute in node.attribute)
+    return is_op(node, *MOVERS)
 
 
 def group_of(node: onnx.NodeProto) -> int:

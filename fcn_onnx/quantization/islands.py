@@ -2,25 +2,24 @@
 
 Convolutions are what int8 is for. An addition or a pooling is quantized so that what flows between them stays 8 bits;
 where no 8-bit tensor comes in, or no convolution wants one, that only rounds (the `+ ε` of a LayerNorm, the `+ 1` of a
-GELU, score maps that are added up).
+GELU, score maps that are added up). So does a product with several constants (the scales of a layer's channels): all of
+them would have one scale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from math import prod
 
 import onnx
 
 from fcn_onnx.model.graph import Graph
-from fcn_onnx.model.uses import producers, readers
+from fcn_onnx.model.uses import moves_values, producers, readers
 
 RECTIFIERS = frozenset({"Relu", "Clip"})
 """Free behind what computes in int8: a QLinearConv's output clips."""
 
-MOVERS = frozenset({"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice"})
-"""They move values and compute none: onnxruntime lets 8 bits through."""
-
-SUMS = frozenset({"Add"})
+SUMS = frozenset({"Add", "Mul"})
 """All their operands have to be 8-bit, where for the others one is enough."""
 
 
@@ -34,10 +33,12 @@ def float_islands(fp32: Graph, op_types: Collection[str], float_nodes: Collectio
     """
     graph, floats = fp32.model.graph, fp32.floats
     makers, uses = producers(graph), readers(graph)
+    several = {tensor.name for tensor in graph.initializer if prod(tensor.dims) > 1}
     int8 = {
         node.name: node
         for node in graph.node
         if node.op_type in op_types and node.name not in float_nodes and node.output[0] in floats
+        if node.op_type != "Mul" or several.isdisjoint(node.input)
     }
 
     def is_int8(node: onnx.NodeProto | None) -> bool:
@@ -45,12 +46,13 @@ def float_islands(fp32: Graph, op_types: Collection[str], float_nodes: Collectio
 
     def maker(tensor: str) -> onnx.NodeProto | None:
         node = makers.get(tensor)
-        return maker(node.input[0]) if node is not None and node.op_type in MOVERS else node
+        return maker(node.input[0]) if node is not None and moves_values(node) else node
 
     def following(tensor: str) -> Iterator[onnx.NodeProto]:
         for reader, _ in uses.get(tensor, []):
-            if reader.op_type in MOVERS:
-                yield from following(reader.output[0])
+            if moves_values(reader):
+                for result in reader.output:
+                    yield from following(result)
             elif is_int8(reader):
                 yield reader
 

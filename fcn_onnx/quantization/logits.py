@@ -32,7 +32,9 @@ COMBINING = frozenset(ARITHMETIC | COMPARISONS | {"Concat", "Where"})
 MEASURING = frozenset({"Shape", "Size"})
 """Operators that read no value."""
 
-ELSEWHERE_INT8 = frozenset({"Relu", "Clip", "Add", "Mul", "Concat", "Softmax", "Sigmoid"} | OPERATORS.keys())
+ELSEWHERE_INT8 = frozenset(
+    {"Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSigmoid", "Softmax", "Add", "Mul", "Concat"} | OPERATORS.keys()
+)
 """Operators that one of the backends quantizes; the others stay fp32 without being told."""
 
 

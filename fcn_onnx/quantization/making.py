@@ -29,6 +29,7 @@ from fcn_onnx.quantization.backends.draft import Draft, Goal, Images
 from fcn_onnx.quantization.backends.table import get_backend
 from fcn_onnx.quantization.corrections import Rounding, correct_biases, mean_shifts
 from fcn_onnx.quantization.keeping import kept_layers, shield
+from fcn_onnx.quantization.narrowing import narrowed
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.quantization.weights import QuantizedWeight, Request, quantize_weights
 from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
@@ -111,6 +112,7 @@ class Maker:
         Raises:
             QuantizationError: the backend fails.
         """
+        table = narrowed(self.fp32.taken, table)
         weights = self._rounded(plan, table)
         draft = Draft(
             self._drafted(plan, table, weights),

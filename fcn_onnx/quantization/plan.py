@@ -22,7 +22,10 @@ INT8_MAXPOOL_OPSET = 12
 NAMES_LISTED = 8
 EXAMPLES = 4
 
-INT8_OPS = ("Conv", "Relu", "Clip", "Add", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat")
+INT8_OPS = (
+    *("Conv", "Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSigmoid"),
+    *("Add", "Mul", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat"),
+)
 SYMMETRIC_OPS = frozenset({"Conv", "MaxPool"})
 """With zero point 0 a rectifier is no clipping, so it is fused behind the convolution that it follows, and so is an
 addition of which the other operand is quantized already."""

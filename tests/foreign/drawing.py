@@ -78,23 +78,28 @@ class Drawing:
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Append a node of one output, and compute it."""
-        name = f"{kind.lower()}_{len(self.nodes)}"
-        node = helper.make_node(kind, inputs, [name], name=f"/{kind}_{len(self.nodes)}", **attributes)
-        self.nodes.append(node)
-        self.values[name] = self._computed(node)
+        (name,) = self.several(kind, *inputs, outputs=1, **attributes)
         return name
 
-    def _computed(self, node: onnx.NodeProto) -> Array:
+    def several(self, kind: str, *inputs: str, outputs: int = 2, **attributes: Any) -> tuple[str, ...]:
+        """The same of a node of several outputs."""
+        name = f"{kind.lower()}_{len(self.nodes)}"
+        names = [name, *(f"{name}.{index}" for index in range(1, outputs))]
+        node = helper.make_node(kind, inputs, names, name=f"/{kind}_{len(self.nodes)}", **attributes)
+        self.nodes.append(node)
+        self.values.update(zip(names, self._computed(node), strict=True))
+        return tuple(names)
+
+    def _computed(self, node: onnx.NodeProto) -> list[Array]:
         given = {name: self.values[name] for name in node.input if name}
-        graph = helper.make_graph([node], "one", [_info(n, v) for n, v in given.items()], [_untyped(node.output[0])])
+        graph = helper.make_graph([node], "one", [_info(n, v) for n, v in given.items()], [*map(_untyped, node.output)])
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
         session = ort.InferenceSession(
             self._model(graph).SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        (value,) = session.run(None, given)
-        return np.asarray(value)
+        return [np.asarray(value) for value in session.run(None, given)]
 
     def channels(self, tensor: str) -> int:
         """C of an (N, C, …) tensor."""

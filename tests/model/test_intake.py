@@ -299,3 +299,43 @@ def test_constants_behind_a_convolution_are_folded(form: str) -> None:
 def test_other_constants_stay(form: str) -> None:
     model = scaled(*OTHER_FORMS[form])
     assert [n.op_type for n in take_in(model, "m").graph.node] == ["Conv", OTHER_FORMS[form][0]]
+
+
+GATE_CONSTANTS = {"three": 3, "zero": 0, "six": 6, "sixth": 1 / 6}
+GATES = {
+    "x · clip / 6": [("Mul", ["x", "clip"], "wide"), ("Div", ["wide", "six"], "out")],
+    "clip · x / 6": [("Mul", ["clip", "x"], "wide"), ("Mul", ["wide", "sixth"], "out")],
+    "x · (clip / 6)": [("Div", ["clip", "six"], "gate"), ("Mul", ["x", "gate"], "out")],
+    "clip / 6": [("Mul", ["sixth", "clip"], "out")],
+}
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_hard_swishes_and_hard_sigmoids_get_one_form(name: str) -> None:
+    constants = {name: np.array(value, np.float32) for name, value in GATE_CONSTANTS.items()}
+    clip = [node("Add", ["three", "x"], ["moved"]), node("Clip", ["moved", "zero", "six"], ["clip"])]
+    last = [node(op, inputs, [output]) for op, inputs, output in GATES[name]]
+    model = model_of([node("LeakyRelu", ["input"], ["x"]), *clip, *last], constants)
+    taken = take_in(model, "m")
+    expected = ["LeakyRelu", "HardSigmoid", *(["Mul"] if "x" in name else [])]
+    assert [found.op_type for found in taken.graph.node] == expected
+    batch = 4 * values(1, 3, 16, 16)
+    np.testing.assert_allclose(run(taken, batch)[0], run(model, batch)[0], atol=1e-5)
+
+
+def test_a_hard_swish_is_a_product_with_a_hard_sigmoid() -> None:
+    model = model_of([node("HardSwish", ["input"], ["out"], name="swish")], {}, opset=14)
+    taken = take_in(model, "m")
+    assert [(found.op_type, found.name) for found in taken.graph.node][1] == ("Mul", "swish")
+    batch = 4 * values(1, 3, 16, 16)
+    np.testing.assert_allclose(run(taken, batch)[0], run(model, batch)[0], atol=1e-6)
+
+
+def test_a_clip_that_is_read_elsewhere_or_divided_by_another_number_stays() -> None:
+    constants = {name: np.array(value, np.float32) for name, value in GATE_CONSTANTS.items()}
+    clip = [node("Add", ["input", "three"], ["moved"]), node("Clip", ["moved", "zero", "six"], ["clip"])]
+    read_twice = [node("Mul", ["input", "clip"], ["wide"]), node("Add", ["wide", "clip"], ["out"])]
+    divided = [node("Mul", ["input", "clip"], ["wide"]), node("Div", ["wide", "three"], ["out"])]
+    for last in (read_twice, divided):
+        taken = take_in(model_of([*clip, *last], constants), "m")
+        assert "Clip" in [found.op_type for found in taken.graph.node]

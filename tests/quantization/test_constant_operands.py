@@ -20,7 +20,7 @@ from fcn_onnx.quantization.islands import float_islands
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
-OPS = ("Conv", "Relu", "Clip", "Add", "MaxPool", "Concat")
+OPS = ("Conv", "Relu", "Clip", "HardSigmoid", "Add", "Mul", "MaxPool", "Concat")
 SIZE = 48
 
 
@@ -75,7 +75,7 @@ SHIFTED = ([("Relu", ["x"], "positive"), ("Add", ["positive", "c"], "y")], {"c":
 
 @pytest.mark.parametrize(
     ("middle", "scalars", "expected"),
-    [(*GELU, ("raised",)), (*HARDSWISH, ("moved", "gate")), (*SHIFTED, ())],
+    [(*GELU, ("raised", "product", "y")), (*HARDSWISH, ()), (*SHIFTED, ())],
     ids=["gelu", "hardswish", "shifted"],
 )
 def test_constants_are_added_in_int8_between_int8_only(
@@ -109,7 +109,7 @@ def test_networks_with_constant_operands_are_quantized_well(
 
 
 def test_a_chain_of_nothing_but_fp32_stays_fp32() -> None:
-    """Sigmoid → Add → Clip → MaxPool → conv: the convolution's input is rounded once, not four times."""
+    """Sigmoid → Add → Clip → Sigmoid → conv: the convolution's input is rounded once, not four times."""
     middle = [
         ("Sigmoid", ["x"], "s"),
         ("Add", ["s", "s"], "sum"),

@@ -49,26 +49,36 @@ def test_a_rectifier_behind_an_int8_convolution_costs_nothing_and_one_behind_an_
     assert islands(d, logits, first, logits) == {"Relu"}
 
 
-def test_layer_norms_gelus_and_hardswishes_in_primitive_operators_stay_fp32() -> None:
-    for draw in (layer_norm, gelu, hardswish):
+def test_layer_norms_and_gelus_in_primitive_operators_stay_fp32_and_hard_swishes_do_not() -> None:
+    for draw, expected in ((layer_norm, {"Add", "Mul"}), (gelu, {"Add", "Mul"}), (hardswish, set())):
         d = Drawing(0, 13)
         x = draw(d, d.conv(d.input, 8))
-        assert islands(d, d.conv(x, 5, 1)) >= {"Add"}, draw
+        assert islands(d, d.conv(x, 5, 1)) == expected, draw
+
+
+def test_a_gate_is_int8_where_what_it_gates_is() -> None:
+    d = Drawing(0, 13)
+    x = d.relu(d.conv(d.input, 8))
+    gate = d.op("Sigmoid", d.conv(d.op("GlobalAveragePool", x), 8, 1))
+    assert islands(d, d.conv(d.op("Mul", x, gate), 5, 1)) == set()
+    smooth = d.op("Tanh", x)
+    assert islands(d, d.conv(d.op("Mul", smooth, gate), 5, 1)) == {"Sigmoid", "Mul"}
 
 
 def test_a_sum_with_what_nothing_quantizes_stays_fp32_and_one_with_what_a_convolution_reads_does_not() -> None:
     d = Drawing(0, 13)
     x = d.relu(d.conv(d.input, 8))
-    gated = d.op("Mul", x, d.constant(np.full((8, 1, 1), 0.5)))
-    assert islands(d, d.conv(d.op("Add", x, gated), 5, 1)) == {"Add"}
-    read_too = d.op("Add", d.conv(gated, 8), gated)
-    assert islands(d, d.conv(read_too, 5, 1)) == set()
+    scaled = d.op("Mul", x, d.constant(np.linspace(0.1, 1, 8).reshape(8, 1, 1)))
+    assert islands(d, d.conv(d.op("Add", x, scaled), 5, 1)) == {"Add", "Mul"}
+    read_too = d.op("Add", d.conv(scaled, 8), scaled)
+    assert islands(d, d.conv(read_too, 5, 1)) == {"Mul"}
 
 
 def test_eight_bits_pass_through_what_only_moves_values() -> None:
     d = Drawing(0, 13)
     x = d.relu(d.conv(d.input, 8))
     pooled = d.op("Reshape", d.op("GlobalAveragePool", x), d.integers(0, 8, 1, 1))
-    assert islands(d, d.op("Sigmoid", d.conv(pooled, 8, 1))) == set()
+    gate = d.op("Sigmoid", d.conv(pooled, 8, 1))
+    assert islands(d, d.conv(d.op("Mul", x, gate), 5, 1)) == set()
     moved = d.op("Transpose", d.op("Transpose", x, perm=[0, 2, 3, 1]), perm=[0, 3, 1, 2])
     assert islands(d, d.conv(d.op("Add", moved, d.conv(x, 8)), 5, 1)) == set()

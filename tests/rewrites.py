@@ -16,13 +16,10 @@ BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_trac
 
 
 def seeded(network: nn.Module) -> nn.Module:
-    """In evaluation mode, with statistics and parameters of batch norms that are not those of an identity.
-
-    The last of a residual branch is small, or the values grow with every block.
-    """
+    """In evaluation mode, with statistics and parameters of batch norms that are not those of an identity."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for name, module in network.named_modules():
+        for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 for tensor, low, high in (
                     (module.weight, 0.5, 1.2),
@@ -31,8 +28,6 @@ def seeded(network: nn.Module) -> nn.Module:
                     (module.running_var, 0.5, 1.5),
                 ):
                     tensor.uniform_(low, high, generator=generator)
-                if name.endswith("bn3"):
-                    module.weight *= 0.3
     return network.eval()
 
 

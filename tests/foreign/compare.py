@@ -57,26 +57,35 @@ class Score:
 
 
 class Bench:
-    """One network in a folder, with pictures to calibrate on and others to compare on."""
+    """One fp32 model, with pictures to calibrate on and others to compare on.
 
-    def __init__(self, foreign: Foreign, folder: Path, opset: int | None = None) -> None:
-        self.interface: Interface = foreign.interface
-        self.multiple_of = foreign.multiple_of
-        self.folder = folder
-        self.model = folder / "foreign.onnx"
-        proto = foreign.build(opset or foreign.opset)
-        onnx.save(proto, self.model)
-        self.calibrated, compared = foreign.pictures
-        self.pictures = write_pictures(folder / "pictures", range(self.calibrated), foreign.size)
-        write_pictures(folder / "others", range(OTHERS, OTHERS + compared), foreign.size)
-        self.preprocessing = self._preprocessing(proto)
+    Args:
+        model: the file; what is made of it is written beside it.
+        pictures: a folder; all of them are calibrated on.
+        others: a folder.
+        interface: what has to be said of the model.
+        multiple_of: what both sides of its input must be multiples of.
+    """
 
-    def _preprocessing(self, proto: onnx.ModelProto) -> Preprocessing:
-        return preprocessing_of(proto, str(self.model), self.interface)
+    def __init__(self, model: Path, pictures: Path, others: Path, interface: Interface, multiple_of: int = 1) -> None:
+        self.model, self.pictures, self.others = model, pictures, others
+        self.interface, self.multiple_of = interface, multiple_of
+        self.folder = model.parent
+        self.preprocessing: Preprocessing = preprocessing_of(onnx.load(model), str(model), interface)
+
+    @classmethod
+    def of(cls, foreign: Foreign, folder: Path, opset: int | None = None) -> Bench:
+        """One of the networks here, with pictures of figures."""
+        model = folder / "foreign.onnx"
+        onnx.save(foreign.build(opset or foreign.opset), model)
+        calibrated, compared = foreign.pictures
+        pictures = write_pictures(folder / "pictures", range(calibrated), foreign.size)
+        others = write_pictures(folder / "others", range(OTHERS, OTHERS + compared), foreign.size)
+        return cls(model, pictures, others, foreign.interface, foreign.multiple_of)
 
     def ours(self, **options: Any) -> Quantized:
         """By the program, with its own choice of everything."""
-        choice = ImageChoice(self.pictures, limit=self.calibrated)
+        choice = ImageChoice(self.pictures, limit=len(list(self.pictures.iterdir())))
         return quantize(
             QuantizeOptions(
                 model=self.model, choice=choice, output=self.folder / "ours.onnx", interface=self.interface, **options
@@ -122,7 +131,7 @@ class Bench:
 
     def score(self, candidate: Path) -> Score:
         """Compare with the fp32 model, output for output."""
-        pairs = [(self.run(self.model, fed), self.run(candidate, fed)) for fed in self.batches(self.folder / "others")]
+        pairs = [(self.run(self.model, fed), self.run(candidate, fed)) for fed in self.batches(self.others)]
         signal = sum(float((a.astype(np.float64) ** 2).sum()) for a, _ in pairs)
         noise = sum(float(((a.astype(np.float64) - b) ** 2).sum()) for a, b in pairs)
         same = [labels(a) == labels(b) for a, b in pairs]
@@ -134,7 +143,7 @@ class Bench:
 
     def milliseconds(self, paths: Sequence[Path]) -> list[float]:
         """Median of some runs of each, turn and turn about."""
-        fed = next(self.batches(self.folder / "others"))
+        fed = next(self.batches(self.others))
         sessions = [session(path) for path in paths]
         taken: list[list[float]] = [[] for _ in paths]
         for _ in range(TIMED_RUNS):
@@ -181,7 +190,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     for name in options.names or [name for name in NETWORKS if not NETWORKS[name].refusal]:
         with tempfile.TemporaryDirectory() as folder:
-            bench = Bench(NETWORKS[name], Path(folder), options.opset)
+            bench = Bench.of(NETWORKS[name], Path(folder), options.opset)
             rows = {"fp32": bench.model}
             for maker in ("ours", *QuantFormat):
                 try:

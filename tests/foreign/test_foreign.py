@@ -26,7 +26,7 @@ REFUSED = [name for name, foreign in NETWORKS.items() if foreign.refusal is not 
 
 @pytest.mark.parametrize("name", QUANTIZABLE)
 def test_int8_is_no_worse_than_onnxruntimes_own(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    bench = Bench(NETWORKS[name], tmp_path)
+    bench = Bench.of(NETWORKS[name], tmp_path)
     result = bench.ours()
     assert capfd.readouterr().err == "", "what onnxruntime logs is not for the user"
     ours = bench.score(result.path)
@@ -45,7 +45,7 @@ def test_int8_is_no_worse_than_onnxruntimes_own(tmp_path: Path, name: str, capfd
 def _require_read_without_hints(bench: Bench, int8: Path) -> None:
     """The int8 file says itself what had to be said of the fp32 one: its labels are those of the bare output."""
     segmenter = Segmenter(int8, SessionConfig(threads=1))
-    picture = next(bench.batches(bench.folder / "others"))
+    picture = next(bench.batches(bench.others))
     first = next(iter(picture.values()))[:1]
     batch = first.transpose(0, 3, 1, 2) if segmenter.network.channels_last else first
     found = segmenter.labels(segmenter.run(batch), "picture")
@@ -62,7 +62,7 @@ def _legal(model: Path) -> list[QuantFormat]:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_quantized_is_refused_before_any_work(tmp_path: Path, name: str) -> None:
-    bench = Bench(NETWORKS[name], tmp_path)
+    bench = Bench.of(NETWORKS[name], tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     arguments = ["quantize", "--model", bench.model, "--data", bench.pictures, "--output", tmp_path / "int8.onnx"]
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])

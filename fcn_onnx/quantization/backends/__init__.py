@@ -1,1 +1,124 @@
-"""Libraries that write the int8 graph."""
+"""Libraries that write the int8 graph, by name. Adding one is adding an entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from fcn_onnx.calibration.table import RangeTable
+from fcn_onnx.errors import UsageError
+from fcn_onnx.quantization.plan import Plan
+
+
+@dataclass(frozen=True)
+class Images:
+    """Calibration images for a backend that observes them itself.
+
+    Attributes:
+        count: how many.
+        batches: the inputs, float32 in the model's layout, one after the other, each time it is called.
+        largest: (height, width) of the largest of them.
+    """
+
+    count: int
+    batches: Callable[[], Iterator[NDArray[np.float32]]]
+    largest: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a backend that tunes by itself is to reach.
+
+    Attributes:
+        drop_percent: the relative mIoU that a model loses, in percent.
+        max_drop: the most it may be.
+        max_trials: after which it gives up.
+    """
+
+    drop_percent: Callable[[Path], float]
+    max_drop: float
+    max_trials: int = 100
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a backend puts into int8 form.
+
+    Attributes:
+        model: fp32. For a backend that takes ranges, it has the types of inner tensors in its `value_info`, and in the
+            place of each weight of `weight_scales` one value a channel, (C, 1, …), which becomes 1 at its scale.
+        method: threshold method.
+        log: gets what a chatty library says.
+        table: a range for every activation; None for a backend that observes images itself.
+        weight_scales: (C,) float32 by initializer, one an output channel.
+        images: for a backend that observes them itself.
+        goal: for a backend that tunes by itself.
+    """
+
+    model: onnx.ModelProto
+    method: str
+    log: Path
+    table: RangeTable | None = None
+    weight_scales: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    images: Images | None = None
+    goal: Goal | None = None
+
+
+Backend = Callable[[Draft, Plan], onnx.ModelProto]
+
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """A backend that is imported when first used.
+
+    Attributes:
+        name: as `quantize --backend` takes it.
+        description: one line for `--help`.
+        module: has the function `quantize`.
+        methods: threshold methods of its own, where it observes images itself; None where it takes our ranges.
+    """
+
+    name: str
+    description: str
+    module: str
+    methods: tuple[str, ...] | None = None
+
+    def load(self) -> Backend:
+        """The module's `quantize` function."""
+        backend: Backend = import_module(self.module).quantize
+        return backend
+
+
+BACKENDS: Mapping[str, BackendEntry] = {
+    entry.name: entry
+    for entry in (
+        BackendEntry(
+            "onnxruntime",
+            "onnxruntime's static quantizer",
+            "fcn_onnx.quantization.backends.onnxruntime",
+        ),
+        BackendEntry(
+            "neural-compressor",
+            "Intel Neural Compressor 2.6, its own calibration and, with --max-drop, tuning",
+            "fcn_onnx.quantization.backends.neural_compressor",
+            methods=("minmax", "kl", "percentile"),
+        ),
+    )
+}
+
+
+def get_backend(name: str) -> BackendEntry:
+    """The backend called `name`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in BACKENDS:
+        raise UsageError(f"no backend is called {name!r}", fix=f"choose one of: {', '.join(BACKENDS)}")
+    return BACKENDS[name]

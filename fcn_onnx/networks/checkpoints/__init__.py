@@ -1,1 +1,0 @@
-"""Checkpoints of four frameworks: `reading` has the table, and each format has a file."""

@@ -45,6 +45,7 @@ from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.evaluation.comparison import compare
+from fcn_onnx.evaluation.metrics import Prediction
 from fcn_onnx.evaluation.protocols import get_protocol
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.interface import Interface
@@ -270,7 +271,7 @@ def make_all(job: Job, folder: Path, peer_images: int, only: Sequence[str], skip
 
 def score(job: Job, rows: Sequence[Row], dataset: Dataset, protocol_name: str, limit: int | None, exact: bool) -> Row:
     """One pass over the images, the models in rotating order; returns fp32's row."""
-    protocol = get_protocol(protocol_name)
+    protocol = get_protocol(protocol_name).of_kind(dataset.kind)
     config = SessionConfig(exact_int8=exact)
     everything = [Row("fp32", job.model, 0, 0), *rows]
     segmenters = [Segmenter(row.path, config, job.interface) for row in everything]
@@ -282,24 +283,24 @@ def score(job: Job, rows: Sequence[Row], dataset: Dataset, protocol_name: str, l
         shown = protocol.shown(preprocessing, fixed)
         batch = shown(photograph)
         truth = protocol.read_truth(dataset, sample, grid)
-        labels: dict[int, NDArray[np.uint8]] = {}
+        seen: dict[int, Prediction] = {}
         for turn in range(len(everything)):
             which = (turn + index) % len(everything)
             started = time.perf_counter()
             value = segmenters[which].run(batch)
             if index:  # the first image warms the sessions up
                 everything[which].milliseconds.append(1e3 * (time.perf_counter() - started))
-            labels[which] = protocol.labels(segmenters[which], value, photograph, shown, sample.name)
+            seen[which] = protocol.predicted(segmenters[which], value, photograph, shown, sample.name)
         for which, row in enumerate(everything):
-            row.counts.append(protocol.metric.count(truth, labels[which]))
-            row.agreement.append((int((labels[which] == labels[0]).sum()), labels[0].size))
+            row.counts.append(protocol.metric.count(truth, *seen[which]))
+            row.agreement.append((int((seen[which].labels == seen[0].labels).sum()), seen[0].labels.size))
             row.reference_milliseconds = everything[0].milliseconds
     return everything[0]
 
 
 def score_openvino(job: Job, python: Path, rows: list[Row], dataset: Dataset, options: Any, folder: Path) -> None:
     """NNCF's model, and ours for OpenVINO, made and run in their own environment beside onnxruntime's fp32."""
-    protocol = get_protocol(options.protocol)
+    protocol = get_protocol(options.protocol).of_kind(dataset.kind)
     scored = [s for s in dataset.samples[: options.limit] if protocol.selects(dataset, s)]
     for name, samples in (("calibrate", job.choice().choose().samples), ("validate", scored)):
         (folder / name).mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fcn_onnx.data.images import MAX_PIXELS
+from fcn_onnx.data.opencv import resize_area, resize_linear
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import ImageError, UsageError
 from fcn_onnx.jobs.bounds import MULTIPLE, SIDE
@@ -84,9 +86,29 @@ class Resize:
         return max(1, int(side * width / height)), side
 
 
+PILLOW = "pillow"
+"""Pillow's bilinear filter, which widens where it shrinks: torchvision's."""
+
+Resample = Callable[[NDArray[Any], tuple[int, int]], NDArray[Any]]
+
+
+def _area_where_smaller(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """OpenCV's INTER_AREA where a side shrinks, else INTER_LINEAR: TI's."""
+    shrinks = size[0] < pixels.shape[1] or size[1] < pixels.shape[0]
+    return (resize_area if shrinks else resize_linear)(pixels, size)
+
+
+OPENCV: Mapping[str, Resample] = {
+    "opencv-linear": resize_linear,
+    "opencv-area": resize_area,
+    "opencv-area-where-smaller": _area_where_smaller,
+}
+"""OpenCV's ways of resizing (H, W, C) to (width, height), uint8 or float32, by name."""
+
+
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize (PIL bilinear), scale to [0, 1], normalise: (x / 255 − mean) / std, order the channels, pad.
+    """Resize, scale to [0, 1], normalise: (x / 255 − mean) / std, order the channels, pad.
 
     Attributes:
         resize: the size of the picture.
@@ -95,6 +117,9 @@ class Preprocessing:
         pad: (H, W) of the input where it is larger than the picture: zeros to the right and below.
         multiple_of: what the network's sides must be multiples of. The session pads to it, likewise, and crops what
             comes out (`fcn_onnx.runtime.onnxruntime.Network`); it is here so that it is recorded beside the rest.
+        resample: `PILLOW`, or a name in `OPENCV`.
+        resizes_floats: whether the picture is normalised before it is resized, so that nothing is rounded to 8 bits
+            between; by OpenCV, as Pillow resizes pixels.
     """
 
     resize: Resize = Resize(short_side=520)
@@ -103,6 +128,8 @@ class Preprocessing:
     channels: str = "RGB"
     pad: tuple[int, int] | None = None
     multiple_of: int | None = None
+    resample: str = PILLOW
+    resizes_floats: bool = False
 
     def read(self, sample: Sample) -> NDArray[np.float32]:
         """The network's input for a photograph, (1, 3, H, W) float32.
@@ -118,7 +145,7 @@ class Preprocessing:
         Raises:
             ImageError: see `resized`.
         """
-        planes = self.normalise(self.resized(image, name))
+        planes = self._resized_floats(image, name) if self.resizes_floats else self.normalise(self.resized(image, name))
         if self.channels == "BGR":
             planes = np.ascontiguousarray(planes[:, ::-1])
         if self.pad is None:
@@ -134,6 +161,23 @@ class Preprocessing:
         Raises:
             ImageError: it would have more than `MAX_PIXELS`.
         """
+        target = self._target(image, name)
+        if target == image.size:
+            return image
+        if self.resample == PILLOW:
+            return image.resize(target, Image.Resampling.BILINEAR)
+        return Image.fromarray(OPENCV[self.resample](np.asarray(image), target))
+
+    def _resized_floats(self, image: Image.Image, name: str) -> NDArray[np.float32]:
+        """(1, 3, H, W) float32, R first, resized when it is normalised. Raises ImageError, see `resized`."""
+        target = self._target(image, name)
+        planes = self.normalise(image)
+        if target == image.size:
+            return planes
+        pixels = OPENCV[self.resample](np.ascontiguousarray(planes[0].transpose(1, 2, 0)), target)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+
+    def _target(self, image: Image.Image, name: str) -> tuple[int, int]:
         target = self.resize.target(*image.size)
         if target[0] * target[1] > MAX_PIXELS:
             raise ImageError(
@@ -141,7 +185,7 @@ class Preprocessing:
                 f"{self.resize}, more than the limit of {MAX_PIXELS:,}",
                 fix="cut it into pieces, or resize to less",
             )
-        return image if target == image.size else image.resize(target, Image.Resampling.BILINEAR)
+        return target
 
     def normalise(self, image: Image.Image) -> NDArray[np.float32]:
         """(1, 3, H, W) float32, R first, from an RGB image at its final size.
@@ -175,6 +219,8 @@ class Preprocessing:
             "scale": "1/255",
             **({"pad": list(self.pad)} if self.pad else {}),
             **({"multiple_of": self.multiple_of} if self.multiple_of else {}),
+            **({"resample": self.resample} if self.resample != PILLOW else {}),
+            **({"resizes_floats": True} if self.resizes_floats else {}),
         }
 
     @classmethod
@@ -195,4 +241,7 @@ class Preprocessing:
             resize = Resize.parse(value["resize"])
         except UsageError as error:
             raise ValueError(error.what) from error
-        return cls(resize, mean, std, value["channels"], pad, multiple_of)
+        resample, floats = value.get("resample", PILLOW), value.get("resizes_floats", False)
+        if resample not in (OPENCV if floats else (PILLOW, *OPENCV)):
+            raise ValueError(f"it resizes {'floats ' if floats else ''}by {resample!r}")
+        return cls(resize, mean, std, value["channels"], pad, multiple_of, resample, bool(floats))

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset
 from fcn_onnx.errors import ModelError, UsageError
-from fcn_onnx.evaluation.protocols import Protocol
+from fcn_onnx.evaluation.protocol import Protocol
+from fcn_onnx.evaluation.protocols import PROTOCOLS, TORCHVISION
 from fcn_onnx.evaluation.scoring import Entrant
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.graph import is_quantized
@@ -113,9 +114,30 @@ class Contestants:
             )
         return replace(interface, classes=labelled)
 
-    def shown(self, segmenters: Sequence[Segmenter], rules: Protocol) -> Preprocessing:
-        """How all are shown an image: normalised as the first card that says so does, fp32's foremost, at the
-        protocol's size or at the one size that the models take.
+    def protocol(self, asked: str | None) -> tuple[str, str | None]:
+        """The name of the protocol, and why it is that one where nobody asked for one: fp32's, else torchvision's.
+
+        Raises:
+            ModelError: fp32's card names one that is not in the table.
+        """
+        if asked is not None:
+            return asked, None
+        own = self.fp32.card.protocol
+        if own is None:
+            return TORCHVISION, f"protocol {TORCHVISION}, as neither --protocol nor the card of {self.fp32.path} says"
+        if own not in PROTOCOLS:
+            raise ModelError(
+                f"the card of {self.fp32.path} names the protocol {own!r}, which is not known here",
+                fix=f"say --protocol, one of: {', '.join(PROTOCOLS)}",
+            )
+        others = [
+            f"; that of {m.path} says {m.card.protocol}" for m in self.others if m.card.protocol not in (None, own)
+        ]
+        return own, f"protocol {own}, as the card of {self.fp32.path} says{''.join(others)}"
+
+    def fitted(self, segmenters: Sequence[Segmenter], rules: Protocol) -> Fitted:
+        """The protocol at the models' size, and how all are shown an image: normalised as the first card that says so
+        does, fp32's foremost, at the protocol's size or at the one size that the models take.
 
         Args:
             segmenters: of `all`.
@@ -127,8 +149,37 @@ class Contestants:
         if len(sizes) > 1:
             names = " and ".join(str(m.path) for m, s in zip(self.all, segmenters, strict=True) if s.fixed_size)
             raise ModelError(f"{names} take images of different sizes", fix="compare models of one size")
+        fixed = sizes.pop() if sizes else None
         speaker = next((i for i, model in enumerate(self.all) if model.card.preprocessing), 0)
-        return rules.shown(segmenters[speaker].preprocessing, sizes.pop() if sizes else None)
+        own = segmenters[speaker].preprocessing
+        said = fixed or own.resize.size
+        sized = rules.of_size(said)
+        shown = sized.shown(own, fixed)
+        if fixed:
+            why = "the models take no other size"
+        else:
+            why = (
+                f"the card of {self.all[speaker].path} says"
+                if said
+                else "neither the models nor their cards say a size"
+            )
+        note = None
+        if rules.of_network:
+            note = f"images are shown at {shown.resize}, as {why}"
+        elif shown.resize != rules.resize:
+            note = (
+                f"the models take images of {shown.resize} only and are shown every image at that size, not at "
+                f"protocol {rules.name}'s ({rules.resize}): scores of this protocol elsewhere are no comparison"
+            )
+        return Fitted(sized, shown, note)
+
+
+class Fitted(NamedTuple):
+    """A protocol for networks of a size, how they are shown images, and what a reader must know of that."""
+
+    rules: Protocol
+    shown: Preprocessing
+    note: str | None
 
 
 def names_of(candidates: Sequence[Path]) -> tuple[str, ...]:
@@ -184,16 +235,6 @@ def require_one_input(cards: Mapping[str, ModelCard], interface: Interface = Int
                 fix="both are shown the same input: compare models that take the same, or say what it is with "
                 + " and ".join(OPTIONS[key] for key in differing),
             )
-
-
-def shown_note(rules: Protocol, shown: Preprocessing) -> str | None:
-    """Says so where images are shown at another size than the protocol's; None where they are not."""
-    if shown.resize == rules.resize:
-        return None
-    return (
-        f"the models take images of {shown.resize} only and are shown every image at that size, not at protocol "
-        f"{rules.name}'s ({rules.resize}): scores of this protocol elsewhere are no comparison"
-    )
 
 
 def _classes(name: str, classes: tuple[str, ...], others: tuple[str, ...]) -> str:

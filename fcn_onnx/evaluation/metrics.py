@@ -48,6 +48,18 @@ class Scores:
     mean_accuracy: float | None = None
 
 
+class Prediction(NamedTuple):
+    """What a model makes of an image, on the grid that is scored.
+
+    Attributes:
+        labels: (H, W) uint8.
+        truncated: labels of the logits truncated to integers, likewise; None where the metric does not look at them.
+    """
+
+    labels: NDArray[np.uint8]
+    truncated: NDArray[np.uint8] | None = None
+
+
 class Metric(Protocol):
     """How one protocol turns truth and prediction into scores."""
 
@@ -65,8 +77,10 @@ class Metric(Protocol):
         """The same metric, of these classes."""
         ...
 
-    def count(self, truth: NDArray[Any], prediction: NDArray[np.uint8]) -> Counts:
-        """One image's row, (columns,) int64; `prediction` is (H, W) uint8 labels.
+    def count(
+        self, truth: NDArray[Any], prediction: NDArray[np.uint8], truncated: NDArray[np.uint8] | None = None
+    ) -> Counts:
+        """One image's row, (columns,) int64; the rest are the fields of a `Prediction`.
 
         Raises:
             ModelError: a label of the prediction is no class of this metric.
@@ -112,7 +126,9 @@ class ConfusionMetric:
         """See `Metric.fitted`; the background is a class like any."""
         return replace(self, classes=len(space.names))
 
-    def count(self, truth: NDArray[Any], prediction: NDArray[np.uint8]) -> Counts:
+    def count(
+        self, truth: NDArray[Any], prediction: NDArray[np.uint8], truncated: NDArray[np.uint8] | None = None
+    ) -> Counts:
         """The flattened confusion matrix, row = truth, column = prediction; `truth` is (H, W) uint8."""
         _require_classes(prediction, self.classes)
         scored = truth < self.classes
@@ -123,7 +139,12 @@ class ConfusionMetric:
                 fix="correct the masks, or name all their classes with --classes",
             )
         pairs = truth[scored].astype(np.int64) * self.classes + prediction[scored]
-        return np.bincount(pairs, minlength=self.columns)
+        return np.bincount(pairs, minlength=self.classes**2)
+
+    def matrix(self, counts: Counts) -> Counts:
+        """The confusion matrix of all the images whose rows are `counts`, (classes, classes) int64, row = truth."""
+        summed: Counts = self._matrices(counts).sum(0, dtype=np.int64)
+        return summed
 
     def ious(self, counts: Counts) -> Ratios:
         """tp / (tp + fp + fn) of each class."""
@@ -148,10 +169,44 @@ class ConfusionMetric:
 
     def _sums(self, counts: Counts) -> tuple[Floats, Floats, Floats]:
         """Pixels of each class that are right, in the truth, and predicted, each (N, C) float64."""
-        matrices = counts.reshape(-1, self.classes, self.classes)
+        matrices = self._matrices(counts)
         parts = np.einsum("ncc->nc", matrices), matrices.sum(2), matrices.sum(1)
         tp, truth, predicted = (part.astype(np.float64) for part in parts)
         return tp, truth, predicted
+
+    def _matrices(self, counts: Counts) -> Counts:
+        return counts[:, : self.classes**2].reshape(-1, self.classes, self.classes)
+
+
+@dataclass(frozen=True)
+class TramacMetric(ConfusionMetric):
+    """Tramac's scores: absent classes count as 0, and pixel accuracy is that of logits truncated to integers.
+
+    `core/utils/score.py` takes `argmax(output.long())` for the one and `argmax(output)` for the other, so a pixel whose
+    logits differ by less than 1 may be wrong in the accuracy and right in the mIoU.
+    """
+
+    leaves_absent_out: bool = False
+
+    @property
+    def columns(self) -> int:
+        """The confusion matrix, pixels that the truncated logits have right, and pixels in the truth."""
+        return self.classes**2 + 2
+
+    def count(
+        self, truth: NDArray[Any], prediction: NDArray[np.uint8], truncated: NDArray[np.uint8] | None = None
+    ) -> Counts:
+        """See `Metric.count`; `truncated` has to be there."""
+        if truncated is None:
+            raise ValueError("pixel accuracy is counted of truncated logits")
+        scored = truth < self.classes
+        right = np.count_nonzero((truncated == truth) & scored)
+        return np.append(super().count(truth, prediction), [right, np.count_nonzero(scored)])
+
+    def accuracy(self, counts: Counts) -> Ratios:
+        """Right over all, of the truncated logits."""
+        right, labelled = counts[:, -2:].T.astype(np.float64)
+        return Ratios(right[:, None], labelled[:, None])
 
 
 @dataclass(frozen=True)
@@ -176,7 +231,9 @@ class ImageMetric:
         """See `Metric.fitted`."""
         return replace(self, background=space.background)
 
-    def count(self, truth: NDArray[Any], prediction: NDArray[np.uint8]) -> Counts:
+    def count(
+        self, truth: NDArray[Any], prediction: NDArray[np.uint8], truncated: NDArray[np.uint8] | None = None
+    ) -> Counts:
         """(Σ∧, Σ∨, Σ equal, channels·H·W); `truth` is (C, H, W) bool and its background is not looked at."""
         _require_classes(prediction, len(truth))
         things = [label for label in range(len(truth)) if label != self.background]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample, by_name
-from fcn_onnx.evaluation.protocols import Protocol
+from fcn_onnx.evaluation.protocol import Protocol
 from fcn_onnx.jobs.executor import Executor
 from fcn_onnx.jobs.fold import Rows, fold
 from fcn_onnx.jobs.journal import Journal
@@ -164,8 +164,8 @@ class Match:
         def counted(row: int) -> tuple[Labels, NDArray[np.int64]]:
             value = values.pop(row)  # a row's output is let go when it is scored
             segmenter = self._segmenters[row]
-            labels = contest.protocol.labels(segmenter, value, photograph, contest.preprocessing, sample.name)
-            return labels, contest.protocol.metric.count(truth, labels)
+            seen = contest.protocol.predicted(segmenter, value, photograph, contest.preprocessing, sample.name)
+            return seen.labels, contest.protocol.metric.count(truth, *seen)
 
         labels, counts = zip(*self._scorers.map(counted, range(len(self._segmenters))), strict=True)
         agreement = [(int((labels[0] == own).sum()), own.size) for own in labels]

@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import UsageError
-from fcn_onnx.evaluation.protocols import Protocol
+from fcn_onnx.evaluation.protocol import Protocol
 from fcn_onnx.model.card import ModelCard
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import DatasetError, UsageError
+from fcn_onnx.evaluation.grids import resized_label_map
 from fcn_onnx.evaluation.metrics import ConfusionMetric, Counts
-from fcn_onnx.evaluation.protocols import resized_label_map
 from fcn_onnx.jobs.prefetch import prefetch
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.interface import Interface

@@ -23,7 +23,7 @@ from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.interface import classes_of, default_classes, default_output, preprocessing_of
 from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
 
-__all__ = ["Interface", "Labels", "Segmenter", "classes_of", "on_grid", "preprocessing_of"]
+__all__ = ["Interface", "Labels", "Segmenter", "classes_of", "likeliest", "on_grid", "preprocessing_of"]
 
 Labels = NDArray[np.uint8]
 
@@ -164,7 +164,7 @@ class Segmenter:
         """
         scores = self.scores(value, image)
         if scores is not None:
-            return _likeliest(scores)
+            return likeliest(scores)
         axes = self._axes(value.shape)
         plane = None if axes is None else axes.first(value)[0]
         if plane is None or plane.min() < 0 or plane.max() >= len(self.classes) or (plane != np.rint(plane)).any():
@@ -220,8 +220,11 @@ def _summary(value: NDArray[Any]) -> str:
     return f"({value.dtype}, {value.min()} … {value.max()})"
 
 
-def _likeliest(scores: NDArray[np.float32]) -> Labels:
-    """The class of the highest score, (h, w) uint8; in bands, as numpy's argmax over planes copies what it gets."""
+def likeliest(scores: NDArray[np.float32]) -> Labels:
+    """The class of the highest score, the lowest of several, (h, w) uint8.
+
+    In bands, as numpy's argmax over planes copies what it gets.
+    """
     labels: Labels = np.empty(scores.shape[1:], np.uint8)
     for top in range(0, len(labels), BAND):
         labels[top : top + BAND] = scores[:, top : top + BAND].argmax(0)

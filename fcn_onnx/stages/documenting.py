@@ -6,13 +6,11 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset
 from fcn_onnx.evaluation.contestants import Contestants
 from fcn_onnx.evaluation.metrics import ConfusionMetric
-from fcn_onnx.evaluation.protocols import Protocol
+from fcn_onnx.evaluation.protocol import Protocol
 from fcn_onnx.evaluation.result import Comparison, ModelResult
 from fcn_onnx.evaluation.scoring import Tally
 from fcn_onnx.evaluation.selection import Selection
@@ -136,11 +134,7 @@ def _confusion(rules: Protocol, results: Sequence[ModelResult]) -> dict[str, Mat
     """Summed confusion matrices by row, row = truth; None under a protocol that has none."""
     if not isinstance(rules.metric, ConfusionMetric):
         return None
-    side = rules.metric.classes
-    return {
-        result.name: tuple(map(tuple, result.counts.sum(0, dtype=np.int64).reshape(side, side).tolist()))
-        for result in results
-    }
+    return {result.name: tuple(map(tuple, rules.metric.matrix(result.counts).tolist())) for result in results}
 
 
 def _machine(config: SessionConfig) -> Machine:

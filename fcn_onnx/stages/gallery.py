@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fcn_onnx.data.labels import VOID
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
-from fcn_onnx.evaluation.protocols import Protocol
+from fcn_onnx.evaluation.protocol import Protocol
 from fcn_onnx.evaluation.scoring import Tally
 from fcn_onnx.report.gallery import draw, most_changed, named
 from fcn_onnx.runtime.segmenter import Segmenter
@@ -49,9 +49,9 @@ def look(
         photograph = sample.read()
         batch = preprocessing(photograph, sample.name)
         labels = {
-            tally.rows[row]: protocol.labels(
+            tally.rows[row]: protocol.predicted(
                 segmenters[row], segmenters[row].run(batch), photograph, preprocessing, sample.name
-            )
+            ).labels
             for row in rows
         }
         truth = protocol.read_truth(dataset, sample, protocol.grid(photograph))

@@ -260,8 +260,10 @@ class ValidateOptions(Checked):
         (), help="Default: the one here; several are compared.", metavar="FILE", in_recipe=False
     )
     choice: ImageSource = part(ImageSource)
-    protocol: str = option(
-        "torchvision", help="How is scored; see below.", names="fcn_onnx.evaluation.protocols:PROTOCOLS"
+    protocol: str | None = option(
+        None,
+        help="How is scored; see below. Default: as the network's origin does, else torchvision.",
+        names="fcn_onnx.evaluation.protocols:PROTOCOLS",
     )
     limit: int | None = option(None, help="Only the first N images.", bound=COUNT)
     include_calibration_images: bool = option(False, help="Also score what the int8 model was calibrated on.")

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcn_onnx.data.labels import VOC_CLASSES
+from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, digests
 from fcn_onnx.data.sets.discover import require_labels
-from fcn_onnx.evaluation.contestants import Contestants, names_of, shown_note
+from fcn_onnx.evaluation.contestants import Contestants, names_of
 from fcn_onnx.evaluation.gates import Gates
-from fcn_onnx.evaluation.protocols import Protocol, get_protocol
+from fcn_onnx.evaluation.protocol import Protocol
+from fcn_onnx.evaluation.protocols import get_protocol
 from fcn_onnx.evaluation.result import Comparison, ModelResult, Validation
 from fcn_onnx.evaluation.scoring import Contest, Tally, score_images
 from fcn_onnx.evaluation.selection import select_images
@@ -58,7 +60,7 @@ def validate(options: ValidateOptions, *, command: str | None = None, progress: 
         entrants = tuple(model.entrant for model in entered.contestants.all)
         tally = score_images(
             Contest(
-                entrants, entered.interface, setting.preprocessing, entered.dataset, setting.rules, options.threads
+                entrants, entered.interface, entered.preprocessing, entered.dataset, entered.rules, options.threads
             ),
             setting.selection.samples,
             executor=EXECUTORS["local"](options.workers, progress),
@@ -87,6 +89,9 @@ class Entered:
     """Models and the data that they are compared on.
 
     Attributes:
+        rules: the protocol, on such data and for networks of their size.
+        preprocessing: how all are shown an image.
+        chosen: why that protocol and that size, where nobody asked for them.
         interface: of all models, settled.
         segmenters: of the contestants, in their order.
     """
@@ -94,6 +99,8 @@ class Entered:
     contestants: Contestants
     dataset: Dataset
     rules: Protocol
+    preprocessing: Preprocessing
+    chosen: tuple[str, ...]
     interface: Interface
     config: SessionConfig
     segmenters: Sequence[Segmenter]
@@ -105,11 +112,14 @@ def _entered(options: ValidateOptions, fp32: Path, candidates: Sequence[Path], p
     contestants = Contestants.of(models[0], models[1:])
     dataset = options.choice.open(contestants.classes(options.interface) or VOC_CLASSES)
     require_labels(dataset)
-    rules = get_protocol(options.protocol, dataset.label_space)
+    protocol, why = contestants.protocol(options.protocol)
     settled = contestants.agreed(dataset, settle(models, options.interface, progress))
     config = SessionConfig(threads=options.threads)
     segmenters = [Segmenter(model, config, settled) for model in models]
-    return Entered(contestants, dataset, rules, settled, config, segmenters)
+    rules = get_protocol(protocol, dataset.label_space).of_kind(dataset.kind)
+    fitted = contestants.fitted(segmenters, rules)
+    chosen = tuple(filter(None, [why, fitted.note]))
+    return Entered(contestants, dataset, fitted.rules, fitted.shown, chosen, settled, config, segmenters)
 
 
 def _setting(options: ValidateOptions, entered: Entered, command: str | None, progress: Progress) -> Setting:
@@ -123,8 +133,8 @@ def _setting(options: ValidateOptions, entered: Entered, command: str | None, pr
         limit=options.limit,
         include_calibration_images=options.include_calibration_images,
     )
-    preprocessing = contestants.shown(entered.segmenters, rules)
-    notes = (*notes_on(contestants, selection, options.workers), *filter(None, [shown_note(rules, preprocessing)]))
+    preprocessing = entered.preprocessing
+    notes = (*notes_on(contestants, selection, options.workers), *entered.chosen)
     for note in [dataset.description, *notes]:
         progress.note(note)
     contents = digests(selection.samples, progress)

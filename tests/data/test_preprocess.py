@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from toys import photograph
 
+from fcn_onnx.data.opencv import resize_area, resize_linear
 from fcn_onnx.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Resize
 from fcn_onnx.errors import UsageError
 
@@ -37,6 +38,41 @@ def test_json_round_trip(text: str) -> None:
     rules = Preprocessing(Resize.parse(text), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), "BGR", (512, 512))
     assert Preprocessing.from_json(rules.to_json()) == rules
     assert str(rules.resize) == text
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        Preprocessing(Resize(size=(20, 20)), resample="opencv-area"),
+        Preprocessing(Resize(size=(20, 20)), resample="opencv-linear", resizes_floats=True),
+    ],
+)
+def test_how_it_is_resized_is_recorded(rules: Preprocessing) -> None:
+    assert Preprocessing.from_json(rules.to_json()) == rules
+    assert not {"resample", "resizes_floats"} & Preprocessing().to_json().keys()
+
+
+@pytest.mark.parametrize("said", [{"resample": "nearest"}, {"resizes_floats": True}, {"resample": ["pillow"]}])
+def test_unknown_ways_of_resizing_are_refused(said: dict[str, object]) -> None:
+    with pytest.raises((TypeError, ValueError)):
+        Preprocessing.from_json(Preprocessing().to_json() | said)
+
+
+@pytest.mark.parametrize(
+    ("size", "area"), [((40, 30), True), ((90, 20), True), ((20, 90), True), ((60, 50), False), ((90, 95), False)]
+)
+def test_area_only_where_a_side_shrinks(size: tuple[int, int], area: bool) -> None:
+    image = photograph(60, 50, 5)
+    rules = Preprocessing(Resize(size=size[::-1]), (0, 0, 0), (1, 1, 1), resample="opencv-area-where-smaller")
+    pixels = (resize_area if area else resize_linear)(np.asarray(image), size)
+    assert np.array_equal(np.asarray(rules.resized(image)), pixels)
+
+
+def test_floats_are_not_rounded_between() -> None:
+    image = photograph(60, 50, 6)
+    rules = Preprocessing(Resize(size=(30, 70)), resample="opencv-linear", resizes_floats=True)
+    native = Preprocessing(Resize())(image)[0].transpose(1, 2, 0)
+    assert np.array_equal(rules(image)[0].transpose(1, 2, 0), resize_linear(native, (70, 30)))
 
 
 @pytest.mark.parametrize("text", ["", "520", "short-side", "3x", "-1x2"])

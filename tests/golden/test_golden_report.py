@@ -24,7 +24,8 @@ def made(folder: Path) -> Any:
     """The report of two models that differ a little, as JSON."""
     models = [save(pixel_classifier(0, shift=shift), folder / f"{shift}.onnx") for shift in (0.0, 0.05)]
     data = open_dataset(write_coco(folder / "coco"))
-    return json.loads(json.dumps(compare(*models, data, gates=Gates(max_drop=1.0), command="fcn-onnx validate").report))
+    result = compare(*models, data, protocol="torchvision", gates=Gates(max_drop=1.0), command="fcn-onnx validate")
+    return json.loads(json.dumps(result.report))
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

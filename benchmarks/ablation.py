@@ -16,14 +16,14 @@ from pathlib import Path
 import onnx
 from peers import Job, Row, parser_of, score, show
 
+from fcn_onnx.calibration.methods import METHODS
 from fcn_onnx.calibration.observing import observe_images, tabulate
 from fcn_onnx.calibration.table import RangeTable
-from fcn_onnx.calibration.thresholds import METHODS
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.model.graph import Graph
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
-from fcn_onnx.quantization.backends import Draft
+from fcn_onnx.quantization.backends.draft import Draft
 from fcn_onnx.quantization.backends.onnxruntime import quantize as quantize_by_onnxruntime
 from fcn_onnx.quantization.corrections import correct_biases, mean_shifts
 from fcn_onnx.quantization.making import Calibrated, Maker

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from fcn_onnx.calibration.methods import METHODS
 from fcn_onnx.calibration.observing import observe_images, tabulate
-from fcn_onnx.calibration.thresholds import METHODS
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample

@@ -21,9 +21,9 @@ from onnxruntime.quantization import CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 from peers import Reader, of_one_size
 
+from fcn_onnx.calibration.methods import METHODS
 from fcn_onnx.calibration.observing import observe_images, tabulate
 from fcn_onnx.calibration.store import Observation
-from fcn_onnx.calibration.thresholds import METHODS
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample

@@ -38,8 +38,8 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
+from fcn_onnx.calibration.methods import DEFAULT_METHOD, METHODS
 from fcn_onnx.calibration.observing import observe_images
-from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, METHODS
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.sample import Dataset, Sample

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,7 +56,6 @@ _HOMES = {
     for stage in ("benchmark", "calibrate", "export", "inspect", "predict", "quantize", "run", "validate")
 }
 
-__version__ = version("fcn-onnx")
 __all__ = [
     "BenchmarkOptions",
     "CalibrateOptions",
@@ -80,6 +78,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # takes longer than all else here
+
+        return version("fcn-onnx")
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(home), name)

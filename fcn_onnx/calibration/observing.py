@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fcn_onnx.calibration.collector import Collected, Pass, observe
+from fcn_onnx.calibration.methods import Method
 from fcn_onnx.calibration.observed import observed_tensors
 from fcn_onnx.calibration.store import Observation
 from fcn_onnx.calibration.table import RangeTable
-from fcn_onnx.calibration.thresholds import Method, range_of
+from fcn_onnx.calibration.thresholds import range_of
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample, digests
 from fcn_onnx.errors import ImageError, ModelError, UsageError

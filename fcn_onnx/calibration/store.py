@@ -15,8 +15,8 @@ from fcn_onnx.calibration.counting import SIDE
 from fcn_onnx.calibration.histogram import MIN_EXPONENT, SIDE_BITS, Histogram
 from fcn_onnx.calibration.means import ChannelMeans
 from fcn_onnx.errors import TableError
-from fcn_onnx.jobs.arrays import BROKEN, read_arrays
-from fcn_onnx.jobs.artifact import atomic_path, npz
+from fcn_onnx.jobs.arrays import BROKEN, npz, read_arrays
+from fcn_onnx.jobs.artifact import atomic_path
 from fcn_onnx.jobs.typed import require_typed
 
 Histograms = dict[str, Histogram]

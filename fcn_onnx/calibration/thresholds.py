@@ -1,4 +1,4 @@
-"""From a histogram to a range: min/max, percentile, mean squared error, KL divergence.
+"""From a histogram to a range, by what each entry of `METHODS` names.
 
 Each method chooses a threshold T for the magnitude; the range is [max(min, −T), min(max, T)], so that a
 threshold never widens what was seen, extended to hold 0.
@@ -6,44 +6,18 @@ threshold never widens what was seen, extended to hold 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
-
 import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.calibration.histogram import Histogram
+from fcn_onnx.calibration.methods import PERCENTILE, Method
 from fcn_onnx.calibration.table import Range
-from fcn_onnx.errors import UsageError
-from fcn_onnx.jobs.bounds import PERCENT
 
 LEVELS_ONE_SIDED = 256
 LEVELS_SYMMETRIC = 128
-PERCENTILE = 99.999
-"""Of all magnitudes; onnxruntime's and Neural Compressor's default too."""
-
-DEFAULT_METHOD = "mse"
-"""Ahead of min/max on both networks of README's table, where each of the others loses to it on one."""
-
 EPSILON = 1e-12
 CANDIDATES_AT_ONCE = 512
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to choose thresholds.
-
-    Attributes:
-        name: as `--method` takes it.
-        description: one line for `--help`.
-        threshold: T ≥ 0 of a histogram.
-    """
-
-    name: str
-    description: str
-    threshold: Callable[[Histogram], float]
 
 
 def range_of(histogram: Histogram, method: Method) -> Range:
@@ -149,25 +123,6 @@ def kl_divergences(counts: Floats, levels: int) -> Floats:
     return divergences
 
 
-def get_method(name: str, percent: float | None = None) -> Method:
-    """The method called `name`; `percent` replaces the default of `percentile`.
-
-    Raises:
-        UsageError: there is none, or `percent` is given to another method or out of (0, 100].
-    """
-    if name not in METHODS:
-        raise UsageError(f"no method is called {name!r}", fix=f"choose one of: {', '.join(METHODS)}")
-    if percent is None:
-        return METHODS[name]
-    if name != "percentile" or not PERCENT.holds(percent):
-        raise UsageError(
-            f"--percentile {percent} does not go with --method {name}",
-            fix=f"give it a number {PERCENT}, with --method percentile",
-        )
-    exact = repr(float(percent)).removesuffix(".0")  # 99.99999 is not 100
-    return Method(f"percentile {exact}", f"{exact} % of the magnitudes", partial(percentile, percent=percent))
-
-
 def _prefix(values: NDArray[np.generic]) -> Floats:
     """Sums of the first 0, 1, … values."""
     return np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
@@ -176,14 +131,3 @@ def _prefix(values: NDArray[np.generic]) -> Floats:
 def _used(counts: Floats) -> int:
     """Bins up to the last that is not empty."""
     return int(np.flatnonzero(counts)[-1]) + 1
-
-
-METHODS: Mapping[str, Method] = {
-    method.name: method
-    for method in (
-        Method("minmax", "the whole range that was seen", minmax),
-        Method("percentile", f"{PERCENTILE} % of the magnitudes", percentile),
-        Method("mse", "least expected squared error", mse),
-        Method("kl", "least KL divergence between the values and their quantized form", kl),
-    )
-}

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 
 from fcn_onnx.cli.console import wants_stdout
-from fcn_onnx.data.sets.folder import EXTENSIONS
 from fcn_onnx.errors import OutputError
-from fcn_onnx.jobs.artifact import NOTHING, claim_outputs
-from fcn_onnx.model.files import data_inputs
 
 
 def claim(
     json_target: str | None,
-    outputs: Mapping[str, Path | None] = NOTHING,
-    inputs: Mapping[str, Path | None] = NOTHING,
+    outputs: Mapping[str, Path | None] = MappingProxyType({}),
+    inputs: Mapping[str, Path | None] = MappingProxyType({}),
 ) -> None:
     """`--json FILE` and `outputs` can be written, and are nothing that the command reads.
 
@@ -28,6 +26,10 @@ def claim(
     Raises:
         OutputError: see `claim_outputs`; or `--json` names an image.
     """
+    from fcn_onnx.data.sets.folder import EXTENSIONS
+    from fcn_onnx.jobs.artifact import claim_outputs
+    from fcn_onnx.model.files import data_inputs
+
     path = None if json_target is None or wants_stdout(json_target) else Path(json_target)
     if path and path.suffix.lower() in EXTENSIONS:
         raise OutputError(f"--json {path} names an image", fix="name another file to write")

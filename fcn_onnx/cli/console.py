@@ -8,20 +8,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
-
 from fcn_onnx.cli.edge import to_stdout
-from fcn_onnx.jobs.artifact import dump_json, write_text
 from fcn_onnx.jobs.text import one_line, visible
 
 T = TypeVar("T")
@@ -32,9 +19,20 @@ class ConsoleProgress:
     """`fcn_onnx.jobs.progress.Progress` on stderr: a bar with an ETA on a terminal, a line now and then elsewhere."""
 
     def __init__(self) -> None:
+        from rich.console import Console  # what draws is loaded when something is drawn
+
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def track(self, items: Iterable[T], *, total: int, label: str, done: int = 0) -> Iterator[T]:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -50,6 +48,8 @@ class ConsoleProgress:
                 bar.advance(task)
 
     def note(self, message: str) -> None:
+        from rich.text import Text
+
         self._console.print(Text(visible(message), style="dim"))
 
 
@@ -61,6 +61,10 @@ def print_line(text: str) -> None:
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]], texts: Container[int] = (0,)) -> None:
     """A table on stdout, columns of text left-aligned and the others right-aligned; a narrow terminal cuts nothing."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, name in enumerate(header):
         table.add_column(Text(one_line(name)), justify="left" if index in texts else "right", no_wrap=True)
@@ -82,6 +86,8 @@ def write_json(value: Mapping[str, Any], target: str | None) -> None:
     """Write the command's JSON object to `--json FILE|-`; without the option, nothing."""
     if target is None:
         return
+    from fcn_onnx.jobs.artifact import dump_json, write_text
+
     if wants_stdout(target):
         encoding = (sys.stdout.encoding or "utf-8").lower()
         text = dump_json(json.loads(json.dumps(value)), ascii_only=not encoding.startswith("utf"))

@@ -10,15 +10,15 @@ import click
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.flags import PATH, json_option
-from fcn_onnx.cli.tables import print_validation
 
 
-@click.command(epilog="Example: fcn-onnx demo demo")
+@click.command("demo", epilog="Example: fcn-onnx demo demo")
 @click.argument("folder", type=PATH, default=Path("demo"), metavar="[DIR]")
 @json_option
-def demo(folder: Path, json_target: str | None) -> None:
+def command(folder: Path, json_target: str | None) -> None:
     """Run everything on data that comes with the package: synthetic scenes and a tiny trained FCN."""
     from fcn_onnx import run
+    from fcn_onnx.cli.tables import print_validation
     from fcn_onnx.stages.run import demo_recipe, inputs_of, outputs_of
 
     recipe = demo_recipe(folder)

@@ -7,12 +7,13 @@ import sys
 import click
 
 from fcn_onnx.cli.console import print_line, print_table
-from fcn_onnx.stages.doctor import diagnose
 
 
-@click.command(epilog="Example: fcn-onnx doctor")
-def doctor() -> None:
+@click.command("doctor", epilog="Example: fcn-onnx doctor")
+def command() -> None:
     """Show versions, what this CPU can do for int8, what is missing, and the command that installs it."""
+    from fcn_onnx.stages.doctor import diagnose
+
     diagnosis = diagnose()
     cpu = diagnosis.cpu
     exact = "exact with 8-bit weights" if cpu.exact_u8s8 else "saturating with 8-bit weights: --target avx2"

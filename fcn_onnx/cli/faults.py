@@ -13,8 +13,6 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from fcn_onnx.jobs.artifact import versions
-
 LARGEST_INPUT = 10**6
 """Bytes of a file of the command line that is kept."""
 
@@ -51,6 +49,8 @@ def _new_folder() -> Path:
 
 
 def _versions() -> dict[str, str]:
+    from fcn_onnx.jobs.artifact import versions
+
     return {"python": platform.python_version(), "platform": platform.platform(), **versions()}
 
 

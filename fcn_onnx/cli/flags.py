@@ -14,6 +14,9 @@ from fcn_onnx.jobs.fields import Checked, Declared, Pair, Triple, assemble, decl
 Chosen = TypeVar("Chosen", bound=Checked)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+MOST_CHOICES = 8
+"""Names beside a flag; more of them are listed where the help ends, and nowhere else."""
+
 JSON_TARGET, JSON_HELP = "FILE|-", "Write the result as one JSON object; - is stdout."
 
 
@@ -124,6 +127,7 @@ def parameter(entry: Declared) -> click.Parameter:
     said = entry.option
     kind = click.Choice(list(said.table())) if said.names or said.also else TYPES.get(entry.kind)
     default = {} if entry.several or entry.required else {"default": entry.default}
+    many = isinstance(kind, click.Choice) and len(kind.choices) > MOST_CHOICES
     if said.argument:
         count = -1 if entry.several else 1
         return click.Argument(
@@ -136,7 +140,7 @@ def parameter(entry: Declared) -> click.Parameter:
         type=kind,
         required=entry.required,
         multiple=entry.several,
-        metavar=said.metavar,
+        metavar="NAME" if many else said.metavar,
         help=said.help,
         show_default=default.get("default") is not None and not isinstance(entry.default, tuple),
         **default,

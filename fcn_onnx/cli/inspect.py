@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, print_table, wants_stdout, write_json
 from fcn_onnx.cli.flags import StageCommand
-from fcn_onnx.data.sample import Sample
-from fcn_onnx.data.sets.discover import annotations_beside, open_dataset
 from fcn_onnx.errors import UsageError
-from fcn_onnx.runtime.coverage import Coverage
-from fcn_onnx.stages.inspect import Inspection
 from fcn_onnx.stages.options import InspectOptions
+
+if TYPE_CHECKING:
+    from fcn_onnx.data.sample import Sample
+    from fcn_onnx.runtime.coverage import Coverage
+    from fcn_onnx.stages.inspect import Inspection
 
 WORST = 10
 SLACK = 1e-3
@@ -28,6 +28,7 @@ def act(options: InspectOptions, json_target: str | None) -> None:
 
     Of a file of histograms (calibrate --histograms): the threshold that each method chooses for each tensor.
     """
+    from fcn_onnx.data.sets.discover import annotations_beside, open_dataset
     from fcn_onnx.stages.inspect import inspect
 
     model, data, plot = options.model, options.data, options.plot
@@ -66,6 +67,8 @@ def _compare(options: InspectOptions, int8: Path, samples: Sequence[Sample], jso
 
 
 def _inspect_histograms(path: Path, plot: Path | None, json_target: str | None) -> None:
+    import numpy as np
+
     from fcn_onnx.stages.histograms import plot_histograms
 
     plots = plot_histograms(path, plot)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, wants_stdout, write_json
 from fcn_onnx.cli.flags import StageCommand
-from fcn_onnx.model.graph import GraphFacts
-from fcn_onnx.quantization.backends import BACKENDS
-from fcn_onnx.quantization.plan import Plan
-from fcn_onnx.quantization.saturation import Pairs
+from fcn_onnx.quantization.backends.table import BACKENDS
 from fcn_onnx.stages.naming import find_fp32, int8_path, log_path
 from fcn_onnx.stages.options import QuantizeOptions
+
+if TYPE_CHECKING:
+    from fcn_onnx.model.graph import GraphFacts
+    from fcn_onnx.quantization.plan import Plan
+    from fcn_onnx.quantization.saturation import Pairs
 
 FLOAT_NODES_SHOWN = 3
 

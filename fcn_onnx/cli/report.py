@@ -10,12 +10,12 @@ from fcn_onnx.cli.console import print_line
 from fcn_onnx.cli.flags import PATH
 
 
-@click.command(epilog="Example: fcn-onnx report report/report.json")
+@click.command("report", epilog="Example: fcn-onnx report report/report.json")
 @click.argument("source", type=PATH, metavar="REPORT.json")
 @click.option("--output", type=PATH, metavar="DIR", help="Gets report.md and report.html. Default: where the file is.")
-def report(source: Path, output: Path | None) -> None:
+def command(source: Path, output: Path | None) -> None:
     """Draw an earlier report again, from its report.json and the images.npz beside it."""
-    from fcn_onnx.stages.report import report as draw
+    from fcn_onnx.stages.report import report
 
-    for path in draw(source, output=output):
+    for path in report(source, output=output):
         print_line(f"wrote {path}")

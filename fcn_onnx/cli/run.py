@@ -11,18 +11,20 @@ import click
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.flags import PATH, json_option
-from fcn_onnx.cli.tables import print_validation
-from fcn_onnx.evaluation.gates import exit_code
 
 
-@click.command(epilog="Example: fcn-onnx run recipes/fcn-resnet50.yaml --set quantize.limit=32 --set export.opset=13")
+@click.command(
+    "run", epilog="Example: fcn-onnx run recipes/fcn-resnet50.yaml --set quantize.limit=32 --set export.opset=13"
+)
 @click.argument("recipe", type=PATH, metavar="RECIPE.yaml")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides the recipe.")
 @click.option("--force", is_flag=True, help="Redo it though nothing has changed.")
 @json_option
-def run(recipe: Path, overrides: tuple[str, ...], force: bool, json_target: str | None) -> None:
+def command(recipe: Path, overrides: tuple[str, ...], force: bool, json_target: str | None) -> None:
     """Export, quantize and validate as a recipe says; what is up to date is not made again."""
     from fcn_onnx import run as run_recipe
+    from fcn_onnx.cli.tables import print_validation
+    from fcn_onnx.evaluation.gates import exit_code
     from fcn_onnx.stages.recipe import load_recipe
     from fcn_onnx.stages.run import inputs_of, outputs_of
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.flags import StageCommand
-from fcn_onnx.cli.tables import print_validation
-from fcn_onnx.evaluation.gates import exit_code
 from fcn_onnx.stages.options import ValidateOptions
 
 
 def act(options: ValidateOptions, json_target: str | None) -> None:
     """Compare an int8 model with its fp32 original: mIoU, pixel accuracy, agreement, latency."""
+    from fcn_onnx.cli.tables import print_validation
+    from fcn_onnx.evaluation.gates import exit_code
     from fcn_onnx.stages.validate import models_of, report_files, validate
 
     models = models_of(options)

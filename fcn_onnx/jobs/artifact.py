@@ -7,7 +7,6 @@ depends on; an artifact that carries the digest of the job at hand need not be m
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import stat
@@ -18,9 +17,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from fcn_onnx.errors import OutputError
 from fcn_onnx.jobs.files import sync, writing
@@ -228,16 +224,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             yield temporary
             files = sorted(p for p in temporary.rglob("*") if p.is_file())
             _replace({file: path / file.relative_to(temporary) for file in files})
-
-
-def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """The arrays as a compressed `.npz`.
-
-    It is made in memory: numpy leaves an archive open that it cannot write to the end, which complains of it later.
-    """
-    stream = io.BytesIO()
-    np.savez_compressed(stream, **arrays)
-    return stream.getvalue()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
 from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.bounds import Bound
+from fcn_onnx.jobs.places import found
 
 OPTION, PART = "option", "part"
 Pair = tuple[int, int]
@@ -138,18 +138,18 @@ _DECLARED: dict[type, tuple[Declared, ...]] = {}
 
 def _read(options: type) -> tuple[Declared, ...]:
     hints = typing.get_type_hints(options)
-    found: list[Declared] = []
+    entries: list[Declared] = []
     for entry in fields(options):
         if PART in entry.metadata:
             kind, given = entry.metadata[PART]
             for one in declared(kind):  # without `given` there is no part, so it is not required
                 default = None if one.name == given and one.required else one.default
-                found.append(replace(one, part=entry.name, default=default))
+                entries.append(replace(one, part=entry.name, default=default))
         elif OPTION in entry.metadata:
             said: Option = entry.metadata[OPTION]
             hint = Path | None if said.reads else hints[entry.name]
-            found.append(Declared(entry.name, None, said, hint, entry.default))
-    return tuple(found)
+            entries.append(Declared(entry.name, None, said, hint, entry.default))
+    return tuple(entries)
 
 
 def assemble(options: type[T], values: Mapping[str, Any]) -> T:
@@ -167,7 +167,7 @@ def assemble(options: type[T], values: Mapping[str, Any]) -> T:
         if entry.name in values:
             value = values[entry.name]
             if entry.option.reads and isinstance(value, Path):
-                value = _function(entry.option.reads)(value)
+                value = found(entry.option.reads)(value)
             (own if entry.part is None else parts[entry.part])[entry.name] = value
     for name, (kind, given) in holders.items():
         if given is None or parts[name].get(given) is not None:
@@ -215,15 +215,8 @@ def _without_none(hint: Any) -> Any:
     return kinds[0] if len(kinds) == 1 else hint
 
 
-def _function(place: str) -> Callable[[Path], Any]:
-    module, _, name = place.partition(":")
-    function: Callable[[Path], Any] = getattr(import_module(module), name)
-    return function
-
-
 @cache
 def _described(names: str) -> Mapping[str, str]:
     """Name → what its help says, by default its description, of every entry of the table at `package.module:TABLE`."""
-    module, _, table = names.partition(":")
-    entries: Mapping[str, Any] = getattr(import_module(module), table)
+    entries: Mapping[str, Any] = found(names)
     return {name: getattr(entry, "listed", entry.description) for name, entry in entries.items()}

@@ -88,12 +88,14 @@ def build_network(arch: str | None, weights: str, *, aux: bool | None = None, cl
     require_torch()
     import torch
 
-    from fcn_onnx.networks.weights import load_into, read_checkpoint
+    from fcn_onnx.networks.checkpoints.reading import read_checkpoint
+    from fcn_onnx.networks.weights import load_into
 
     state: State | None
-    if names_file(weights):
-        path = Path(weights)
-        state, info = read_checkpoint(path), WeightsInfo(path.name, digest_file(path), random=False)
+    path = Path(weights)
+    read = read_checkpoint(path) if names_file(weights) else None
+    if read is not None:
+        state, info = read.state, WeightsInfo(path.name, digest_file(path), random=False)
         architecture = _architecture_of(state, path.name, architecture)
     elif architecture is None:
         raise WeightsError("no checkpoint is named whose network could be recognised", fix="name one, or --arch NAME")
@@ -101,12 +103,13 @@ def build_network(arch: str | None, weights: str, *, aux: bool | None = None, cl
         state, info = _weights_by_name(architecture, weights)
     state = None if state is None else architecture.adopt(state)
     heads = architecture.heads_for(aux)
-    notes: tuple[str, ...] = ()
+    notes = read.notes if read else ()
     headless = state is not None and not any(key.startswith(architecture.aux_keys) for key in state)
     if headless and aux is None and AUX in heads:
-        heads, notes = (OUT,), (f"the weights of {info.source} have no auxiliary head, and none is exported",)
+        heads = (OUT,)
+        notes = (*notes, f"the weights of {info.source} have no auxiliary head, and none is exported")
     channels = _channels(architecture, state, classes, info.source)
-    names, assumed = name_classes(channels, classes, architecture.classes)
+    names, assumed = name_classes(channels, classes, read.classes if read else (), architecture.classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
         network = architecture.build(channels, AUX in heads)

@@ -19,9 +19,11 @@ from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.model.interface import InputHints
 from fcn_onnx.networks.architecture import AUX, OUT, WeightsInfo
 from fcn_onnx.networks.building import PUBLISHED, RANDOM_SEED, Built, names_file
+from fcn_onnx.networks.checkpoints.checkpoint import Checkpoint
+from fcn_onnx.networks.checkpoints.reading import read_checkpoint
 from fcn_onnx.networks.names import EXAMPLE, Asked, asked_count, factory_parts, means, name_classes
 from fcn_onnx.networks.probing import Found, probe, read_heads
-from fcn_onnx.networks.weights import load_into, read_checkpoint
+from fcn_onnx.networks.weights import load_into
 
 
 def build_own(
@@ -55,7 +57,7 @@ def build_own(
     with _importable_here(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
         network = _made(place).cpu().float().eval()
-        info = _load(network, place, weights)
+        info, read = _load(network, place, weights)
         found = probe(network, f"--network {place}", output_name, size, hints.multiple_of)
     if count is not None and not means(found.channels, count):
         raise NetworkError(
@@ -65,7 +67,7 @@ def build_own(
     if aux and AUX not in found.ratios:
         raise NetworkError(f"--network {place} returns no second head", fix="leave --aux out")
     heads = (OUT, AUX) if aux else (OUT,)
-    names, assumed = name_classes(found.channels, classes, _stated_names(network))
+    names, assumed = name_classes(found.channels, classes, _stated_names(network), read.classes if read else ())
     return Built(
         name=factory_parts(place)[1].rpartition(".")[2],
         network=_named_outputs(network, output_name, heads, found),
@@ -74,7 +76,7 @@ def build_own(
         classes=names,
         preprocessing=Preprocessing(multiple_of=found.multiple_of if found.multiple_of > 1 else None),
         weights=info,
-        notes=(*assumed, *_notes(found, heads, hints)),
+        notes=(*(read.notes if read else ()), *assumed, *_notes(found, heads, hints)),
     )
 
 
@@ -134,14 +136,16 @@ def _importable_here() -> Iterator[None]:
         sys.path.remove(here)
 
 
-def _load(network: torch.nn.Module, place: str, weights: str) -> WeightsInfo:
+def _load(network: torch.nn.Module, place: str, weights: str) -> tuple[WeightsInfo, Checkpoint | None]:
+    """Where the weights came from; and the checkpoint, if they are of one."""
     if names_file(weights):
         path = Path(weights)
         info = WeightsInfo(path.name, digest_file(path) if path.is_file() else "", random=False)
-        load_into(network, read_checkpoint(path), info.source, fix=f"these are not the weights of {place}")
-        return info
+        read = read_checkpoint(path)
+        load_into(network, read.state, info.source, fix=f"these are not the weights of {place}")
+        return info, read
     source = f"as {place} gives them" if weights == PUBLISHED else f"random (seed {RANDOM_SEED}), as {place} gives them"
-    return WeightsInfo(source, _digest(network.state_dict()), random=weights != PUBLISHED)
+    return WeightsInfo(source, _digest(network.state_dict()), random=weights != PUBLISHED), None
 
 
 def _digest(state: Mapping[str, torch.Tensor]) -> str:

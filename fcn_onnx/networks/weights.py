@@ -1,52 +1,16 @@
-"""Checkpoints from files that are not trusted: tensors are read, code never is."""
+"""Weights into networks: all that fit, or a list of what does not."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fcn_onnx.errors import WeightsError
 
 if TYPE_CHECKING:
     import torch
 
-WRAPPERS = ("model", "state_dict")
-"""Keys under which trainers keep the weights: torchvision's reference trainer, and many others."""
-
 SHOWN = 5
-
-
-def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """The state dict in a `.pth` file, float32, without wrappers and `module.` prefixes.
-
-    Raises:
-        WeightsError: the file is missing, damaged, holds more than tensors, or no state dict.
-    """
-    import torch
-
-    if not path.is_file():
-        raise WeightsError(f"no such weights: {path}", fix="name a .pth file, DEFAULT or none")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and torch errors of many types
-        # torch's own words advise to load it unsafely
-        raise WeightsError(
-            f"{path} is not a checkpoint of plain tensors ({type(error).__name__})",
-            fix="save the network's state_dict() with torch.save",
-        ) from error
-    state: Any = content
-    for key in WRAPPERS:
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise WeightsError(
-            f"{path} holds no state dict (found {_describe(state)})", fix="save the network's state_dict()"
-        )
-    return {
-        str(key).removeprefix("module."): value.float() if value.is_floating_point() else value
-        for key, value in state.items()
-    }
 
 
 def load_into(
@@ -92,9 +56,3 @@ def load_into(
             else fix,
         )
     network.load_state_dict({k: v for k, v in given.items() if k in wanted}, strict=False)
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"a mapping with the keys {', '.join(map(str, list(value)[:SHOWN])) or 'none'}"
-    return type(value).__name__

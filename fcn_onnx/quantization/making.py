@@ -25,7 +25,8 @@ from fcn_onnx.jobs.artifact import FORM_VERSION, versions
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
-from fcn_onnx.quantization.backends import Draft, Goal, Images, get_backend
+from fcn_onnx.quantization.backends.draft import Draft, Goal, Images
+from fcn_onnx.quantization.backends.table import get_backend
 from fcn_onnx.quantization.corrections import Rounding, correct_biases, mean_shifts
 from fcn_onnx.quantization.keeping import kept_layers, shield
 from fcn_onnx.quantization.narrowing import narrowed

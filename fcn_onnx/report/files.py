@@ -8,8 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fcn_onnx.jobs.arrays import BROKEN, read_arrays
-from fcn_onnx.jobs.artifact import atomic_folder, dump_json, npz
+from fcn_onnx.jobs.arrays import BROKEN, npz, read_arrays
+from fcn_onnx.jobs.artifact import atomic_folder, dump_json
 from fcn_onnx.report.document import Document
 from fcn_onnx.report.html import to_html
 from fcn_onnx.report.markdown import to_markdown

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fcn_onnx.calibration.methods import get_method
 from fcn_onnx.calibration.observing import Observed, observe_images, tabulate
 from fcn_onnx.calibration.store import Observation
 from fcn_onnx.calibration.table import RangeTable
-from fcn_onnx.calibration.thresholds import get_method
 from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.artifact import claim_outputs
 from fcn_onnx.jobs.journal import Journals

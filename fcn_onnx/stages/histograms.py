@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from fcn_onnx.calibration.histogram import Histogram
+from fcn_onnx.calibration.methods import METHODS
 from fcn_onnx.calibration.store import Observation
-from fcn_onnx.calibration.thresholds import METHODS, squared_errors
+from fcn_onnx.calibration.thresholds import squared_errors
 from fcn_onnx.jobs.artifact import claim_outputs, write_text
 from fcn_onnx.report.histograms import TensorPlot, to_histogram_page
 

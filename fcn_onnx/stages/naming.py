@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from fcn_onnx.errors import UsageError
-from fcn_onnx.networks.families import get_architecture
-from fcn_onnx.networks.names import factory_parts
 
 INT8_SUFFIX = "-int8"
 
@@ -22,6 +20,9 @@ def fp32_path(arch: str | None, network: str | None, opset: int) -> Path | None:
     Raises:
         UsageError: no architecture is called so, or the place of the network is written otherwise.
     """
+    from fcn_onnx.networks.families import get_architecture  # names of files need neither
+    from fcn_onnx.networks.names import factory_parts
+
     if network:
         return Path(fp32_name(factory_parts(network)[1].rpartition(".")[2], opset))
     return Path(fp32_name(get_architecture(arch).name, opset)) if arch else None

@@ -18,7 +18,7 @@ from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, SIDE, THREADS, WAIT
 from fcn_onnx.jobs.fields import Checked, Pair, option, part
 from fcn_onnx.model.interface import InputHints, Interface, multiple_of_option
 
-METHODS = "fcn_onnx.calibration.thresholds:METHODS"
+METHODS = "fcn_onnx.calibration.methods:METHODS"
 FORMATS = {"auto": "what the opset and the target ask for", "qoperator": "quantized operators", "qdq": "Q/DQ pairs"}
 
 
@@ -58,7 +58,7 @@ class ExportOptions(Checked):
     weights: str = option(
         "DEFAULT",
         help="The published weights (of --network: what it comes with), random ones (seeded, recorded as random), or "
-        "a checkpoint.",
+        "a checkpoint: torch, MXNet, MindSpore or safetensors.",
         metavar="DEFAULT|none|FILE",
     )
     classes: int | str | None = option(
@@ -217,14 +217,14 @@ class QuantizeOptions(Checked):
     backend: str = option(
         "onnxruntime",
         help="The library that writes the int8 graph.",
-        names="fcn_onnx.quantization.backends:BACKENDS",
+        names="fcn_onnx.quantization.backends.table:BACKENDS",
     )
     format: str = option("auto", help="Of the int8 model.", also=FORMATS)
     target: str = option(
         "auto",
         help="The kind of machine that the model is for; see below.",
         also={"auto": "this CPU"},
-        names="fcn_onnx.quantization.plan:TARGETS",
+        names="fcn_onnx.quantization.targets:TARGETS",
     )
     per_channel: bool | None = option(
         None, help="Weight scales. Default: per channel if legal.", flag="--per-channel", opposite="--per-tensor"

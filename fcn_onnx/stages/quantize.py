@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fcn_onnx.calibration.methods import DEFAULT_METHOD, get_method
 from fcn_onnx.calibration.observing import observe_images, tabulate
 from fcn_onnx.calibration.table import RangeTable
-from fcn_onnx.calibration.thresholds import DEFAULT_METHOD, get_method
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample, digests
 from fcn_onnx.errors import UsageError
@@ -21,7 +21,8 @@ from fcn_onnx.model.files import data_inputs
 from fcn_onnx.model.form import require_float32
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
-from fcn_onnx.quantization.backends import Goal, get_backend
+from fcn_onnx.quantization.backends.draft import Goal
+from fcn_onnx.quantization.backends.table import get_backend
 from fcn_onnx.quantization.judge import Judge
 from fcn_onnx.quantization.making import Calibrated, Maker
 from fcn_onnx.quantization.plan import Plan, make_plan

@@ -13,7 +13,8 @@ from onnxruntime.quantization.calibrate import HistogramCollector
 
 from fcn_onnx.calibration import thresholds
 from fcn_onnx.calibration.histogram import Histogram
-from fcn_onnx.calibration.thresholds import METHODS, kl_divergences, range_of
+from fcn_onnx.calibration.methods import METHODS
+from fcn_onnx.calibration.thresholds import kl_divergences, range_of
 
 
 def literal_divergence(counts: list[float], i: int, levels: int) -> float:

@@ -74,3 +74,13 @@ def test_a_random_network_has_as_many_classes_as_asked() -> None:
         build_network("tiny", "none", classes=256)
     with pytest.raises(WeightsError, match="are for 21 classes"):
         build_network("tiny", "DEFAULT", classes=7)
+
+
+def test_names_and_notes_are_the_checkpoints_too(tmp_path: Path) -> None:
+    """As mmsegmentation keeps them; of another number than the weights' they are passed over."""
+    state = TINY.build(4, True).state_dict()
+    for classes, named in ((("road", "sky", "car", "tree"), True), (("road", "sky"), False)):
+        torch.save({"meta": {"CLASSES": classes}, "state_dict": state}, tmp_path / "w.pth")
+        built = build_network("tiny", str(tmp_path / "w.pth"))
+        assert (built.classes == classes) is named
+        assert built.notes[0] == "not read, beside the weights: meta"

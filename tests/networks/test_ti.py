@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 
 from fcn_onnx.errors import WeightsError
+from fcn_onnx.networks.checkpoints.reading import read_checkpoint
 from fcn_onnx.networks.origins.ti import adopt
 from fcn_onnx.networks.ti_encoders import REGNETS
 from fcn_onnx.networks.ti_pixel2pixel import Pixel2Pixel, build_mobilenet, build_regnet
-from fcn_onnx.networks.weights import load_into, read_checkpoint
+from fcn_onnx.networks.weights import load_into
 
 Build = Callable[[int], Pixel2Pixel]
 State = Mapping[str, Tensor]
@@ -279,7 +280,7 @@ def test_a_training_checkpoint_is_read(tmp_path: Path) -> None:
         "quantize": False,
     }
     torch.save(checkpoint, tmp_path / "model_best.pth")
-    state = adopt(read_checkpoint(tmp_path / "model_best.pth"))
+    state = adopt(read_checkpoint(tmp_path / "model_best.pth").state)
     network = build_mobilenet("deeplabv3plus", 32).eval()
     load_into(network, state, "model_best.pth", aux=False, aux_keys="aux.")
     image = torch.randn(1, 3, 32, 48)

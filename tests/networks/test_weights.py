@@ -1,4 +1,4 @@
-"""Checkpoints of every kind that trainers write, and of kinds that must not be read."""
+"""Weights that fit a network, and those that do not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from fcn_onnx.errors import UsageError, WeightsError
 from fcn_onnx.networks.building import build_network
-from fcn_onnx.networks.weights import read_checkpoint
+from fcn_onnx.networks.checkpoints.reading import read_checkpoint
 
 SHAPE = (1, 3, 40, 48)
 
@@ -59,7 +59,7 @@ def test_forms_of_checkpoints(tmp_path: Path, state: dict, expected: torch.Tenso
         ("list", "holds no state dict (found list)"),
         ("other mapping", "holds no state dict"),
         ("empty file", "not a checkpoint"),
-        ("code", "not a checkpoint of plain tensors"),
+        ("code", "is a pickle, and not of torch"),
         ("missing file", "no such weights"),
     ],
 )

@@ -21,7 +21,7 @@ from fcn_onnx.model import files
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.model import Model
 from fcn_onnx.quantization import making, weights
-from fcn_onnx.quantization.backends import Draft
+from fcn_onnx.quantization.backends.draft import Draft
 from fcn_onnx.quantization.making import Calibrated, Maker
 from fcn_onnx.quantization.plan import Plan, keep_float, make_plan
 from fcn_onnx.quantization.writing import write_int8

@@ -18,7 +18,7 @@ from fcn_onnx.errors import QuantizationError
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.quantization import making
-from fcn_onnx.quantization.backends import Draft
+from fcn_onnx.quantization.backends.draft import Draft
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.runtime.cpu import Cpu
 from fcn_onnx.stages.options import QuantizeOptions

@@ -18,10 +18,10 @@ from onnxruntime.quantization.calibrate import load_tensors_data
 from PIL import Image
 from toys import photograph, residual_network, save
 
+from fcn_onnx.calibration.methods import get_method
 from fcn_onnx.calibration.observed import observed_tensors
 from fcn_onnx.calibration.observing import observe_images, tabulate
 from fcn_onnx.calibration.table import RangeTable
-from fcn_onnx.calibration.thresholds import get_method
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sample import Sample

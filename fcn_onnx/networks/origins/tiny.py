@@ -19,9 +19,9 @@ def _build(classes: int, aux: bool) -> torch.nn.Module:
 
 
 def _weights() -> tuple[State, WeightsInfo]:
-    from fcn_onnx.networks.weights import read_checkpoint
+    from fcn_onnx.networks.checkpoints.reading import read_checkpoint
 
-    return read_checkpoint(WEIGHTS), WeightsInfo("fcn-onnx tiny", digest_file(WEIGHTS), random=False)
+    return read_checkpoint(WEIGHTS).state, WeightsInfo("fcn-onnx tiny", digest_file(WEIGHTS), random=False)
 
 
 ARCHITECTURES = (

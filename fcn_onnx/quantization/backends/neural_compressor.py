@@ -22,7 +22,7 @@ from fcn_onnx.jobs.files import writing
 from fcn_onnx.jobs.scratch import scratch
 from fcn_onnx.model.files import save_model
 from fcn_onnx.model.graph import activation_bytes
-from fcn_onnx.quantization.backends import Draft, Images
+from fcn_onnx.quantization.backends.draft import Draft, Images
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.runtime.memory import available_bytes
 

@@ -21,7 +21,7 @@ from onnxruntime.quantization.quant_utils import QuantizationMode
 
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.errors import QuantizationError
-from fcn_onnx.quantization.backends import Draft
+from fcn_onnx.quantization.backends.draft import Draft
 from fcn_onnx.quantization.islands import RECTIFIERS
 from fcn_onnx.quantization.plan import Plan
 

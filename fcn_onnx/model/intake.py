@@ -10,12 +10,14 @@ from __future__ import annotations
 import onnx
 
 from fcn_onnx.errors import ModelError
+from fcn_onnx.model.logits import logits_nodes
 from fcn_onnx.model.passes.affine import fold_affine
 from fcn_onnx.model.passes.constants import lift_constants
 from fcn_onnx.model.passes.gates import unify_gates
 from fcn_onnx.model.passes.identity import drop_identities
 from fcn_onnx.model.passes.names import name_nodes
 from fcn_onnx.model.passes.sharing import unshare
+from fcn_onnx.model.passes.subpixel import spread_transposed
 from fcn_onnx.model.passes.unused import drop_unused
 from fcn_onnx.model.uses import reads
 
@@ -28,8 +30,9 @@ def take_in(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
     Ensures: every node has a name of its own; there is no Constant node and no Identity or idle Dropout, except where
     one links an input or an initializer with an output; what is affine in each channel behind a convolution is folded
-    into it (BatchNormalization, a bias added as a constant); a hard swish is a product with a HardSigmoid; every Conv,
-    ConvTranspose and Gemm reads weights and biases that nothing else reads; no dead node, no unused initializer, none
+    into it (BatchNormalization, a bias added as a constant); a hard swish is a product with a HardSigmoid; a
+    ConvTranspose that makes no logits is a convolution and a DepthToSpace, where it can be; every Conv, ConvTranspose
+    and Gemm reads weights and biases that nothing else reads; no dead node, no unused initializer, none
     listed as input; no local functions.
     Inputs and outputs keep their names and order, inner tensors theirs as long as they exist, and what is not folded
     its bytes. A model in this form comes out equal.
@@ -56,6 +59,7 @@ def take_in(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     unshare(graph)
     fold_affine(graph)
     unify_gates(graph)
+    spread_transposed(graph, logits_nodes(taken))
     drop_unused(graph)
     return taken
 

@@ -11,8 +11,8 @@ import onnx
 
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.model.graph import Graph, is_quantized
+from fcn_onnx.model.logits import logits_nodes
 from fcn_onnx.quantization.islands import float_islands
-from fcn_onnx.quantization.logits import logits_nodes
 from fcn_onnx.quantization.targets import TARGETS, Target
 from fcn_onnx.runtime.cpu import Cpu
 

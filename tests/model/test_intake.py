@@ -339,3 +339,48 @@ def test_a_clip_that_is_read_elsewhere_or_divided_by_another_number_stays() -> N
     for last in (read_twice, divided):
         taken = take_in(model_of([*clip, *last], constants), "m")
         assert "Clip" in [found.op_type for found in taken.graph.node]
+
+
+@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize("kernel", [(2, 2), (3, 3), (4, 3), (5, 4)])
+@pytest.mark.parametrize(
+    ("stride", "pads", "more"), [(2, [0] * 4, 0), (2, [1, 0, 0, 1], 0), (2, [1] * 4, 1), (3, [0] * 4, 0)]
+)
+def test_a_transposed_convolution_is_spread_over_the_phases(
+    kernel: tuple[int, int], stride: int, pads: list[int], more: int, rectified: bool
+) -> None:
+    """The same function, and nothing where most of the weight would be zeros."""
+    attributes: dict[str, object] = {"strides": [stride] * 2, "pads": pads, "output_padding": [more] * 2}
+    up = node("ConvTranspose", ["input", "w", "b"], ["y"], name="up", kernel_shape=list(kernel), **attributes)
+    rectifier = [node("Relu", ["y"], ["r"])] if rectified else []
+    last = node("Conv", ["r" if rectified else "y", "last"], ["out"])
+    constants = {"w": values(3, 5, *kernel), "b": values(5), "last": values(4, 5, 1, 1)}
+    model = model_of([up, *rectifier, last], constants)
+    taken = take_in(model, "m")
+    operators = [found.op_type for found in taken.graph.node]
+    size = [-(-side // stride) * stride for side in kernel]
+    spread = size[0] * size[1] <= 2 * kernel[0] * kernel[1]
+    assert ("DepthToSpace" in operators) == spread == ("ConvTranspose" not in operators)
+    assert taken.graph.node[0].name == "up"
+    if rectified and spread:
+        assert operators[:2] == ["Conv", "Relu"]
+    batch = values(2, 3, 7, 9)
+    np.testing.assert_allclose(run(taken, batch)[0], run(model, batch)[0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"group": 3}, {"dilations": [2, 2]}, {"strides": [1, 1]}, {"strides": [2, 3]}, {"auto_pad": "SAME_UPPER"}],
+)
+def test_other_transposed_convolutions_stay(attributes: dict[str, object]) -> None:
+    up = node("ConvTranspose", ["input", "w"], ["y"], **{"strides": [2, 2], "kernel_shape": [2, 2]} | attributes)
+    groups = int(str(attributes.get("group", 1)))
+    constants = {"w": values(3, 2, 2, 2), "last": values(4, 2 * groups, 1, 1)}
+    taken = take_in(model_of([up, node("Conv", ["y", "last"], ["out"])], constants), "m")
+    assert [found.op_type for found in taken.graph.node] == ["ConvTranspose", "Conv"]
+
+
+def test_a_transposed_convolution_that_makes_the_logits_stays() -> None:
+    up = node("ConvTranspose", ["input", "w"], ["out"], strides=[2, 2], kernel_shape=[2, 2])
+    taken = take_in(model_of([up], {"w": values(3, 5, 2, 2)}), "m")
+    assert [found.op_type for found in taken.graph.node] == ["ConvTranspose"]

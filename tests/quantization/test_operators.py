@@ -49,6 +49,16 @@ def halves(d: Drawing, x: str) -> str:
     return d.op("Concat", second, first, axis=1)
 
 
+def upsampled(d: Drawing, x: str) -> str:
+    """A learned upsampling, rectified, beside a plain one."""
+    weight, bias = d.he(d.channels(x), 8, 4, 4), 0.1 * d.rng.standard_normal(8)
+    options: Any = {"kernel_shape": [4, 4], "strides": [2, 2], "pads": [1] * 4}
+    learned = d.relu(d.op("ConvTranspose", x, d.constant(weight), d.constant(bias), **options))
+    scales = d.constant([1, 1, 2, 2])
+    plain: Any = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return d.op("Concat", learned, d.op("Resize", x, d.constant([]), scales, **plain), axis=1)
+
+
 @dataclass(frozen=True)
 class Kernel:
     """How an 8-bit operator computes: (its float inputs, its attributes) → float result, and where its inputs are.
@@ -79,6 +89,7 @@ CASES: Mapping[str, tuple[Callable[[Drawing, str], str], frozenset[str]]] = {
     "leaky": (leaky, frozenset({"QLinearLeakyRelu", "QLinearAdd"})),
     "hard swish": (hard_swish, frozenset({"HardSigmoid", "QLinearMul"})),
     "split": (halves, frozenset({"Split", "QLinearConcat"})),
+    "upsampling": (upsampled, frozenset({"DepthToSpace", "QLinearConcat"})),
 }
 
 
@@ -93,7 +104,9 @@ def test_the_executed_kernels_dequantize_compute_and_quantize(tmp_path: Path, na
     model, int8 = quantized(tmp_path, lambda d, x: d.conv(build(d, d.conv(x, 16)), 12), opset, form)
     nodes, values = executed(int8)
     assert expected <= {node.op_type for node in nodes}
-    assert all(values[found.input[0]].dtype == np.uint8 for found in nodes if found.op_type == "Split")
+    moved = [found for found in nodes if found.op_type in ("Split", "DepthToSpace", "Slice", "Resize")]
+    assert all(values[found.input[0]].dtype == np.uint8 for found in moved)
+    assert "ConvTranspose" not in {node.op_type for node in nodes}
     for node in nodes:
         kernel = KERNELS.get(node.op_type)
         if kernel is None:

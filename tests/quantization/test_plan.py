@@ -10,7 +10,7 @@ from toys import pixel_classifier, residual_network
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.model.graph import Graph
 from fcn_onnx.model.intake import take_in
-from fcn_onnx.quantization.logits import logits_nodes
+from fcn_onnx.model.logits import logits_nodes
 from fcn_onnx.quantization.plan import keep_float, make_plan
 from fcn_onnx.runtime.cpu import Cpu
 

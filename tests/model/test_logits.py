@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from toys import pixel_classifier, residual_network
 
 from fcn_onnx.model.graph import Graph
-from fcn_onnx.quantization.logits import logits_nodes
+from fcn_onnx.model.logits import logits_nodes
 from fcn_onnx.quantization.plan import make_plan
 from fcn_onnx.runtime.cpu import Cpu
 
@@ -182,3 +182,33 @@ def test_a_filter_of_each_score_map_is_passed_and_a_mixing_convolution_is_not() 
     assert head.floats("smooth") == {"smooth", "classify"}
     head.conv("mixed", "smooth", CLASSES, CLASSES)
     assert head.floats("mixed") == {"mixed"}
+
+
+def test_vgg_fcn_8s_keeps_its_score_maps_and_the_sums_between_what_resizes_them() -> None:
+    head = Head()
+    head.conv("pool4", "features", 8, 8)
+    head.op("size", "Shape", head.score("score_pool4", "pool4"))
+    head.op(
+        "up2", "Resize", head.op("dropped", "Dropout", head.score("score_fr", head.conv("fc7", "pool4", 8, 8))), "size"
+    )
+    head.op("fuse_pool4", "Add", "up2", "score_pool4")
+    head.op("up4", "Resize", "fuse_pool4", "size")
+    head.op("fuse_pool3", "Add", head.score("score_pool3"), "up4")
+    head.op("up8", "Resize", "fuse_pool3", "size")
+    assert head.floats("up8") == {"score_pool4", "score_fr", "fuse_pool4", "score_pool3", "fuse_pool3"}
+
+
+def test_ti_fpn_keeps_its_bare_1x1_convolution_and_not_the_grouped_one_before_it() -> None:
+    head = Head()
+    head.conv("grouped", "features", 8, 8, group=8)
+    head.op("out", "Resize", head.score("pred", "grouped"))
+    assert head.floats("out") == {"pred"}
+
+
+def test_mindspore_fcn_8s_keeps_what_mixes_its_score_maps_by_upsampling() -> None:
+    """ConvTranspose of 21 to 21 channels, dense and learned, behind each sum."""
+    head = Head()
+    head.op("add4", "Add", head.twice("up2", head.score("score")), head.score("score4"))
+    head.op("add3", "Add", head.score("score3"), head.twice("up4", "add4"))
+    head.twice("up8", "add3")
+    assert head.floats("up8") == {"score", "up2", "score4", "add4", "up4", "score3", "add3", "up8"}

@@ -22,8 +22,7 @@ PUBLISHED, RANDOM = "DEFAULT", "none"
 """What `--weights` may say instead of naming a file."""
 
 RANDOM_SEED = 0
-RANDOM_NAME = f"random (seed {RANDOM_SEED})"
-RANDOM_RESIDUAL_SCALE = 0.2
+RANDOM_NAME = f"random (seed {RANDOM_SEED}), batch norm settled on noise"
 SHOWN = 5
 
 
@@ -89,6 +88,7 @@ def build_network(arch: str | None, weights: str, *, aux: bool | None = None, cl
     import torch
 
     from fcn_onnx.networks.checkpoints.reading import read_checkpoint
+    from fcn_onnx.networks.randomness import settle
     from fcn_onnx.networks.weights import load_into
 
     state: State | None
@@ -114,7 +114,7 @@ def build_network(arch: str | None, weights: str, *, aux: bool | None = None, cl
         torch.manual_seed(RANDOM_SEED)
         network = architecture.build(channels, AUX in heads)
     if state is None:
-        _calm_residuals(network)
+        settle(network, architecture.preprocessing.multiple_of)
     else:
         load_into(network, state, info.source, aux=AUX in heads, aux_keys=architecture.aux_keys)
     return Built(
@@ -187,18 +187,3 @@ def _channels(architecture: Architecture, state: State | None, asked: Asked, sou
             fix="leave --classes out, or bring weights of so many classes",
         )
     return channels
-
-
-def _calm_residuals(network: torch.nn.Module) -> None:
-    """Scale the last batch norm of each residual branch of an untrained network.
-
-    As torchvision initialises them, every block doubles the variance in evaluation mode, and ResNet-101's logits
-    reach 19,000: too large for float32 to agree within any useful absolute tolerance. (After the zero
-    initialisation of Goyal et al. 2017, but not 0, which would leave channels dead.)
-    """
-    import torch
-
-    with torch.no_grad():
-        for name, module in network.named_modules():
-            if name.endswith(".bn3") and isinstance(module, torch.nn.BatchNorm2d):
-                module.weight.fill_(RANDOM_RESIDUAL_SCALE)

@@ -57,6 +57,8 @@ class Architecture:
             float32 logits. Imports torch when it is called.
         recognises: whether a checkpoint, as the origin writes it, is of this architecture, whatever its classes.
             Where two recognise the same, it is of the first of them unless the other is asked for.
+        lookalikes: networks that have the same keys and compute something else, by a pattern that is sought in the name
+            of a checkpoint's file and in the configuration that it holds.
         class_key: key, after `adopt`, of a tensor whose first dimension is the number of classes.
         adopt: the origin's state dict under the module's keys, without what training left in it.
         aliases: other names.
@@ -80,6 +82,7 @@ class Architecture:
     recognises: Callable[[Shapes], bool]
     class_key: str
     adopt: Callable[[State], State] = _unchanged
+    lookalikes: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     heads: tuple[str, ...] = (OUT, AUX)
     aux_by_default: bool = True

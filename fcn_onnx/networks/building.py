@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from fcn_onnx.networks.architecture import State
+    from fcn_onnx.networks.checkpoints.checkpoint import Checkpoint
 
 PUBLISHED, RANDOM = "DEFAULT", "none"
 """What `--weights` may say instead of naming a file."""
@@ -96,7 +98,7 @@ def build_network(arch: str | None, weights: str, *, aux: bool | None = None, cl
     read = read_checkpoint(path) if names_file(weights) else None
     if read is not None:
         state, info = read.state, WeightsInfo(path.name, digest_file(path), random=False)
-        architecture = _architecture_of(state, path.name, architecture)
+        architecture = _architecture_of(read, path.name, architecture)
     elif architecture is None:
         raise WeightsError("no checkpoint is named whose network could be recognised", fix="name one, or --arch NAME")
     else:
@@ -135,13 +137,25 @@ def shapes_of(state: State) -> Shapes:
     return {key: tuple(value.shape) for key, value in state.items()}
 
 
-def _architecture_of(state: State, source: str, wanted: Architecture | None) -> Architecture:
+def _architecture_of(read: Checkpoint, source: str, wanted: Architecture | None) -> Architecture:
     """The architecture that a checkpoint is of.
 
     Raises:
-        WeightsError: it is of another one than `wanted`, or of none that is known, where none is wanted.
+        WeightsError: it is of another one than `wanted`, or of none that is known, where none is wanted; or it says of
+            itself that it is of one that merely has the same keys.
     """
-    shapes = shapes_of(state)
+    found = _recognised(shapes_of(read.state), source, wanted)
+    for pattern, other in found.lookalikes.items():
+        if re.search(pattern, source) or re.search(pattern, read.config):
+            raise WeightsError(
+                f"{source} is of {other}, which has the keys of {found.name} and computes something else",
+                fix="bring that network with --network",
+            )
+    return found
+
+
+def _recognised(shapes: Shapes, source: str, wanted: Architecture | None) -> Architecture:
+    """The architecture that has these keys; raises WeightsError where none has, or another than is wanted."""
     if wanted is not None and wanted.recognises(shapes):
         return wanted
     found = recognise(shapes)

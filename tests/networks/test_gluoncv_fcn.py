@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import checkpoint_files
 import pytest
 import rewrites
 import torch
 from torch.nn import functional as f
 
 from fcn_onnx.errors import WeightsError
+from fcn_onnx.networks.checkpoints.reading import read_checkpoint
 from fcn_onnx.networks.gluoncv_fcn import GluonFCN
 from fcn_onnx.networks.origins import gluoncv
+from fcn_onnx.networks.weights import load_into
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 KINDS = ("gamma", "beta", "running_mean", "running_var")
@@ -121,13 +125,16 @@ def test_every_naming_of_mxnet_is_recognised_and_renamed(naming: str, depth: int
     assert {key: adopted[place] is state[key] for key, place in names.items()} == dict.fromkeys(names, True)
 
 
-def test_a_checkpoint_of_mxnets_names_is_loaded() -> None:
+@pytest.mark.parametrize("naming", NAMINGS)
+@pytest.mark.parametrize("version", [checkpoint_files.V2, checkpoint_files.LEGACY])
+def test_a_file_of_mxnet_is_loaded(tmp_path: Path, naming: str, version: int) -> None:
     saved, fresh = (rewrites.seeded(GluonFCN("resnet50", 5, aux=True, divide=16)) for _ in range(2))
     state = saved.state_dict()
-    names = written(50, NAMINGS["export"])
-    found = fresh.load_state_dict(gluoncv.adopt({key: state[place] for key, place in names.items()}), strict=False)
-    assert not found.unexpected_keys
-    assert all(key.endswith("num_batches_tracked") for key in found.missing_keys)
+    names = written(50, NAMINGS[naming])
+    content = checkpoint_files.mxnet({key: state[place] for key, place in names.items()}, version)
+    (tmp_path / "fcn.params").write_bytes(content)
+    read = read_checkpoint(tmp_path / "fcn.params")
+    load_into(fresh, gluoncv.adopt(read.state), "fcn.params", aux=True, aux_keys="auxlayer.")
     x = rewrites.pictures(1, 3, 40, 64)
     with torch.no_grad():
         torch.testing.assert_close(fresh(x), saved(x), rtol=0, atol=0)

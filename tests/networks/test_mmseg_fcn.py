@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 import pytest
 import rewrites
 import torch
 from torch.nn import functional as f
 
 from fcn_onnx.errors import WeightsError
+from fcn_onnx.networks import families
+from fcn_onnx.networks.building import build_network
+from fcn_onnx.networks.checkpoints.reading import read_checkpoint
 from fcn_onnx.networks.mmseg_fcn import MmsegFCN
 from fcn_onnx.networks.origins import mmseg
+from fcn_onnx.networks.weights import load_into
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
@@ -90,3 +98,49 @@ def test_a_backbone_with_another_stem_is_recognised_and_refused_by_name() -> Non
     assert mmseg.ARCHITECTURES[0].recognises(keys)
     with pytest.raises(WeightsError, match="fcn_r50b"):
         mmseg.adopt({key: torch.empty(shape, device="meta") for key, shape in keys.items()})
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_of_training_is_loaded_without_what_is_not_run(tmp_path: Path, zipped: bool) -> None:
+    saved, fresh = (rewrites.seeded(MmsegFCN("resnet50", 5, divide=16)) for _ in range(2))
+    state = saved.state_dict() | {"auxiliary_head.conv_seg.weight": torch.ones(5, 16, 1, 1)}
+    meta = {"config": "dilations=(1, 1, 2, 4)", "CLASSES": list("abcde"), "hook_msgs": {"best_score": np.float64(0.5)}}
+    path = tmp_path / "fcn_r50-d8.pth"
+    torch.save({"meta": meta, "state_dict": state}, path, _use_new_zipfile_serialization=zipped)
+    read = read_checkpoint(path)
+    assert (read.classes, read.config) == (tuple("abcde"), meta["config"])
+    own = mmseg.ARCHITECTURES[0]
+    load_into(fresh, own.adopt(read.state), path.name, aux=False, aux_keys=own.aux_keys)
+    x = rewrites.pictures(1, 3, 40, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(fresh(x), saved(x), rtol=0, atol=0)
+
+
+D6 = "backbone=dict(type='ResNetV1c', dilations=(1, 1, 1, 2), strides=(1, 2, 2, 1)), decode_head=dict(dilation=6)"
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "words"),
+    [
+        ("fcn_d6_r50-d16.pth", "", "of mmsegmentation's fcn_d6"),
+        ("mine.pth", D6, "with a backbone of other dilations"),
+        ("fcn_r50-d8.pth", "backbone=dict(dilations=(1, 1, 2, 4), strides=(1, 2, 1, 1))", None),
+    ],
+)
+def test_one_that_has_the_same_keys_is_told_by_what_its_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, config: str, words: str | None
+) -> None:
+    torch.save(
+        {"meta": {"cfg": config}, "state_dict": MmsegFCN("resnet50", 5, divide=32).state_dict()}, tmp_path / name
+    )
+    narrow = replace(
+        mmseg.ARCHITECTURES[0],
+        recognises=lambda shapes: "decode_head.conv_cat.conv.weight" in shapes,
+        build=lambda classes, aux: MmsegFCN("resnet50", classes, divide=32),
+    )
+    monkeypatch.setattr(families, "ARCHITECTURES", {narrow.name: narrow})
+    if words is None:
+        assert build_network(None, str(tmp_path / name)).name == narrow.name
+        return
+    with pytest.raises(WeightsError, match=words):
+        build_network(None, str(tmp_path / name))

@@ -33,12 +33,14 @@ class Checkpoint:
         format: such as `torch`.
         notes: what the file also holds and was not read, a sentence each, for the user and the model card.
         classes: names in label order, where the file has them.
+        config: of its training, as the text that the file has. It is searched, never run.
     """
 
     state: dict[str, torch.Tensor]
     format: str
     notes: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    config: str = ""
 
 
 def elements(shape: Sequence[int], kind: str, name: str) -> int:

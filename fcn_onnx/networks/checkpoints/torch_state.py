@@ -24,6 +24,7 @@ MOST_VIEWED = 4
 """How many times a file's bytes its tensors may hold together, as several may be views of one storage."""
 
 MOST_CLASSES, MOST_CLASS_LENGTH = 10_000, 200
+MOST_CONFIG_LENGTH = 1 << 20
 
 
 def to_checkpoint(source: Source, found: Unpickled, load: Callable[[Storage], bytearray]) -> Checkpoint:
@@ -49,7 +50,7 @@ def to_checkpoint(source: Source, found: Unpickled, load: Callable[[Storage], by
     notes = [f"not read, beside the weights: {listed(beside)}"] if beside else []
     if found.inert:
         notes.append(f"not rebuilt, as it is no tensor: {listed(found.inert)}")
-    return Checkpoint(state, "torch", tuple(notes), _classes(found.content))
+    return Checkpoint(state, "torch", tuple(notes), _classes(found.content), _config(found.content))
 
 
 def _unwrapped(content: Any) -> tuple[Any, list[str]]:
@@ -127,11 +128,22 @@ def _integers(found: Any, name: str) -> Iterator[int]:
         yield number
 
 
-def _classes(content: Any) -> tuple[str, ...]:
-    """Names in label order, where mmsegmentation puts them: `meta.CLASSES`, or `meta.dataset_meta.classes`."""
+def _meta(content: Any) -> Mapping[Any, Any]:
+    """What mmsegmentation writes beside the weights."""
     meta = content.get("meta") if isinstance(content, Mapping) else None
-    if not isinstance(meta, Mapping):
-        return ()
+    return meta if isinstance(meta, Mapping) else {}
+
+
+def _config(content: Any) -> str:
+    """Its configuration: `meta.config`, or `meta.cfg`."""
+    meta = _meta(content)
+    text = meta.get("config", meta.get("cfg"))
+    return text if type(text) is str and len(text) <= MOST_CONFIG_LENGTH else ""
+
+
+def _classes(content: Any) -> tuple[str, ...]:
+    """Names in label order, where it puts them: `meta.CLASSES`, or `meta.dataset_meta.classes`."""
+    meta = _meta(content)
     newer = meta.get("dataset_meta")
     names = newer.get("classes") if isinstance(newer, Mapping) else meta.get("CLASSES")
     if not isinstance(names, list | tuple) or len(names) > MOST_CLASSES:

@@ -28,9 +28,6 @@ KINDS = {
 }
 """What MindSpore calls the parameters of a batch norm. Attributes are called `moving_mean`, and made as `mean`."""
 
-TRAINING = re.compile(r"moments\..+|learning_rate|momentum|global_step|epoch_num|step_num|scale_sense")
-"""What a checkpoint of training holds beside the network."""
-
 START = re.compile(r"vgg16_feature_extractor\.|layers\.\d+\.")
 VGG = {"vgg16_feature_extractor.conv1_1.0.weight": (64, 3, 3, 3), "layers.0.weight": (64, 3, 3, 3)}
 """How the keys of the VGG-16 begin that training starts from, in two spellings, and its first layer."""
@@ -39,7 +36,7 @@ LAST = "score_fr.weight"
 
 
 def adopt(state: State) -> State:
-    """The state dict under the module's names, without what only training needs.
+    """The state dict under the module's names.
 
     Raises:
         WeightsError: these are the weights that training starts from, or one is there twice.
@@ -49,8 +46,7 @@ def adopt(state: State) -> State:
             f"the checkpoint is of a VGG-16 from which MindSpore's FCN-8s is trained ({vgg}), not of an FCN-8s",
             fix="name a checkpoint of the trained FCN-8s",
         )
-    kept = {key: value for key, value in state.items() if not TRAINING.fullmatch(key)}
-    return renamed(kept, lambda key: last_renamed(key, KINDS))
+    return renamed(state, lambda key: last_renamed(key, KINDS))
 
 
 def _recognises(shapes: Shapes) -> bool:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 STEM = "backbone.stem.0.weight"
 HEAD = "decode_head.conv_cat.conv.weight"
+LOOKALIKES = {
+    r"fcn_d6_": "mmsegmentation's fcn_d6, whose head is dilated",
+    r"\bdilations=\((?!1, 1, 2, 4\))": "mmsegmentation's FCN with a backbone of other dilations",
+}
 LAST_OF_STAGE_3 = "backbone.layer3.{}.conv1.weight"
 
 
@@ -55,6 +59,7 @@ def _architecture(depth: int, last: int, miou: str) -> Architecture:
             },
             lacks=(LAST_OF_STAGE_3.format(last + 1),),
         ),
+        lookalikes=LOOKALIKES,
         class_key="decode_head.conv_seg.weight",
         adopt=adopt,
         heads=(OUT,),

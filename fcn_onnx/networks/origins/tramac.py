@@ -72,12 +72,12 @@ def _architecture(stride: int, published: str) -> Architecture:
         preprocessing=Preprocessing(resize=Resize(size=(320, 320))),
         protocol="vastai",
         size=(320, 320),
-        published=f"{published} of a 256×256 image",
+        published=published,
     )
 
 
 ARCHITECTURES = (
-    _architecture(32, "49.961 % mIoU (Vastai); 15.307 M, 44.667 GFLOPs"),
-    _architecture(16, "53.339 % mIoU (Vastai); 30.033 M, VGG-16 counted twice, 178.422 GFLOPs, counted four times,"),
-    _architecture(8, "50.959 % mIoU (Vastai); 30.038 M, VGG-16 counted twice, 178.434 GFLOPs, counted four times,"),
+    _architecture(32, "49.961 % mIoU (Vastai); 15.307 M, 44.667 GFLOPs at 256×256"),
+    _architecture(16, "53.339 % mIoU (Vastai); 30.033 M, 178.422 GFLOPs at 256×256: VGG-16 counted 2 and 4 times"),
+    _architecture(8, "50.959 % mIoU (Vastai); 30.038 M, 178.434 GFLOPs at 256×256: VGG-16 counted 2 and 4 times"),
 )

@@ -25,7 +25,8 @@ from fcn_onnx.data.selection import draw
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.interface import preprocessing_of
-from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
+from fcn_onnx.runtime.network import Network
+from fcn_onnx.runtime.seam import SessionConfig
 
 
 def pixels(sample: Sample) -> int:

@@ -30,7 +30,7 @@ from fcn_onnx.data.sample import Sample
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.interface import preprocessing_of
-from fcn_onnx.runtime.onnxruntime import Network
+from fcn_onnx.runtime.network import Network
 
 
 def seconds(work: Callable[[], object]) -> float:

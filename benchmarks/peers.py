@@ -51,7 +51,8 @@ from fcn_onnx.model.files import load_model
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.interface import preprocessing_of
-from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
+from fcn_onnx.runtime.onnxruntime import measured_cpu
+from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
 from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.options import CalibrateOptions, QuantizeOptions

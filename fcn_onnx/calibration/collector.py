@@ -22,7 +22,9 @@ from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.jobs.records import Arrays
 from fcn_onnx.model.model import Model
-from fcn_onnx.runtime.onnxruntime import Network, SessionConfig, with_taps
+from fcn_onnx.model.taps import with_taps
+from fcn_onnx.runtime.network import Network
+from fcn_onnx.runtime.seam import SessionConfig
 
 Batch = NDArray[np.float32]
 Loaded = tuple[str, Batch | ImageError]

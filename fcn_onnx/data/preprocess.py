@@ -116,7 +116,7 @@ class Preprocessing:
         channels: `RGB` or `BGR`, the order that the network takes.
         pad: (H, W) of the input where it is larger than the picture: zeros to the right and below.
         multiple_of: what the network's sides must be multiples of. The session pads to it, likewise, and crops what
-            comes out (`fcn_onnx.runtime.onnxruntime.Network`); it is here so that it is recorded beside the rest.
+            comes out (`fcn_onnx.runtime.network.Network`); it is here so that it is recorded beside the rest.
         resample: `PILLOW`, or a name in `OPENCV`.
         resizes_floats: whether the picture is normalised before it is resized, so that nothing is rounded to 8 bits
             between; by OpenCV, as Pillow resizes pixels.

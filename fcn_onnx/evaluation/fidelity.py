@@ -19,7 +19,9 @@ from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.graph import float_tensors
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
-from fcn_onnx.runtime.onnxruntime import Network, SessionConfig, with_taps
+from fcn_onnx.model.taps import with_taps
+from fcn_onnx.runtime.network import Network
+from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
 from fcn_onnx.runtime.settling import settle
 

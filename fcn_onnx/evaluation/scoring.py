@@ -22,7 +22,7 @@ from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.jobs.records import Arrays
 from fcn_onnx.model.interface import Interface
-from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig
 from fcn_onnx.runtime.segmenter import Labels, Segmenter
 from fcn_onnx.runtime.timing import alternate, timed
 
@@ -42,7 +42,7 @@ class Entrant:
 
     name: str
     model: Path
-    runtime: str = "onnxruntime"
+    runtime: str = DEFAULT_RUNTIME
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class Match:
     def __init__(self, contest: Contest) -> None:
         self._contest = contest
         config = SessionConfig(threads=contest.threads)
-        self._segmenters = [Segmenter(row.model, config, contest.interface) for row in contest.entrants]
+        self._segmenters = [Segmenter(row.model, config, contest.interface, row.runtime) for row in contest.entrants]
         self._warm: set[int] = set()
         self._scorers = ThreadPoolExecutor(SCORERS, thread_name_prefix="scoring")
 

@@ -128,11 +128,6 @@ def is_large(model: onnx.ModelProto) -> bool:
     return weight_bytes(model) > PROTO_LIMIT
 
 
-def is_large_file(path: Path) -> bool:
-    """Whether the model at `path` is, with its external data."""
-    return model_bytes(path) > PROTO_LIMIT
-
-
 def save_model(model: onnx.ModelProto, path: Path) -> None:
     """Write `model` to `path`; above `PROTO_LIMIT` its weights go to a file beside it, in the place of older ones."""
     if not is_large(model):

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from fcn_onnx.errors import ParityError
-from fcn_onnx.runtime.onnxruntime import Network
+from fcn_onnx.runtime.network import Network
 
 if TYPE_CHECKING:
     import torch

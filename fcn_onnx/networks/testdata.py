@@ -10,7 +10,7 @@ import numpy as np
 from onnx import numpy_helper
 
 from fcn_onnx.jobs.artifact import atomic_folder, atomic_path
-from fcn_onnx.runtime.onnxruntime import Network
+from fcn_onnx.runtime.network import Network
 
 SIZE = (224, 224)
 SEED = 0

@@ -22,7 +22,7 @@ from fcn_onnx.jobs.prefetch import prefetch
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
-from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.runtime.segmenter import Labels, Segmenter
 
 KEPT_BYTES = 1 << 28

@@ -32,7 +32,8 @@ from fcn_onnx.quantization.keeping import kept_layers, shield
 from fcn_onnx.quantization.narrowing import narrowed
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.quantization.weights import QuantizedWeight, Request, quantize_weights
-from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
+from fcn_onnx.runtime.network import Network
+from fcn_onnx.runtime.seam import SessionConfig
 
 
 @dataclass(frozen=True)

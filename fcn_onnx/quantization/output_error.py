@@ -14,7 +14,7 @@ from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import UsageError
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
-from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter
 
 

@@ -13,7 +13,7 @@ from fcn_onnx.quantization.keeping import kept_layers, require_kept, undone
 from fcn_onnx.quantization.making import Made
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.quantization.saturation import Pairs, read_pairs, require_pair_safe
-from fcn_onnx.runtime.onnxruntime import Network
+from fcn_onnx.runtime.network import Network
 
 PROBE_SIZE = (64, 80)
 

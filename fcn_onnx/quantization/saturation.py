@@ -23,7 +23,7 @@ from fcn_onnx.model.uses import group_of
 from fcn_onnx.quantization.making import Maker
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.quantization.weights import Rows, is_depthwise, kernel_order, unsafe_in_rows
-from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter
 
 PROOF_IMAGES = 4

@@ -18,7 +18,7 @@ from fcn_onnx.model.graph import read_facts
 from fcn_onnx.quantization.judge import Judge
 from fcn_onnx.quantization.making import Maker
 from fcn_onnx.quantization.plan import Plan, keep_float
-from fcn_onnx.runtime.onnxruntime import Network
+from fcn_onnx.runtime.network import Network
 from fcn_onnx.runtime.timing import alternate, timed
 
 RANKING_IMAGES = 8

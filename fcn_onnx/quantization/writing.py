@@ -10,7 +10,15 @@ from typing import Any
 from fcn_onnx.errors import ModelError, QuantizationError
 from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.model.card import ModelCard
-from fcn_onnx.model.files import atomic_model, digest_content, digest_model, load_with_data, model_bytes
+from fcn_onnx.model.files import (
+    atomic_model,
+    digest_content,
+    digest_model,
+    external_files,
+    is_large,
+    load_with_data,
+    model_bytes,
+)
 from fcn_onnx.model.graph import GraphFacts, read_facts
 from fcn_onnx.quantization.making import Made
 from fcn_onnx.quantization.plan import Plan
@@ -29,6 +37,7 @@ class Quantized:
         plan: its form.
         facts: what the file holds; `facts.int8_macs_share` is its coverage.
         fp32_size_bytes, size_bytes: before and after.
+        data: the files of its external data.
         skipped: the file was there already, made from the same inputs.
         proof: what was found of it before it got its name; None if it was there already.
         saturation: of its kernels, where this CPU's fast one can saturate.
@@ -42,6 +51,7 @@ class Quantized:
     facts: GraphFacts
     fp32_size_bytes: int
     size_bytes: int
+    data: tuple[Path, ...] = ()
     skipped: bool = False
     proof: Proof | None = None
     saturation: Saturation | None = None
@@ -59,7 +69,7 @@ class Quantized:
         """The object that `quantize --json` writes."""
         return {
             "path": str(self.path),
-            "digest": digest_model(self.path),
+            "digest": digest_model(self.path, self.data),
             "plan": self.plan.to_json(),
             "op_counts": dict(self.facts.op_counts),
             "int8_macs_share": self.facts.int8_macs_share,
@@ -92,12 +102,14 @@ def write_int8(made: Made, output: Path, try_kernels: Callable[[Path], Saturatio
     with atomic_model(made.int8, output) as temporary:
         proof = prove(made, temporary, output)
         saturation = try_kernels(temporary) if try_kernels else None
+    data = external_files(output) if is_large(made.int8) else ()
     return Quantized(
         output,
         made.plan,
         facts,
         made.fp32.size_bytes,
-        model_bytes(output),
+        model_bytes(output, data),
+        data,
         proof=proof,
         saturation=saturation,
     )
@@ -128,6 +140,6 @@ def up_to_date(path: Path, job: str, fp32_size_bytes: int) -> Quantized | None:
         if card.job != job or card.content != digest_content(model) or card.quantization is None:
             return None
         plan = Plan.from_json(card.quantization)
-        return Quantized(path, plan, read_facts(model), fp32_size_bytes, model_bytes(path, data), skipped=True)
+        return Quantized(path, plan, read_facts(model), fp32_size_bytes, model_bytes(path, data), data, skipped=True)
     except (ModelError, TypeError, KeyError):  # it is not there, is no model, or its card is none of ours
         return None

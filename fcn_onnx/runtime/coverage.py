@@ -14,7 +14,7 @@ from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import load_model, save_model
 from fcn_onnx.model.graph import read_facts
 from fcn_onnx.model.macs import CONVS, INTEGER_OPS, Multiplication, node_names
-from fcn_onnx.runtime.onnxruntime import executed_graph, int8_names
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, Runtime, get_runtime
 
 
 @dataclass(frozen=True)
@@ -67,26 +67,27 @@ class Coverage:
         }
 
 
-def read_coverage(path: Path, size: tuple[int, int] = (520, 520)) -> Coverage:
+def read_coverage(path: Path, size: tuple[int, int] = (520, 520), runtime: str = DEFAULT_RUNTIME) -> Coverage:
     """Load the model as a session would, and look at the graph that it executes.
 
     Args:
         size: (height, width) that the multiply-accumulates are for.
+        runtime: a name in `RUNTIMES`.
 
     Raises:
-        ModelError: the file is not a model that onnxruntime loads.
+        ModelError: the file is not a model that the runtime loads.
     """
     model = load_model(path)
     facts = read_facts(model, size)
     planned = (ModelCard.read_from(model, str(path)).quantization or {}).get("float_nodes", ())
-    executed = _int8_names(path, model)
+    executed = _int8_names(path, model, get_runtime(runtime))
     floats = {
-        node.name: FloatNode(node.op_type, facts.share_of(node), _reason(node, planned))
+        node.name: FloatNode(node.op_type, facts.share_of(node), _reason(node, planned, runtime))
         for node in facts.multiplications
         if node.op_type not in INTEGER_OPS and node.name not in executed
     }
     rounded = {
-        node.name: f"{_reason(node, planned)}, but onnxruntime runs it in int8"
+        node.name: f"{_reason(node, planned, runtime)}, but {runtime} runs it in int8"
         for node in facts.multiplications
         if not node.int8 and node.name in executed
     }
@@ -96,13 +97,13 @@ def read_coverage(path: Path, size: tuple[int, int] = (520, 520)) -> Coverage:
     return Coverage(int8_convs, len(facts.convs), share, floats, rounded)
 
 
-def _reason(node: Multiplication, planned: tuple[str, ...]) -> str:
+def _reason(node: Multiplication, planned: tuple[str, ...], runtime: str) -> str:
     if node.int8:
-        return "int8 in the file, but onnxruntime does not fuse its Q/DQ pairs"
+        return f"int8 in the file, but {runtime} does not fuse its Q/DQ pairs"
     return "the plan keeps it in fp32" if node.name in planned else "fp32 in the file"
 
 
-def _int8_names(path: Path, model: onnx.ModelProto) -> frozenset[str]:
+def _int8_names(path: Path, model: onnx.ModelProto, runtime: Runtime) -> frozenset[str]:
     """Names of the nodes that a session computes on 8-bit integers, as the file (or `node_names`) has them.
 
     onnxruntime keeps a node's name when it fuses the Q/DQ pairs around it, so a file that names its nodes is loaded
@@ -110,11 +111,9 @@ def _int8_names(path: Path, model: onnx.ModelProto) -> frozenset[str]:
     """
     names = node_names(model)
     if all(node.name == name for node, name in zip(model.graph.node, names, strict=True)):
-        executed = executed_graph(path)
-    else:
-        for node, name in zip(model.graph.node, names, strict=True):
-            node.name = name
-        with scratch() as folder:
-            save_model(model, Path(folder, "named.onnx"))
-            executed = executed_graph(Path(folder, "named.onnx"))
-    return int8_names(executed)
+        return runtime.int8_nodes(path)
+    for node, name in zip(model.graph.node, names, strict=True):
+        node.name = name
+    with scratch() as folder:
+        save_model(model, Path(folder, "named.onnx"))
+        return runtime.int8_nodes(Path(folder, "named.onnx"))

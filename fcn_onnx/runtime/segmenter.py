@@ -21,7 +21,8 @@ from fcn_onnx.model.interface import MAX_CLASSES, Interface
 from fcn_onnx.model.labels import Axes, Meaning, Shape, is_label_type, meaning_of
 from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.interface import classes_of, default_classes, default_output, preprocessing_of
-from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
+from fcn_onnx.runtime.network import Network
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig
 
 __all__ = ["Interface", "Labels", "Segmenter", "classes_of", "likeliest", "on_grid", "preprocessing_of"]
 
@@ -45,6 +46,7 @@ class Segmenter:
         model: a file, one that is open, or a model that is in none.
         config: how to run it.
         interface: what the model does not say of itself.
+        runtime: a name in `RUNTIMES`.
 
     Attributes:
         named: class names in label order, as the user or the model says them; else empty.
@@ -62,13 +64,14 @@ class Segmenter:
         model: Path | Model | onnx.ModelProto,
         config: SessionConfig = SessionConfig(),
         interface: Interface = Interface(),
+        runtime: str = DEFAULT_RUNTIME,
     ) -> None:
         model = Model.open(model) if isinstance(model, Path) else model
         proto, source, name = (
             (model.proto, model.path, model.name) if isinstance(model, Model) else (model, model, MADE)
         )
         self.preprocessing = preprocessing_of(proto, name, interface)
-        self.network = Network(source, config, name=name, multiple_of=self.preprocessing.multiple_of)
+        self.network = Network(source, config, name=name, multiple_of=self.preprocessing.multiple_of, runtime=runtime)
         self.output = self._choose(interface.output_name or ModelCard.read_from(proto, name).output)
         self._declared, dtype = self.network.declared(self.output)
         self.meaning = Meaning.LABELS if is_label_type(dtype) else meaning_of(proto, self.output)

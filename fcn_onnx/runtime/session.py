@@ -10,11 +10,31 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from fcn_onnx.errors import ModelError, first_line
+from fcn_onnx.runtime.seam import SessionConfig, Value
 
 ort.disable_telemetry_events()  # `fcn_onnx/__init__.py` does more, unless onnxruntime was imported before it
 
 NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation")
 """How onnxruntime says that memory is short."""
+
+
+TYPES = {"float": "float32", "double": "float64"}
+"""onnxruntime's names of types that numpy calls otherwise."""
+
+
+def options_of(config: SessionConfig) -> ort.SessionOptions:
+    """A session's settings as onnxruntime's own object."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = config.thread_count
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = config.arena
+    options.enable_mem_pattern = False  # plans memory per input shape; shapes vary here
+    options.log_severity_level = 4  # an error is raised, and what is tried out may raise one: not logged as well
+    if not config.optimise:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if config.exact_int8:
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
 
 
 class Session:
@@ -37,25 +57,21 @@ class Session:
         self._name = name
         with _told(f"onnxruntime cannot load {name}", fix):
             self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        self.inputs: Sequence[ort.NodeArg] = self._session.get_inputs()
-        self.outputs: Sequence[ort.NodeArg] = self._session.get_outputs()
+        self.inputs = tuple(map(_value, self._session.get_inputs()))
+        self.outputs = tuple(map(_value, self._session.get_outputs()))
 
     def run(
         self, outputs: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]], *, of: str = "", fix: str = ""
     ) -> list[NDArray[Any]]:
-        """The values of `outputs`, or of all.
-
-        Args:
-            of: what errors call the input, such as `an image of 520×520`.
-            fix: what to do where it does not run.
-
-        Raises:
-            ModelError: it does not run on this input.
-            MemoryError: not for what the model is, but for want of memory.
-        """
+        """See `seam.Session`."""
         with _told(f"{self._name} does not run" + (f" on {of}" if of else ""), fix or "make the file again"):
             values: list[NDArray[Any]] = self._session.run(outputs, feeds)
         return values
+
+
+def _value(found: ort.NodeArg) -> Value:
+    kind = found.type.removeprefix("tensor(").removesuffix(")")
+    return Value(found.name, TYPES.get(kind, kind), tuple(found.shape or ()))
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from fcn_onnx.model.form import own_normalisation
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.interface import preprocessing_of
-from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
+from fcn_onnx.runtime.network import Network
+from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter
 
 T = TypeVar("T")

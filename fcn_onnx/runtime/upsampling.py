@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from fcn_onnx.runtime.onnxruntime import SessionConfig
-from fcn_onnx.runtime.session import Session
+from fcn_onnx.runtime.seam import SessionConfig
+from fcn_onnx.runtime.session import Session, options_of
 
 
 def upsample(logits: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -41,4 +41,4 @@ def _session() -> Session:
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, "C", "H", "W"])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
-    return Session(model.SerializeToString(), SessionConfig().options(), name="the resizing of logits")
+    return Session(model.SerializeToString(), options_of(SessionConfig()), name="the resizing of logits")

@@ -18,8 +18,10 @@ from fcn_onnx.model.model import Model
 from fcn_onnx.model.shapes import fixed_size
 from fcn_onnx.runtime.coverage import read_coverage
 from fcn_onnx.runtime.cpu import Cpu
-from fcn_onnx.runtime.onnxruntime import Network, SessionConfig, measured_cpu
+from fcn_onnx.runtime.network import Network
+from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.roofline import Peak, measure_peak
+from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.runtime.settling import known_multiple, tried_multiple
 from fcn_onnx.runtime.timing import Latency, alternate, timed
 from fcn_onnx.stages.options import BenchmarkOptions

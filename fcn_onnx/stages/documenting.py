@@ -31,7 +31,8 @@ from fcn_onnx.report.document import (
     Timing,
 )
 from fcn_onnx.runtime.coverage import read_coverage
-from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
+from fcn_onnx.runtime.onnxruntime import measured_cpu
+from fcn_onnx.runtime.seam import SessionConfig
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ def _candidate(setting: Setting, tally: Tally, found: Comparison, seen: Seen) ->
 
 
 def _coverage(found: Comparison) -> Coverage:
-    return codec.from_json(Coverage, read_coverage(found.int8.path).to_json(), str(found.int8.path))
+    return codec.from_json(
+        Coverage, read_coverage(found.int8.path, runtime=found.int8.runtime).to_json(), str(found.int8.path)
+    )
 
 
 def _confusion(rules: Protocol, results: Sequence[ModelResult]) -> dict[str, Matrix] | None:

@@ -35,7 +35,8 @@ from fcn_onnx.jobs.records import Arrays
 from fcn_onnx.model.files import digest_model
 from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.memory import Room
-from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
+from fcn_onnx.runtime.onnxruntime import measured_cpu
+from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.options import PredictOptions

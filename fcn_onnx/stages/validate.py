@@ -25,7 +25,8 @@ from fcn_onnx.model.files import data_inputs, model_bytes
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
 from fcn_onnx.report.files import REPORT_FILES, write_report
-from fcn_onnx.runtime.onnxruntime import SessionConfig, measured_cpu
+from fcn_onnx.runtime.onnxruntime import measured_cpu
+from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.documenting import Setting, document, notes_on
@@ -143,7 +144,7 @@ def _setting(options: ValidateOptions, entered: Entered, command: str | None, pr
         "validate",
         "pillow",
         "pycocotools",
-        models=[model.digest for model in contestants.all],
+        models=[[model.digest, model.entrant.runtime] for model in contestants.all],
         protocol=rules.name,
         preprocessing=preprocessing.to_json(),
         outputs=[segmenter.output for segmenter in entered.segmenters],

@@ -18,8 +18,9 @@ from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.evaluation.fidelity import compare_layers
 from fcn_onnx.model.card import ModelCard
+from fcn_onnx.model.taps import with_taps
 from fcn_onnx.runtime.coverage import read_coverage
-from fcn_onnx.runtime.onnxruntime import Network, with_taps
+from fcn_onnx.runtime.network import Network
 from fcn_onnx.stages.inspect import inspect
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize

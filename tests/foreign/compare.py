@@ -31,7 +31,8 @@ from fcn_onnx.errors import FcnOnnxError
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.quantization.writing import Quantized
 from fcn_onnx.runtime.interface import preprocessing_of
-from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.seam import SessionConfig
+from fcn_onnx.runtime.session import options_of
 from fcn_onnx.stages.options import QuantizeOptions
 from foreign.networks import NETWORKS, Foreign
 from foreign.pictures import write_pictures
@@ -171,7 +172,7 @@ def _padded(batch: Array, multiple: int) -> Array:
 
 
 def session(path: Path) -> ort.InferenceSession:
-    return ort.InferenceSession(str(path), SessionConfig(threads=1).options(), providers=["CPUExecutionProvider"])
+    return ort.InferenceSession(str(path), options_of(SessionConfig(threads=1)), providers=["CPUExecutionProvider"])
 
 
 def labels(output: Array) -> Array:

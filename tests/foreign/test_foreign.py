@@ -12,7 +12,7 @@ from onnxruntime.quantization import QuantFormat
 
 from fcn_onnx.cli import main
 from fcn_onnx.runtime.coverage import read_coverage
-from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter
 from foreign.compare import Bench, labels
 from foreign.counting import int8_share

@@ -14,7 +14,8 @@ from toys import residual_network
 
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.intake import take_in
-from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.seam import SessionConfig
+from fcn_onnx.runtime.session import options_of
 
 RNG = np.random.default_rng(0)
 
@@ -43,7 +44,7 @@ def model_of(
 
 def run(model: onnx.ModelProto, batch: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """What onnxruntime computes without rewriting the graph."""
-    options = SessionConfig(threads=1, optimise=False).options()
+    options = options_of(SessionConfig(threads=1, optimise=False))
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     found: list[NDArray[np.float32]] = session.run([value.name for value in model.graph.output], {"input": batch})
     return found

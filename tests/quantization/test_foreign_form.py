@@ -17,7 +17,8 @@ from fcn_onnx.data.images import read_rgb
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import QuantizationError
 from fcn_onnx.model.interface import Interface
-from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.seam import SessionConfig
+from fcn_onnx.runtime.session import options_of
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
@@ -39,7 +40,7 @@ def picture(path: Path) -> Array:
 
 
 def run(path: Path, batch: Array) -> Array:
-    session = ort.InferenceSession(str(path), SessionConfig().options(), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(str(path), options_of(SessionConfig()), providers=["CPUExecutionProvider"])
     return np.asarray(session.run(["out"], {"input": batch})[0])
 
 
@@ -127,7 +128,7 @@ def test_shared_parameters_are_quantized_as_copies_are(data: Path, opset: int, q
 @pytest.mark.parametrize("exact", [False, True])
 def test_shared_weights_load_in_every_kernel(data: Path, exact: bool) -> None:
     path = int8(siblings(shared=True), data, "shared", target="avx2")
-    options = SessionConfig(exact_int8=exact).options()
+    options = options_of(SessionConfig(exact_int8=exact))
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     assert session.run(None, {"input": picture(data / "0.png")})[0].shape == (1, 5, SIZE, SIZE)
 
@@ -205,8 +206,8 @@ def test_what_is_rectified_and_read_elsewhere_keeps_its_negative_values(
         format=quant_format,
         interface=Interface(output_name="out"),
     )
-    session = ort.InferenceSession(str(path), SessionConfig().options(), providers=["CPUExecutionProvider"])
-    original = ort.InferenceSession(str(data.parent / "forked.onnx"), SessionConfig().options())
+    session = ort.InferenceSession(str(path), options_of(SessionConfig()), providers=["CPUExecutionProvider"])
+    original = ort.InferenceSession(str(data.parent / "forked.onnx"), options_of(SessionConfig()))
     batch = {"input": picture(data / "0.png")}
     for found, expected in zip(session.run(None, batch), original.run(None, batch), strict=True):
         assert ((found - expected) ** 2).sum() < 1e-2 * (expected**2).sum()

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from fcn_onnx.calibration.table import Range, RangeTable
 from fcn_onnx.quantization.corrections import correct_biases, mean_shift, mean_shifts
 from fcn_onnx.quantization.weights import QuantizedWeight, quantize_weight, quantize_weights, unsafe_pairs
-from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.seam import SessionConfig
+from fcn_onnx.runtime.session import options_of
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 6), st.sampled_from([1, 3]), st.sampled_from([1, 3]))
 
@@ -198,5 +199,5 @@ def integer_conv(weight: QuantizedWeight) -> onnx.ModelProto:
 
 
 def run_integer(model: onnx.ModelProto, batch: np.ndarray, config: SessionConfig) -> np.ndarray:
-    session = ort.InferenceSession(model.SerializeToString(), config.options(), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(model.SerializeToString(), options_of(config), providers=["CPUExecutionProvider"])
     return session.run(None, {"x": batch})[0]

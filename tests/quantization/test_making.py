@@ -26,7 +26,7 @@ from fcn_onnx.quantization.making import Calibrated, Maker
 from fcn_onnx.quantization.plan import Plan, keep_float, make_plan
 from fcn_onnx.quantization.writing import write_int8
 from fcn_onnx.runtime.cpu import Cpu
-from fcn_onnx.runtime.onnxruntime import Network
+from fcn_onnx.runtime.network import Network
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 

@@ -21,7 +21,7 @@ from fcn_onnx.errors import ModelError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.interface import Interface
-from fcn_onnx.runtime.onnxruntime import Network
+from fcn_onnx.runtime.network import Network
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.options import CalibrateOptions, PredictOptions, QuantizeOptions

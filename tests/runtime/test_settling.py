@@ -22,7 +22,7 @@ from fcn_onnx.model.files import load_model
 from fcn_onnx.model.form import own_normalisation
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
-from fcn_onnx.runtime.onnxruntime import Network
+from fcn_onnx.runtime.network import Network
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import find_multiple, settle
 from fcn_onnx.stages.benchmark import benchmark

@@ -25,7 +25,8 @@ from fcn_onnx.networks.mmseg_fcn import MmsegFCN
 from fcn_onnx.networks.parity import SHAPES, check_parity
 from fcn_onnx.networks.tracing import trace
 from fcn_onnx.networks.tramac_fcn import TramacFCN
-from fcn_onnx.runtime.onnxruntime import Network, SessionConfig
+from fcn_onnx.runtime.network import Network
+from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 

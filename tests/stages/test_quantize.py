@@ -22,7 +22,8 @@ from fcn_onnx.quantization.making import Calibrated, Maker
 from fcn_onnx.quantization.plan import make_plan
 from fcn_onnx.quantization.writing import write_int8
 from fcn_onnx.runtime.cpu import Cpu
-from fcn_onnx.runtime.onnxruntime import SessionConfig
+from fcn_onnx.runtime.seam import SessionConfig
+from fcn_onnx.runtime.session import options_of
 from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.options import CalibrateOptions, QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
@@ -52,7 +53,7 @@ def write_model(path: Path, opset: int) -> Path:
 
 def run(path: Path, batch: np.ndarray) -> np.ndarray:
     config = SessionConfig(exact_int8=True)  # models for VNNI are also made on machines without
-    session = ort.InferenceSession(str(path), config.options(), providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(str(path), options_of(config), providers=["CPUExecutionProvider"])
     return np.asarray(session.run(["out"], {"input": batch})[0])
 
 

@@ -1,0 +1,170 @@
+"""What a library that runs models has to do for us, and which ones there are. Adding one is a file and an entry.
+
+Network (network.py)  what a model takes, and what it is fed: the same for every runtime
+  │  Runtime.open     a file or bytes, a `SessionConfig` → `Session`
+  │  Session.run      arrays in, arrays out
+  └  Runtime.int8_nodes, what of a file it computes in int8: for coverage.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fcn_onnx.errors import UsageError
+from fcn_onnx.jobs.bounds import THREADS
+from fcn_onnx.jobs.places import found
+from fcn_onnx.runtime.cpu import read_cpu
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DEFAULT_RUNTIME = "onnxruntime"
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """How a session runs.
+
+    Attributes:
+        threads: intra-op threads; 0 means one for each core this process may use.
+        exact_int8: run int8 kernels that cannot saturate, slower on a CPU without VNNI
+            (`session.x64quantprecision`).
+        optimise: let onnxruntime rewrite the graph (its own default).
+        arena: keep freed memory for the next run; off, memory stays flat over images of many sizes.
+    """
+
+    threads: int = 0
+    exact_int8: bool = False
+    optimise: bool = True
+    arena: bool = True
+
+    def __post_init__(self) -> None:
+        """Raise UsageError on a number of threads that no session can have."""
+        THREADS.require("--threads", self.threads)
+
+    @property
+    def thread_count(self) -> int:
+        """Threads a session really gets."""
+        return self.threads or read_cpu().cores
+
+
+@dataclass(frozen=True)
+class Value:
+    """An input or an output of a model, as its runtime declares it.
+
+    Attributes:
+        dtype: numpy's name of the type, or the runtime's own of what is no array of numbers.
+        shape: sizes; a name, or None, for each that is open.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+    @property
+    def fixed(self) -> tuple[int | None, ...]:
+        """The sizes; None for each that is open."""
+        return tuple(side if isinstance(side, int) else None for side in self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} ({', '.join('?' if side is None else str(side) for side in self.shape)})"
+
+
+class Session(Protocol):
+    """A model that a runtime has loaded."""
+
+    @property
+    def inputs(self) -> Sequence[Value]:
+        """What it takes."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[Value]:
+        """What it returns."""
+        ...
+
+    def run(
+        self, outputs: Sequence[str] | None, feeds: Mapping[str, NDArray[Any]], *, of: str = "", fix: str = ""
+    ) -> list[NDArray[Any]]:
+        """The values of `outputs`, or of all.
+
+        Args:
+            of: what errors call the input, such as `an image of 520×520`.
+            fix: what to do where it does not run.
+
+        Raises:
+            ModelError: it does not run on this input.
+            MemoryError: not for what the model is, but for want of memory.
+        """
+        ...
+
+
+class Runtime(Protocol):
+    """A library that runs models, on the CPU. Whatever it raises leaves it as an error of ours."""
+
+    @property
+    def name(self) -> str:
+        """As reports have it."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Of the library."""
+        ...
+
+    def open(self, source: str | bytes, config: SessionConfig, *, name: str, fix: str) -> Session:
+        """Load a file or a model's bytes.
+
+        Args:
+            name: what errors call it.
+            fix: what to do about a model that does not load.
+
+        Raises:
+            ModelError: it does not load.
+            MemoryError: not for what the model is, but for want of memory.
+        """
+        ...
+
+    def int8_nodes(self, path: Path) -> frozenset[str]:
+        """Names, as the file has them, of the nodes that it computes on 8-bit integers. Raises ModelError."""
+        ...
+
+
+@dataclass(frozen=True)
+class RuntimeEntry:
+    """A runtime that is imported when first used.
+
+    Attributes:
+        name: as reports have it.
+        description: one line for `--help`.
+        place: `package.module:name` of the `Runtime`.
+    """
+
+    name: str
+    description: str
+    place: str
+
+    def load(self) -> Runtime:
+        """The runtime."""
+        runtime: Runtime = found(self.place)
+        return runtime
+
+
+RUNTIMES: Mapping[str, RuntimeEntry] = {
+    entry.name: entry
+    for entry in (RuntimeEntry("onnxruntime", "onnxruntime's CPU provider", "fcn_onnx.runtime.onnxruntime:RUNTIME"),)
+}
+
+
+def get_runtime(name: str = DEFAULT_RUNTIME) -> Runtime:
+    """The runtime called `name`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in RUNTIMES:
+        raise UsageError(f"no runtime is called {name!r}", fix=f"choose one of: {', '.join(RUNTIMES)}")
+    return RUNTIMES[name].load()

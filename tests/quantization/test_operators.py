@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.runtime.onnxruntime import SessionConfig, fused_graph
+from fcn_onnx.runtime.onnxruntime import fused_graph
+from fcn_onnx.runtime.seam import SessionConfig
+from fcn_onnx.runtime.session import options_of
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
@@ -140,7 +142,7 @@ def executed(int8: Path) -> tuple[list[onnx.NodeProto], dict[str, Array]]:
     returned = {value.name for value in graph.graph.output}
     written = {name for node in graph.graph.node for name in node.output if name} - returned
     graph.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(written))
-    session = ort.InferenceSession(graph.SerializeToString(), SessionConfig(threads=1, optimise=False).options())
+    session = ort.InferenceSession(graph.SerializeToString(), options_of(SessionConfig(threads=1, optimise=False)))
     names = [value.name for value in session.get_outputs()]
     values = dict(zip(names, session.run(names, {"image": batch()}), strict=True))
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
@@ -160,7 +162,7 @@ def batch() -> Array:
 
 def sqnr(model: Path, int8: Path) -> float:
     exact, found = (
-        ort.InferenceSession(str(path), SessionConfig(exact_int8=True).options()).run(None, {"image": batch()})[0]
+        ort.InferenceSession(str(path), options_of(SessionConfig(exact_int8=True))).run(None, {"image": batch()})[0]
         for path in (model, int8)
     )
     return float(10 * np.log10((exact**2).sum() / ((exact - found) ** 2).sum()))

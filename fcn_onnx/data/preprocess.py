@@ -131,6 +131,12 @@ class Preprocessing:
     resample: str = PILLOW
     resizes_floats: bool = False
 
+    @property
+    def largest(self) -> float:
+        """The largest magnitude in any photograph after the normalisation: of a black or a white pixel."""
+        pairs = zip(self.mean, self.std, strict=True)
+        return max(max(abs(mean), abs(1 - mean)) / std for mean, std in pairs)
+
     def read(self, sample: Sample) -> NDArray[np.float32]:
         """The network's input for a photograph, (1, 3, H, W) float32.
 

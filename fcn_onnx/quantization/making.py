@@ -28,6 +28,7 @@ from fcn_onnx.model.model import Model
 from fcn_onnx.quantization.backends.draft import Draft, Goal, Images
 from fcn_onnx.quantization.backends.table import get_backend
 from fcn_onnx.quantization.corrections import Rounding, correct_biases, mean_shifts
+from fcn_onnx.quantization.fixed_point import fixed_point_weight, round_biases
 from fcn_onnx.quantization.keeping import kept_layers, shield
 from fcn_onnx.quantization.narrowing import narrowed
 from fcn_onnx.quantization.plan import Plan
@@ -150,6 +151,7 @@ class Maker:
             frozenset(convs - set(plan.float_nodes)),
             per_channel=plan.per_channel,
             pair_safe=plan.pair_safe,
+            rule=fixed_point_weight if plan.power_of_two else None,
             known=self._weights,
             threads=self.config.thread_count,
         )
@@ -163,6 +165,8 @@ class Maker:
                 shape = (-1, *[1] * (len(tensor.dims) - 1))
                 tensor = numpy_helper.from_array(weights[tensor.name].scale.reshape(shape), tensor.name)
             draft.graph.initializer.append(tensor)
+        if plan.power_of_two:
+            round_biases(draft, weights, table)
         if plan.bias_correction:
             threads = self.config.thread_count
             correct_biases(draft, mean_shifts(model, weights, table.means, self._shifts, threads))

@@ -9,6 +9,7 @@ from typing import Any
 
 import onnx
 
+from fcn_onnx.calibration.clips import Clips
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.model.graph import Graph, is_quantized
 from fcn_onnx.model.logits import logits_nodes
@@ -50,6 +51,7 @@ class Plan:
         float_nodes: nodes that stay fp32 although a backend quantizes their operator: first of all those of the logits.
         reasons: one sentence for each choice that was made for the user.
         kept: the convolutions among `float_nodes` that the user named, or that a search found.
+        power_of_two: weights and biases are rounded as in training for int8, see `fixed_point`.
     """
 
     opset: int
@@ -65,10 +67,14 @@ class Plan:
     float_nodes: tuple[str, ...]
     reasons: tuple[str, ...]
     kept: tuple[str, ...] = ()
+    power_of_two: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """As recorded in the model."""
-        return asdict(self)
+        value = asdict(self)
+        if not self.power_of_two:
+            del value["power_of_two"]
+        return value
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
@@ -77,6 +83,7 @@ class Plan:
         Raises:
             KeyError: a part of it is missing.
         """
+        value = {"power_of_two": False, **value}
         own: dict[str, Any] = {field.name: value[field.name] for field in fields(cls)}
         own = {name: tuple(part) if isinstance(part, list) else part for name, part in own.items()}
         return cls(**own)
@@ -88,6 +95,7 @@ class Plan:
     def __str__(self) -> str:
         scales = "per-channel" if self.per_channel else "per-tensor"
         pairs = "pair-safe " if self.pair_safe else ""
+        pairs += "power-of-two " if self.power_of_two else ""
         kind = "symmetric s8" if self.symmetric else "u8"
         return (
             f"opset {self.opset}, {self.quant_format}, {kind} activations, {scales} {pairs}8-bit weights, "
@@ -104,6 +112,7 @@ def make_plan(
     per_channel: bool | None = None,
     bias_correction: bool = True,
     keep: Sequence[str] = (),
+    clips: Clips | None = None,
 ) -> Plan:
     """Decide the form of an int8 model.
 
@@ -115,35 +124,32 @@ def make_plan(
         per_channel: None chooses: per channel wherever the opset allows it.
         bias_correction: see `Plan`.
         keep: regular expressions; convolutions in whose names one is found stay fp32.
+        clips: of a model trained for int8, which is to mean what it meant in training: its logits have 8 bits, scales
+            are powers of two, one a weight unless `per_channel` is asked for, and no bias is corrected.
 
     Raises:
         ModelError: the model is quantized already, holds no convolution, or its opset is below 11.
         UsageError: a request that this opset cannot meet, the message names the ways out; or one of `keep` is no
             regular expression, or is found in no name.
     """
-    model = fp32.model
-    opset = _quantizable_opset(model)
-    chosen = _target(target, cpu)
-    logits = logits_nodes(model)
-    reasons = [f"fp32 for the logits: {_listed(logits)}"] if logits else []
+    model, opset, chosen = fp32.model, _quantizable_opset(fp32.model), _target(target, cpu)
+    if clips is not None:
+        _require_unsigned(chosen)
+        per_channel, bias_correction = bool(per_channel), False
+    floats, reasons = _never_int8(model, clips)
     if target == "auto":
         reasons.append(f"target {chosen.name}: this CPU's int8 kernels are {cpu.int8_kernel}")
-    if quant_format == "auto":
-        quant_format, reason = _best_format(opset, chosen)
-        reasons.append(reason)
-    legal = quant_format == "qoperator" or opset >= QDQ_PER_CHANNEL_OPSET
-    _require_form(quant_format, per_channel, opset, chosen)
-    if per_channel is None and not legal:
-        reasons.append(f"per-tensor weights: per-channel qdq needs opset {QDQ_PER_CHANNEL_OPSET}")
+    quant_format, whys = _format(quant_format, per_channel, opset, chosen)
+    reasons += whys
     if opset < INT8_MAXPOOL_OPSET and any(node.op_type == "MaxPool" for node in model.graph.node):
         reasons.append(f"MaxPool stays fp32: it takes 8-bit integers from opset {INT8_MAXPOOL_OPSET}")
-    op_types = _op_types(fp32, opset, chosen, logits)
-    islands = _islands(fp32, op_types, logits, chosen)
+    op_types = _op_types(fp32, opset, chosen, floats)
+    islands = _islands(fp32, op_types, floats, chosen) if clips is None else ()
     reasons += [f"fp32 as all around them: {_listed(islands)}"] if islands else []
     plan = Plan(
         opset=opset,
         quant_format=quant_format,
-        per_channel=legal if per_channel is None else per_channel,
+        per_channel=_many_scales(quant_format, opset) if per_channel is None else per_channel,
         target=chosen.name,
         pair_safe=chosen.pair_safe,
         symmetric=chosen.symmetric,
@@ -151,15 +157,46 @@ def make_plan(
         activation_type="int8" if chosen.symmetric else "uint8",
         weight_type="int8",
         op_types=op_types,
-        float_nodes=(*logits, *islands),
+        float_nodes=(*floats, *islands),
         reasons=tuple(reasons),
+        power_of_two=clips is not None,
     )
     return keep_float(plan, fp32, _named(model, keep))
 
 
-def _best_format(opset: int, target: Target) -> tuple[str, str]:
-    """The format to write where the user names none, and why."""
-    if opset < QDQ_PER_CHANNEL_OPSET and "qoperator" in target.formats:
+def _never_int8(model: onnx.ModelProto, clips: Clips | None) -> tuple[tuple[str, ...], list[str]]:
+    """Nodes that stay fp32 whatever is asked for, and why."""
+    if clips is None:
+        nodes, why = logits_nodes(model), "for the logits"
+    else:
+        nodes, why = clips.float_nodes, "as in training"
+    return nodes, [f"fp32 {why}: {_listed(nodes)}"] if nodes else []
+
+
+def _many_scales(quant_format: str, opset: int) -> bool:
+    """Whether weights may have a scale for each channel."""
+    return quant_format == "qoperator" or opset >= QDQ_PER_CHANNEL_OPSET
+
+
+def _format(quant_format: str, per_channel: bool | None, opset: int, target: Target) -> tuple[str, list[str]]:
+    """The format to write, and why, where the user leaves something open.
+
+    Raises:
+        UsageError: a format that does not exist, or that the target or the opset does not allow.
+    """
+    reasons = []
+    if quant_format == "auto":
+        quant_format, reason = _best_format(opset, target, per_channel is not False)
+        reasons.append(reason)
+    _require_form(quant_format, per_channel, opset, target)
+    if per_channel is None and not _many_scales(quant_format, opset):
+        reasons.append(f"per-tensor weights: per-channel qdq needs opset {QDQ_PER_CHANNEL_OPSET}")
+    return quant_format, reasons
+
+
+def _best_format(opset: int, target: Target, per_channel: bool) -> tuple[str, str]:
+    """The format to write where the user names none, and why; `per_channel` is refused or not."""
+    if opset < QDQ_PER_CHANNEL_OPSET and per_channel and "qoperator" in target.formats:
         return "qoperator", f"qoperator: at opset {opset} only it has per-channel weights"
     if len(target.formats) > 1:
         return "qdq", "qdq: the portable form, and onnxruntime fuses it into the same kernels"
@@ -174,7 +211,7 @@ def _require_form(quant_format: str, per_channel: bool | None, opset: int, targe
         raise UsageError(
             f"{target.name} does not read the {quant_format} form", fix="use --format qdq, or another --target"
         )
-    legal = quant_format == "qoperator" or opset >= QDQ_PER_CHANNEL_OPSET
+    legal = _many_scales(quant_format, opset)
     if per_channel and not legal:
         raise UsageError(
             f"per-channel weights in qdq form need opset {QDQ_PER_CHANNEL_OPSET}, and the model has opset {opset}",
@@ -188,10 +225,20 @@ def _require_form(quant_format: str, per_channel: bool | None, opset: int, targe
         )
 
 
+def _require_unsigned(target: Target) -> None:
+    """Raise UsageError where the target has no place for the unsigned ranges that a model trained for int8 brings."""
+    if target.symmetric:
+        raise UsageError(
+            f"{target.name} wants activations of zero point 0, and the model's own are unsigned behind a rectifier",
+            fix="use another --target, or give it --data instead of its own ranges",
+        )
+
+
 def keep_float(plan: Plan, fp32: Graph, convs: Sequence[str]) -> Plan:
     """The plan with these convolutions of the fp32 model in fp32 too, and what would be int8 alone because of them."""
     chosen = dict.fromkeys((*plan.float_nodes, *convs))
-    islands = _islands(fp32, plan.op_types, chosen, TARGETS[plan.target]) if convs else ()
+    alone = convs and not plan.power_of_two  # what training rounded is rounded, whatever it gains
+    islands = _islands(fp32, plan.op_types, chosen, TARGETS[plan.target]) if alone else ()
     return replace(plan, float_nodes=(*chosen, *islands), kept=(*plan.kept, *convs))
 
 

@@ -16,7 +16,7 @@ kernel exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
@@ -65,6 +65,10 @@ class QuantizedWeight:
         return values
 
 
+Rule = Callable[..., QuantizedWeight]
+"""Takes what `quantize_weight` does."""
+
+
 @dataclass(frozen=True)
 class Request:
     """All that the int8 form of a weight depends on.
@@ -73,12 +77,14 @@ class Request:
         name: of the initializer.
         per_channel, pair_safe: see `quantize_weight`.
         least: bytes of the scales, (C,) float64, below which a bias does not fit; 0 where the weight itself needs more.
+        rule: that rounds it.
     """
 
     name: str
     per_channel: bool
     pair_safe: bool
     least: bytes
+    rule: Rule
 
 
 def quantize_weights(
@@ -88,6 +94,7 @@ def quantize_weights(
     *,
     per_channel: bool,
     pair_safe: bool,
+    rule: Rule | None = None,
     known: dict[Request, QuantizedWeight] | None = None,
     threads: int = 1,
 ) -> dict[str, QuantizedWeight]:
@@ -99,6 +106,7 @@ def quantize_weights(
         nodes: names of nodes.
         per_channel: a scale for each output channel rather than one for all.
         pair_safe: no pair may saturate.
+        rule: that rounds them; None is `quantize_weight`.
         known: what was rounded of this model before, and gets what is rounded now.
         threads: that round, a weight each at a time.
     """
@@ -116,10 +124,10 @@ def quantize_weights(
             least = np.abs(numpy_helper.to_array(bias).astype(np.float64)) / (step * BIAS_MAX)
             least[least <= np.abs(weight).reshape(len(weight), -1).max(1) / (QMAX + 1.0)] = 0
         paired = pair_safe and not is_depthwise(weight.shape, group_of(node))
-        return Request(node.input[1], per_channel, paired, least.tobytes())
+        return Request(node.input[1], per_channel, paired, least.tobytes(), rule or quantize_weight)
 
     def rounded(wanted: Request) -> QuantizedWeight:
-        return quantize_weight(
+        return wanted.rule(
             numpy_helper.to_array(stored[wanted.name]),
             per_channel=wanted.per_channel,
             pair_safe=wanted.pair_safe,
@@ -172,9 +180,9 @@ def quantize_weight(
         scale[chosen] = _best(retried, coarser, pair_safe, per_channel)
         for block in row_blocks(retried):
             rounded = _rounded(retried[block].astype(np.float64), scale[chosen[block]])
-            _relieve(rounded)
+            relieve(rounded)
             q[chosen[block]] = rounded
-    return QuantizedWeight(_from_kernel_order(q, weight.shape), scale)
+    return QuantizedWeight(from_kernel_order(q, weight.shape), scale)
 
 
 def unsafe_pairs(q: Int8) -> int:
@@ -196,7 +204,7 @@ def _best(rows: Floats, scales: Doubles, pair_safe: bool, per_channel: bool) -> 
         for index, scale in enumerate(rounded_scales[:, block]):
             values = _rounded(exact, scale)
             if pair_safe:
-                _relieve(values)
+                relieve(values)
             values *= scale[:, None]
             values -= exact
             values *= values
@@ -220,7 +228,7 @@ def _rounded(rows: Doubles, scale: Floats) -> Doubles:
     return np.minimum(rounded, QMAX, out=rounded) if rounded.max() > QMAX else rounded
 
 
-def _relieve(q: Doubles) -> None:
+def relieve(q: Doubles) -> None:
     """Take the excess over 128 off both weights of a pair, half each, in place; `q` is contiguous."""
     first, second = _pairs(q)
     total = first + second
@@ -249,5 +257,6 @@ def kernel_order(weight: Rows) -> Rows:
     return np.moveaxis(weight, 1, -1).reshape(len(weight), -1)
 
 
-def _from_kernel_order(rows: Int8, shape: tuple[int, ...]) -> Int8:
+def from_kernel_order(rows: Int8, shape: tuple[int, ...]) -> Int8:
+    """Back to (C, I, kH, kW), which is `shape`."""
     return np.ascontiguousarray(np.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1))

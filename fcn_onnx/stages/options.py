@@ -206,7 +206,10 @@ class QuantizeOptions(Checked):
     model: Path | None = option(None, help="Default: the one fp32 model here.", metavar="FILE", in_recipe=False)
     choice: ImageChoice | None = part(ImageChoice, given="data")
     ranges: Path | None = option(
-        None, help="A table from `calibrate`, instead of --data.", metavar="FILE", in_recipe=False
+        None,
+        help="A table from `calibrate`, instead of --data. With neither, the model's own clips (TI's *_qat.onnx).",
+        metavar="FILE",
+        in_recipe=False,
     )
     method: str | None = option(
         None, help="How thresholds are chosen. Default: mse; minmax with neural-compressor.", names=METHODS

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fcn_onnx.calibration.clips import Clips
 from fcn_onnx.calibration.methods import DEFAULT_METHOD, get_method
 from fcn_onnx.calibration.observing import observe_images, tabulate
 from fcn_onnx.calibration.table import RangeTable
@@ -35,10 +36,11 @@ from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.naming import find_fp32, int8_path, log_path
 from fcn_onnx.stages.options import QuantizeOptions
+from fcn_onnx.stages.own_ranges import clips_table, no_ranges, own_clips
 
 
 def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quantized:
-    """Quantize a model to int8, with ranges observed on images or read from a table.
+    """Quantize a model to int8, with ranges observed on images, read from a table, or found in its own clips.
 
     Raises:
         UsageError, ModelError, DatasetError, ImageError, TableError: see the message.
@@ -51,10 +53,13 @@ def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quanti
     outputs = _claimed(options, model, output)
     fp32 = Model.open(model)
     require_float32(fp32.proto, fp32.name)
-    plan = _plan(options, fp32, progress)
     interface = settle([fp32], options.interface, progress)
     preprocessing = preprocessing_of(fp32.proto, str(model), interface)
-    given = _gather(options, fp32, preprocessing, classes_of(fp32.proto, str(model), interface), progress)
+    unsaid = options.choice is None and options.ranges is None
+    clips = own_clips(fp32, preprocessing, progress) if unsaid else None
+    plan = _plan(options, fp32, clips, progress)
+    classes = classes_of(fp32.proto, str(model), interface)
+    given = _gather(options, fp32, clips, preprocessing, classes, progress)
     claim_outputs(outputs, {f"the image {sample.name}": sample.file for sample in given.samples})
     job = _job(options, fp32, plan, method, interface, preprocessing, given)
     if not options.force and (existing := up_to_date(output, job, fp32.size_bytes)):
@@ -93,7 +98,7 @@ class Given:
     """What the ranges come from.
 
     Attributes:
-        table: ranges that were given; None where they are to be observed.
+        table: ranges that were given, or found in the model; None where they are to be observed.
         samples: images to observe; none with a table.
         images: digest by name of the images behind the ranges.
         truth: the data set of the samples, where `--max-drop` is judged by it.
@@ -114,7 +119,7 @@ def _claimed(options: QuantizeOptions, model: Path, output: Path) -> dict[str, P
     return outputs
 
 
-def _plan(options: QuantizeOptions, fp32: Model, progress: Progress) -> Plan:
+def _plan(options: QuantizeOptions, fp32: Model, clips: Clips | None, progress: Progress) -> Plan:
     plan = make_plan(
         fp32.taken,
         measured_cpu(),
@@ -123,6 +128,7 @@ def _plan(options: QuantizeOptions, fp32: Model, progress: Progress) -> Plan:
         per_channel=options.per_channel,
         bias_correction=options.bias_correction and get_backend(options.backend).methods is None,
         keep=options.keep_float,
+        clips=clips,
     )
     for line in [f"plan: {plan}", *plan.reasons]:
         progress.note(line)
@@ -132,11 +138,14 @@ def _plan(options: QuantizeOptions, fp32: Model, progress: Progress) -> Plan:
 def _gather(
     options: QuantizeOptions,
     fp32: Model,
+    clips: Clips | None,
     preprocessing: Preprocessing,
     classes: tuple[str, ...],
     progress: Progress,
 ) -> Given:
     """Read the table, or choose the images."""
+    if clips is not None:
+        return Given(clips_table(clips, fp32, preprocessing), (), {})
     if options.ranges is not None:
         table = RangeTable.load(options.ranges)
         table.require_made_for(fp32.digest, preprocessing.to_json())
@@ -163,7 +172,7 @@ def _job(
     how: dict[str, Any] = (
         {"ranges": digest_file(options.ranges)}
         if options.ranges is not None
-        else {"method": method, "images": dict(given.images)}
+        else {"method": given.table.method if given.table else method, "images": dict(given.images)}
     )
     if given.truth or options.refine:
         how["tried"] = {
@@ -245,11 +254,10 @@ def require_consistent(options: QuantizeOptions) -> None:
     """Raise UsageError on options that contradict one another."""
     choice, ranges, backend = options.choice, options.ranges, options.backend
     own_methods = get_backend(backend).methods
-    if (choice is None) == (ranges is None):
-        raise UsageError(
-            "ranges come either from images (--data) or from a table (--ranges)",
-            fix="give exactly one of the two",
-        )
+    if choice is not None and ranges is not None:
+        raise no_ranges()
+    if choice is None and ranges is None and (own_methods or options.method or options.percentile is not None):
+        raise no_ranges()  # of its own, which only some models bring, a model's are final
     if ranges is not None and options.method is not None:
         raise UsageError("--method chooses ranges, and --ranges brings them", fix="give one of them")
     if own_methods and ranges is not None:

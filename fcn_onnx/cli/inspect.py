@@ -28,15 +28,16 @@ def act(options: InspectOptions, json_target: str | None) -> None:
 
     Of a file of histograms (calibrate --histograms): the threshold that each method chooses for each tensor.
     """
-    from fcn_onnx.data.sets.discover import annotations_beside, open_dataset
     from fcn_onnx.stages.inspect import inspect
 
-    model, data, plot = options.model, options.data, options.plot
-    if (options.int8 is None) != (data is None):
+    model, choice, plot = options.model, options.choice, options.plot
+    if (options.int8 is None) != (choice is None):
         raise UsageError("two models are compared on images", fix="give FP32 INT8 and --data, or one model alone")
-    claim(json_target, {"--plot": plot}, {"the annotations": annotations_beside(data) if data else None})
-    if options.int8 is not None and data is not None:
-        _compare(options, options.int8, open_dataset(data).samples[: options.limit], json_target)
+    claim(json_target, {"--plot": plot}, choice.inputs() if choice else {})
+    if options.int8 is not None and choice is not None:
+        dataset = choice.open()
+        samples = choice.listed(dataset) or dataset.samples
+        _compare(options, options.int8, samples[: options.limit], json_target)
         return
     if model.suffix == ".npz":
         _inspect_histograms(model, plot, json_target)

@@ -18,8 +18,8 @@ DEFAULT_LIMIT = 100
 """Images drawn when no limit is given; never more than half of what is there."""
 
 DATA = (
-    "COCO images (coco/val2017 finds coco/annotations/instances_val2017.json), a VOCdevkit, or, where no truth is "
-    "needed, any folder of images."
+    "COCO images (coco/val2017 finds coco/annotations/instances_val2017.json), a VOCdevkit, Cityscapes, ADE20K, images "
+    "with --masks, or, where no truth is needed, any folder of images."
 )
 
 
@@ -28,16 +28,38 @@ class ImageSource(Checked):
     """Images of a data folder: all, or those of a list.
 
     Attributes:
-        data: COCO images, a VOCdevkit or any folder of images.
+        data: of one of the data sets in `fcn_onnx.data.sets.discover`.
         annotations: COCO annotations, if they are elsewhere.
+        masks: a folder of PNG masks that are called as the images are.
+        label_map: what the masks' values mean, see `fcn_onnx.data.sets.label_map`.
+        split: of a data set that has splits.
         images: a list of exactly the images to take.
+
+    Raises:
+        UsageError: truth from two places, or a label map of none.
     """
 
     data: Path = option(help=DATA, metavar="DIR")
     annotations: Path | None = option(None, help="COCO annotations, if they are elsewhere.", metavar="FILE")
+    masks: Path | None = option(
+        None, help="Truth as PNG masks that are called as the images in --data are.", metavar="DIR"
+    )
+    label_map: Path | None = option(
+        None,
+        help="What the values of --masks mean: lines of `R G B class` or `number class`. Default: they are labels.",
+        metavar="FILE",
+    )
+    split: str | None = option(None, help="Of VOC, Cityscapes or ADE20K. Default: val.", metavar="NAME")
     images: Path | None = option(
         None, help="Exactly these images: one name a line, relative to --data.", metavar="LIST"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.annotations is not None and self.masks is not None:
+            raise UsageError("--annotations and --masks are two truths", fix="give one of them")
+        if self.label_map is not None and self.masks is None:
+            raise UsageError("--label-map is of masks, and there are none", fix="give --masks, or leave it out")
 
     def inputs(self) -> dict[str, Path | None]:
         """Files that are read beside the images, by what they are called; see `claim_outputs`."""
@@ -45,15 +67,15 @@ class ImageSource(Checked):
 
         return {
             "the annotations": self.annotations or annotations_beside(self.data),
+            "the label map": self.label_map,
             "the list of images": self.images,
         }
 
-    def open(self, classes: tuple[str, ...] = ()) -> Dataset:
-        """The data set, labelled with these classes, by default VOC's. Raises DatasetError if it is not there."""
-        from fcn_onnx.data.labels import VOC_CLASSES
+    def open(self, classes: tuple[str, ...] = (), number: int | None = None) -> Dataset:
+        """The data set, labelled with a model's classes: see `open_dataset`, and for what is raised."""
         from fcn_onnx.data.sets.discover import open_dataset
 
-        return open_dataset(self.data, annotations=self.annotations, classes=classes or VOC_CLASSES)
+        return open_dataset(self, classes, number)
 
     def listed(self, dataset: Dataset) -> tuple[Sample, ...] | None:
         """The images of the list, None without one. Raises DatasetError if they are not in the data set."""
@@ -92,18 +114,25 @@ class ImageChoice(ImageSource):
         if self.images is not None and (self.limit is not None or self.spread):
             raise UsageError("--images contradicts --limit and --spread", fix="give one of them")
 
-    def choose(self, progress: Progress = SILENT, classes: tuple[str, ...] = (), *, scored: bool = False) -> Chosen:
+    def choose(
+        self,
+        progress: Progress = SILENT,
+        classes: tuple[str, ...] = (),
+        number: int | None = None,
+        *,
+        scored: bool = False,
+    ) -> Chosen:
         """Open the data and choose, in the order of ids.
 
         Args:
-            classes: what the labels are, by default VOC's; where nothing looks at labels, annotations need not know
+            classes, number: of the model, see `open_dataset`; where nothing looks at labels, the data need not have
                 them.
             scored: whether the caller will look at labels; `spread` does too.
 
         Raises:
             DatasetError: the data, or what the list names, is not there; or `spread` finds no labels of `classes`.
         """
-        dataset = self.open(classes if self.spread or scored else ())
+        dataset = self.open(classes, number) if self.spread or scored else self.open()
         progress.note(dataset.description)
         return Chosen(dataset, self._drawn(dataset, progress))
 

@@ -156,7 +156,7 @@ def _require_size(size: tuple[int, int], path: Path | str, max_pixels: int) -> N
 
 def _require_photograph(image: Image.Image, path: Path | str) -> None:
     require_one(image, path)
-    deep = _has_16_bits(image)
+    deep = has_16_bits(image)
     if image.mode not in CONVERTED_MODES or deep:
         raise ImageError(
             f"{path} is in mode {image.mode}{' with 16 bits a channel' if deep else ''}, not 8-bit RGB or greyscale",
@@ -164,15 +164,19 @@ def _require_photograph(image: Image.Image, path: Path | str) -> None:
         )
 
 
-def _has_16_bits(image: Image.Image) -> bool:
+def has_16_bits(image: Image.Image) -> bool:
     """Whether more than 8 bits a channel are stored, of which Pillow's RGB would keep the upper ones."""
     for tile in getattr(image, "tile", ()):
         form = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
-        if any(";16" in part for part in form if isinstance(part, str)):  # PNG and TIFF: the form of a pixel
-            return True
         if tile[0].startswith("ppm") and any(part > 255 for part in form if isinstance(part, int)):  # its largest value
             return True
-    return False
+    return any(";16" in form for form in raw_forms(image))
+
+
+def raw_forms(image: Image.Image) -> frozenset[str]:
+    """How Pillow calls the stored form of a pixel (PNG and TIFF): `L;4` is grey of 4 bits, `RGB;16B` colour of 16."""
+    tiles = [tile[3] if isinstance(tile[3], tuple) else (tile[3],) for tile in getattr(image, "tile", ())]
+    return frozenset(part for form in tiles for part in form if isinstance(part, str))
 
 
 def _to_rgb(image: Image.Image, path: Path | str) -> Image.Image:

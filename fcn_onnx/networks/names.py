@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from fcn_onnx.data.label_spaces import default_classes
 from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.errors import UsageError
 from fcn_onnx.model.interface import MAX_CLASSES
-from fcn_onnx.runtime.interface import default_classes
 
 Asked = tuple[str, ...] | int | None
 """What a user says of the classes: their names, how many, or nothing."""

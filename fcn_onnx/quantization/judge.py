@@ -124,7 +124,8 @@ class Judge:
 
 def _require_same_classes(dataset: Dataset, model: Segmenter) -> None:
     labelled = dataset.label_space.names
-    if labelled != model.classes:
+    same = labelled == model.named if model.named else len(labelled) == len(model.classes)
+    if not same:
         ours, theirs = (f"{len(names)} classes ({', '.join(names[:4])}, …)" for names in (labelled, model.classes))
         raise DatasetError(
             f"{dataset.root} has {ours}, and {model.network.name} has {theirs}",

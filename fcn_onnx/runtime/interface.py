@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import onnx
 
-from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import Interface
-from fcn_onnx.model.shapes import fixed_size
+from fcn_onnx.model.labels import Meaning, is_label_type, meaning_of
+from fcn_onnx.model.shapes import channels_last, fixed_size
 
 Triple = tuple[float, float, float]
 
@@ -46,21 +46,27 @@ def classes_of(
     model: onnx.ModelProto,
     name: str,
     interface: Interface = Interface(),
-    default: tuple[str, ...] = VOC_CLASSES,
 ) -> tuple[str, ...]:
-    """Class names of `model` in label order: as the user says, else its card, else `default`.
+    """Class names of `model` in label order: as the user says, else its card; () where neither does.
 
     Raises:
         ModelError: the card of the model, called `name`, cannot be read.
     """
-    return interface.classes or ModelCard.read_from(model, name).classes or default
+    return interface.classes or ModelCard.read_from(model, name).classes
 
 
-def default_classes(channels: int | None) -> tuple[str, ...]:
-    """What the classes of a model of so many channels are called where nothing names them.
+def declared_classes(model: onnx.ModelProto, name: str, interface: Interface = Interface()) -> int | None:
+    """How many classes the graph declares scores for, two where it is one channel; None where that is open, or labels.
 
-    VOC's for 21 or an unknown number; background and foreground for one or two; else `class 0`, `class 1`, ….
+    Raises:
+        ModelError: the card of the model, called `name`, cannot be read.
     """
-    if channels in (None, len(VOC_CLASSES)):
-        return VOC_CLASSES
-    return ("background", "foreground") if channels <= 2 else tuple(f"class {i}" for i in range(channels))
+    values = {value.name: value.type.tensor_type for value in model.graph.output}
+    output = interface.output_name or ModelCard.read_from(model, name).output or default_output(list(values))
+    kind = values.get(output)
+    if kind is None or meaning_of(model, output) is Meaning.LABELS or len(kind.shape.dim) != 4:
+        return None
+    if is_label_type(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)):
+        return None
+    channels: int = kind.shape.dim[3 if channels_last(model) else 1].dim_value
+    return max(channels, 2) if channels else None

@@ -15,12 +15,13 @@ import onnx
 from numpy.typing import NDArray
 from PIL import Image
 
+from fcn_onnx.data.label_spaces import default_classes
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import MAX_CLASSES, Interface
 from fcn_onnx.model.labels import Axes, Meaning, Shape, is_label_type, meaning_of
 from fcn_onnx.model.model import Model
-from fcn_onnx.runtime.interface import classes_of, default_classes, default_output, preprocessing_of
+from fcn_onnx.runtime.interface import classes_of, default_output, preprocessing_of
 from fcn_onnx.runtime.network import Network
 from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig
 
@@ -75,7 +76,7 @@ class Segmenter:
         self.output = self._choose(interface.output_name or ModelCard.read_from(proto, name).output)
         self._declared, dtype = self.network.declared(self.output)
         self.meaning = Meaning.LABELS if is_label_type(dtype) else meaning_of(proto, self.output)
-        self.named = classes_of(proto, name, interface, default=())
+        self.named = classes_of(proto, name, interface)
         self.classes = self.named or default_classes(self._channels())
         if len(self.classes) > MAX_CLASSES:
             raise ModelError(

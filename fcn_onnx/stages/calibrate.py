@@ -18,7 +18,7 @@ from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.files import data_inputs
 from fcn_onnx.model.form import require_float32
 from fcn_onnx.model.model import Model
-from fcn_onnx.runtime.interface import classes_of, preprocessing_of
+from fcn_onnx.runtime.interface import classes_of, declared_classes, preprocessing_of
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.naming import find_fp32, table_path
 from fcn_onnx.stages.options import CalibrateOptions
@@ -109,7 +109,8 @@ def _observed(
     fp32 = Model.open(options.model or find_fp32())
     require_float32(fp32.proto, fp32.name)
     interface = settle([fp32], options.interface, progress)
-    samples = options.choice.choose(progress, classes_of(fp32.proto, fp32.name, interface)).samples
+    known = classes_of(fp32.proto, fp32.name, interface), declared_classes(fp32.proto, fp32.name, interface)
+    samples = options.choice.choose(progress, *known).samples
     claim_outputs(outputs, {f"the image {sample.name}": sample.file for sample in samples})
     return observe_images(
         fp32,

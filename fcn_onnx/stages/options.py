@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fcn_onnx.data.choice import DATA, ImageChoice, ImageSource
+from fcn_onnx.data.choice import ImageChoice, ImageSource
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, SIDE, THREADS, WAIT
@@ -163,8 +163,8 @@ class InspectOptions(Checked):
 
     model: Path = option(help="A model, or what calibrate kept.", argument=True, metavar="MODEL|HISTOGRAMS")
     int8: Path | None = option(None, help="The int8 model made from it.", argument=True, metavar="[INT8]")
-    data: Path | None = option(None, help=DATA, metavar="DIR")
-    limit: int = option(8, help="Images of --data to run on.", bound=COUNT)
+    choice: ImageSource | None = part(ImageSource, given="data")
+    limit: int = option(8, help="Images of --data to run on, of a list or of all, the first.", bound=COUNT)
     size: Pair = option((520, 520), help="That the MACs are for. Default: 520x520.", metavar="HxW", bound=SIDE)
     plot: Path | None = option(
         None, help="Draw histograms with the thresholds of each method.", metavar="FILE.html", decides=False

@@ -14,7 +14,7 @@ from PIL import Image
 
 from fcn_onnx.data.frames import read_frames
 from fcn_onnx.data.images import read_rgb, require_file, upright
-from fcn_onnx.data.labels import LabelSpace
+from fcn_onnx.data.label_spaces import label_space
 from fcn_onnx.data.palette import draw_legend, label_image, overlay
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sets.folder import images_below
@@ -174,7 +174,7 @@ class _Eye:
         self.preprocessing: Preprocessing = replace(segmenter.preprocessing, resize=Resize(size=segmenter.fixed_size))
         self._room = room
         self._legend = legend
-        self._space = LabelSpace.of(segmenter.classes)
+        self._space = label_space(segmenter.classes)
 
     @classmethod
     def of(cls, options: PredictOptions, progress: Progress) -> _Eye:

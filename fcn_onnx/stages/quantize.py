@@ -31,7 +31,7 @@ from fcn_onnx.quantization.refining import refined
 from fcn_onnx.quantization.saturation import compare_kernels
 from fcn_onnx.quantization.search import Bound, Found, speed_kept, within
 from fcn_onnx.quantization.writing import Quantized, up_to_date, write_int8, write_tuned
-from fcn_onnx.runtime.interface import classes_of, default_output, preprocessing_of
+from fcn_onnx.runtime.interface import classes_of, declared_classes, default_output, preprocessing_of
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.naming import find_fp32, int8_path, log_path
@@ -58,8 +58,7 @@ def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quanti
     unsaid = options.choice is None and options.ranges is None
     clips = own_clips(fp32, preprocessing, progress) if unsaid else None
     plan = _plan(options, fp32, clips, progress)
-    classes = classes_of(fp32.proto, str(model), interface)
-    given = _gather(options, fp32, clips, preprocessing, classes, progress)
+    given = _gather(options, fp32, clips, preprocessing, interface, progress)
     claim_outputs(outputs, {f"the image {sample.name}": sample.file for sample in given.samples})
     job = _job(options, fp32, plan, method, interface, preprocessing, given)
     if not options.force and (existing := up_to_date(output, job, fp32.size_bytes)):
@@ -140,7 +139,7 @@ def _gather(
     fp32: Model,
     clips: Clips | None,
     preprocessing: Preprocessing,
-    classes: tuple[str, ...],
+    interface: Interface,
     progress: Progress,
 ) -> Given:
     """Read the table, or choose the images."""
@@ -153,7 +152,8 @@ def _gather(
     choice = options.choice
     assert choice is not None  # `require_consistent`
     scored = options.max_drop is not None
-    chosen = choice.choose(progress, classes, scored=scored)
+    known = classes_of(fp32.proto, fp32.name, interface), declared_classes(fp32.proto, fp32.name, interface)
+    chosen = choice.choose(progress, *known, scored=scored)
     contents = digests(chosen.samples, progress)
     images = {sample.name: content for sample, content in zip(chosen.samples, contents, strict=True)}
     return Given(None, chosen.samples, images, chosen.dataset if scored else None)
@@ -191,7 +191,7 @@ def _job(
         plan=plan.decided(),
         backend=options.backend,
         preprocessing=preprocessing.to_json(),
-        classes=list(classes_of(fp32.proto, str(fp32.path), interface, default=())),
+        classes=list(classes_of(fp32.proto, str(fp32.path), interface)),
         output=interface.output_name or default_output([value.name for value in fp32.proto.graph.output]),
         **how,
     )

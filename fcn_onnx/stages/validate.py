@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, digests
 from fcn_onnx.data.sets.discover import require_labels
@@ -25,6 +24,7 @@ from fcn_onnx.model.files import data_inputs, model_bytes
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
 from fcn_onnx.report.files import REPORT_FILES, write_report
+from fcn_onnx.runtime.interface import declared_classes
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter
@@ -111,7 +111,8 @@ def _entered(options: ValidateOptions, fp32: Path, candidates: Sequence[Path], p
     """Every model read once; what is in them is let go of before an image is run, as the sessions hold it too."""
     models = [Model.open(path) for path in (fp32, *candidates)]
     contestants = Contestants.of(models[0], models[1:])
-    dataset = options.choice.open(contestants.classes(options.interface) or VOC_CLASSES)
+    number = declared_classes(models[0].proto, models[0].name, options.interface)
+    dataset = options.choice.open(contestants.classes(options.interface), number)
     require_labels(dataset)
     protocol, why = contestants.protocol(options.protocol)
     settled = contestants.agreed(dataset, settle(models, options.interface, progress))

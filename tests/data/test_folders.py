@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from toys import photograph, write_coco, write_voc
 
+from fcn_onnx.data.choice import ImageSource
 from fcn_onnx.data.labels import VOC
 from fcn_onnx.data.palette import label_image, voc_palette
 from fcn_onnx.data.sets.discover import open_dataset, require_labels
@@ -21,7 +22,7 @@ def test_voc_is_found_from_either_folder(tmp_path: Path) -> None:
         dataset = open_dataset(data)
         assert dataset.kind == "voc"
         assert [s.name for s in dataset.samples] == ["JPEGImages/2007_000000.jpg", "JPEGImages/2007_000001.jpg"]
-    assert len(open_dataset(root, split="train").samples) == 1
+    assert len(open_dataset(ImageSource(root, split="train")).samples) == 1
 
 
 def test_voc_truth(tmp_path: Path) -> None:

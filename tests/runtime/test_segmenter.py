@@ -100,7 +100,7 @@ def test_calibration_feeds_a_channels_last_model(tmp_path: Path) -> None:
     calibrate(
         CalibrateOptions(
             model=model,
-            choice=ImageChoice(images, None, None, 5, 0, False),
+            choice=ImageChoice(images, limit=5),
             method="minmax",
             interface=HALF,
             output=output,

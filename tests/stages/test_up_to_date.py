@@ -11,9 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
-from toys import photograph, residual_network, save, write_coco
+from PIL import Image
+from toys import photograph, residual_network, save, write_coco, write_voc
 
 from fcn_onnx.calibration import observing
 from fcn_onnx.data.choice import ImageChoice
@@ -124,6 +126,23 @@ def listed(options: dict[str, Any], folder: Path, _: object) -> None:
     options["choice"] = ImageChoice(folder / "coco/val2017", images=folder / "list.txt")
 
 
+def with_masks(options: dict[str, Any], folder: Path, _: object) -> None:
+    """Of all images, each wholly of class 1 but for its first row."""
+    (folder / "masks").mkdir(exist_ok=True)
+    for path in sorted((folder / "coco/val2017").iterdir()):
+        with Image.open(path) as image:
+            labels = np.ones((image.height, image.width), np.uint8)
+        labels[0] = 0
+        Image.fromarray(labels).save(folder / "masks" / f"{path.stem}.png")
+    options["choice"] = replace(options["choice"], masks=folder / "masks")
+
+
+def with_label_map(options: dict[str, Any], folder: Path, _: object) -> None:
+    with_masks(options, folder, _)
+    (folder / "map.txt").write_text("0 person\n1 background\n")
+    options["choice"] = replace(options["choice"], label_map=folder / "map.txt")
+
+
 def another_form(_: object, __: object, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(artifact, "FORM_VERSION", artifact.FORM_VERSION + 1)
 
@@ -188,6 +207,10 @@ QUANTIZE: dict[str, tuple[dict[str, Any], Change, bool]] = {
     "truth": (PLAIN, other_truth, not REDONE),
     "truth that is scored": (SEARCHED, other_truth, REDONE),
     "truth elsewhere": (SEARCHED, truth_elsewhere, not REDONE),
+    "masks": (PLAIN, with_masks, not REDONE),
+    "masks that are scored": (SEARCHED, with_masks, REDONE),
+    "label map": (PLAIN, with_label_map, not REDONE),
+    "label map that is scored": (SEARCHED, with_label_map, REDONE),
     "truth, refined": (REFINED, other_truth, not REDONE),
     "output that is read": (PLAIN, interface(output_name="body"), REDONE),  # the card says so
     "the output it reads": (SEARCHED, interface(output_name="out"), not REDONE),
@@ -230,6 +253,20 @@ def test_quantize(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> N
     assert (job_of_quantize(options, monkeypatch) != before) == redone
 
 
+def test_quantize_on_another_split_or_by_another_label_map(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"model": folder / "m.onnx", "choice": ImageChoice(write_voc(folder), limit=1)}
+    before = job_of_quantize(options, monkeypatch)
+    for split, redone in (("val", False), ("train", True)):
+        options["choice"] = ImageChoice(folder / "VOCdevkit", limit=1, split=split)
+        assert (job_of_quantize(options, monkeypatch) != before) == redone
+    options = {"model": folder / "m.onnx", "choice": ImageChoice(folder / "coco/val2017", limit=3), **SEARCHED}
+    jobs = {job_of_quantize(options, monkeypatch)}
+    for change in (with_masks, with_label_map):
+        change(options, folder, monkeypatch)
+        jobs.add(job_of_quantize(options, monkeypatch))
+    assert len(jobs) == 3
+
+
 def test_quantize_from_a_table(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {"model": folder / "m.onnx", "ranges": folder / "t.json"}
     choice = ImageChoice(folder / "coco/val2017", limit=3)
@@ -249,6 +286,8 @@ CALIBRATE: dict[str, tuple[Change, bool]] = EVERYWHERE | {
     "method": (option(method="kl"), not REDONE),
     "output that is read": (interface(output_name="body"), not REDONE),
     "truth": (other_truth, not REDONE),
+    "masks": (with_masks, not REDONE),
+    "label map": (with_label_map, not REDONE),
     "a CPU with other kernels": (cpu(VNNI.saturating()), REDONE),
 }
 """What was observed is kept until all is; it serves every method."""

@@ -1,53 +1,115 @@
-"""What `--data` names: COCO, VOC or a plain folder."""
+"""What `--data` names: a table of data sets, each recognised by its folders, or told by an option."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+from fcn_onnx.data.choice import ImageSource
 from fcn_onnx.data.labels import VOC_CLASSES, LabelSpace
 from fcn_onnx.data.sample import Dataset
+from fcn_onnx.data.sets import ade20k, cityscapes, voc
 from fcn_onnx.data.sets.coco import CocoDataset
 from fcn_onnx.data.sets.folder import FolderDataset
-from fcn_onnx.data.sets.voc import VocDataset
-from fcn_onnx.errors import DatasetError
+from fcn_onnx.data.sets.masks import open_masks
+from fcn_onnx.errors import DatasetError, UsageError
+
+Classes = tuple[str, ...]
+Opens = Callable[[ImageSource, Classes, int | None], Dataset]
 
 
-def open_dataset(
-    data: Path,
-    *,
-    annotations: Path | None = None,
-    split: str = "val",
-    classes: tuple[str, ...] = VOC_CLASSES,
-) -> Dataset:
-    """Open the data set that `data` is.
+@dataclass(frozen=True)
+class Kind:
+    """A data set that can be opened.
 
-    A folder `VOCdevkit` or `VOCdevkit/VOC…` is VOC; `<any>/val2017` with `<any>/annotations/
-    instances_val2017.json` is COCO; anything else is a folder of images without labels.
+    Attributes:
+        description: what its folder looks like.
+        recognises: whether a folder is one.
+        opens: with what was asked for, the model's class names, () where nothing says them, and how many it has, None
+            where that is unknown.
+        told_by: the option that says that it is one, whatever the folder looks like.
+        split: whether it has splits.
+    """
+
+    description: str
+    recognises: Callable[[Path], bool]
+    opens: Opens
+    told_by: str | None = None
+    split: bool = False
+
+
+def _coco(source: ImageSource, classes: Classes, number: int | None) -> Dataset:
+    annotations = source.annotations or annotations_beside(source.data)
+    return CocoDataset.open(source.data, annotations, LabelSpace.of(classes or VOC_CLASSES))
+
+
+def _masks(source: ImageSource, classes: Classes, number: int | None) -> Dataset:
+    assert source.masks is not None  # what tells it
+    return open_masks(source.data, source.masks, source.label_map, classes, number)
+
+
+def _folder(source: ImageSource, classes: Classes, number: int | None) -> Dataset:
+    why = f" (no annotations at {annotations_beside(source.data).absolute()})"
+    return FolderDataset.open(source.data, why, LabelSpace.of(classes or VOC_CLASSES))
+
+
+SETS: Mapping[str, Kind] = {
+    "masks": Kind("images, and masks in another folder (--masks)", lambda _: False, _masks, told_by="masks"),
+    "voc": Kind(
+        "a VOCdevkit, or one year of it",
+        voc.recognises,
+        lambda source, *model: voc.open_voc(source.data, source.split, *model),
+        split=True,
+    ),
+    "cityscapes": Kind(
+        "leftImg8bit and gtFine",
+        cityscapes.recognises,
+        lambda source, *model: cityscapes.open_cityscapes(source.data, source.split, *model),
+        split=True,
+    ),
+    "ade20k": Kind(
+        "ADEChallengeData2016",
+        ade20k.recognises,
+        lambda source, *model: ade20k.open_ade20k(source.data, source.split, *model),
+        split=True,
+    ),
+    "coco": Kind(
+        "COCO images beside annotations/instances_<name>.json",
+        lambda folder: annotations_beside(folder).is_file(),
+        _coco,
+        told_by="annotations",
+    ),
+    "folder": Kind("any folder of images, without truth", lambda _: True, _folder),
+}
+"""In the order in which they are asked."""
+
+
+def open_dataset(source: Path | ImageSource, classes: Classes = (), number: int | None = None) -> Dataset:
+    """Open the data set that a folder is: the first of `SETS` that an option tells, or that recognises it.
 
     Args:
-        data: a folder.
-        annotations: a COCO instances file for the images in `data`, instead of looking for one.
-        split: of VOC.
-        classes: what labels mean, see `LabelSpace.of`.
+        source: the folder, and what was said of it.
+        classes: names of the model's classes; () where nothing says them: labels are then called as the data set does.
+        number: how many classes the model has, where that is known.
 
     Raises:
-        DatasetError: there is no such folder, or nothing in it.
+        UsageError: a split of what has none.
+        DatasetError: there is no such folder, or nothing in it, or it is not labelled with the model's classes.
     """
-    space = LabelSpace.of(classes)
+    source = ImageSource(source) if isinstance(source, Path) else source
+    data = source.data
     if not data.is_dir():
-        kind = "is a file, not a folder" if data.exists() else "does not exist"
-        raise DatasetError(f"the data folder {data} {kind}", fix="name a folder of images with --data")
-    if annotations is not None:
-        return CocoDataset.open(data, annotations, space)
-    if (data / "ImageSets" / "Segmentation").is_dir():
-        return VocDataset.open(data, split, space)
-    years = sorted(p for p in data.glob("VOC*") if (p / "ImageSets" / "Segmentation").is_dir())
-    if years:
-        return VocDataset.open(years[-1], split, space)
-    instances = annotations_beside(data)
-    if instances.is_file():
-        return CocoDataset.open(data, instances, space)
-    return FolderDataset.open(data, f" (no annotations at {instances.absolute()})", space)
+        what = "is a file, not a folder" if data.exists() else "does not exist"
+        raise DatasetError(f"the data folder {data} {what}", fix="name a folder of images with --data")
+    told = [name for name, kind in SETS.items() if kind.told_by and getattr(source, kind.told_by) is not None]
+    name = next(iter(told or [name for name, kind in SETS.items() if kind.recognises(data)]))
+    if source.split is not None and not SETS[name].split:
+        raise UsageError(
+            f"{data} has no splits: it is taken for {SETS[name].description}",
+            fix="leave --split out, or name the folder of " + ", ".join(n for n, k in SETS.items() if k.split),
+        )
+    return SETS[name].opens(source, classes, number)
 
 
 def annotations_beside(data: Path) -> Path:
@@ -58,4 +120,7 @@ def annotations_beside(data: Path) -> Path:
 def require_labels(dataset: Dataset) -> None:
     """Raise DatasetError unless the data set has truth to score against."""
     if not dataset.labelled:
-        raise DatasetError(dataset.description, fix="name the COCO annotations with --annotations, or use a VOCdevkit")
+        raise DatasetError(
+            dataset.description,
+            fix="name COCO annotations with --annotations, masks with --masks, or a data set that has truth",
+        )

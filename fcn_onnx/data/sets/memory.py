@@ -116,7 +116,7 @@ class OpenSource(ImageSource):
         """The other arguments are those of `ImageSource`, or of `ImageChoice`."""
         return cls(dataset.root, dataset=dataset, **others)
 
-    def open(self, classes: tuple[str, ...] = ()) -> Dataset:
+    def open(self, classes: tuple[str, ...] = (), number: int | None = None) -> Dataset:
         return self.dataset
 
     def inputs(self) -> dict[str, Path | None]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fcn_onnx.data.label_spaces import CITYSCAPES
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import WeightsError
 from fcn_onnx.networks.architecture import OUT, Architecture, by_keys
@@ -24,29 +25,6 @@ LEARNED_RANGE = re.compile(r"(.+\.)?(clips_act|activation_(q|in)\..+)")
 
 GREY, STEP = 128 / 255, 64 / 255
 """(x - 128) / 64 on 0 … 255."""
-
-CITYSCAPES = (
-    "road",
-    "sidewalk",
-    "building",
-    "wall",
-    "fence",
-    "pole",
-    "traffic light",
-    "traffic sign",
-    "vegetation",
-    "terrain",
-    "sky",
-    "person",
-    "rider",
-    "car",
-    "truck",
-    "bus",
-    "train",
-    "motorcycle",
-    "bicycle",
-)
-"""Names of its 19 training ids."""
 
 Shape = tuple[int | None, ...]
 
@@ -127,7 +105,7 @@ def _architecture(
         adopt=adopt,
         heads=(OUT,),
         no_weights="TI's model zoo has .onnx files of most, and few checkpoints; both are yours to bring",
-        classes=CITYSCAPES,
+        classes=CITYSCAPES.names,
         preprocessing=Preprocessing(
             resize=Resize(size=size), mean=(GREY, GREY, GREY), std=(STEP, STEP, STEP), multiple_of=multiple_of
         ),

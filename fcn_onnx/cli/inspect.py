@@ -35,7 +35,7 @@ def act(options: InspectOptions, json_target: str | None) -> None:
         raise UsageError("two models are compared on images", fix="give FP32 INT8 and --data, or one model alone")
     claim(json_target, {"--plot": plot}, choice.inputs() if choice else {})
     if options.int8 is not None and choice is not None:
-        dataset = choice.open()
+        dataset = choice.open_images()
         samples = choice.listed(dataset) or dataset.samples
         _compare(options, options.int8, samples[: options.limit], json_target)
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +77,10 @@ class ImageSource(Checked):
 
         return open_dataset(self, classes, number)
 
+    def open_images(self) -> Dataset:
+        """The data set for its images alone, whatever the labels are; see `open`."""
+        return replace(self, label_map=None).open()
+
     def listed(self, dataset: Dataset) -> tuple[Sample, ...] | None:
         """The images of the list, None without one. Raises DatasetError if they are not in the data set."""
         from fcn_onnx.data.selection import read_list
@@ -132,7 +136,7 @@ class ImageChoice(ImageSource):
         Raises:
             DatasetError: the data, or what the list names, is not there; or `spread` finds no labels of `classes`.
         """
-        dataset = self.open(classes, number) if self.spread or scored else self.open()
+        dataset = self.open(classes, number) if self.spread or scored else self.open_images()
         progress.note(dataset.description)
         return Chosen(dataset, self._drawn(dataset, progress))
 

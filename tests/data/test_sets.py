@@ -303,6 +303,16 @@ def test_masks_that_are_no_truth_are_refused_by_name(tmp_path: Path, words: str)
     assert str(path) in str(caught.value)
 
 
+def test_images_alone_need_no_classes_of_the_label_map(tmp_path: Path) -> None:
+    images, masks = write_pairs(tmp_path, np.full((HEIGHT, WIDTH, 3), (128, 64, 128), np.uint8))
+    (tmp_path / "map.txt").write_text(MAP)
+    choice = ImageChoice(images, masks=masks, label_map=tmp_path / "map.txt", limit=1)
+    assert len(choice.choose().samples) == 1
+    with pytest.raises(DatasetError, match="means 'road', which is none of the 21 classes"):
+        choice.choose(scored=True)
+    assert choice.choose(classes=STREET, scored=True).dataset.label_space.names == STREET
+
+
 def test_colours_that_no_line_names_are_refused(tmp_path: Path) -> None:
     images, masks = write_pairs(tmp_path, np.full((HEIGHT, WIDTH, 3), (1, 2, 3), np.uint8))
     (tmp_path / "map.txt").write_text(MAP)

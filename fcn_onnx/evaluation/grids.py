@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fcn_onnx.data.labelmaps import Labels
 from fcn_onnx.data.opencv import resize_nearest
 from fcn_onnx.data.sample import Dataset, Sample
-from fcn_onnx.runtime.segmenter import Labels
 
 Truth = NDArray[Any]
 

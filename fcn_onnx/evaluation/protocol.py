@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fcn_onnx.data.labelmaps import Labels, likeliest, on_grid
 from fcn_onnx.data.preprocess import PILLOW, Preprocessing, Resize
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.evaluation.grids import Truth
 from fcn_onnx.evaluation.metrics import Metric, Prediction, TramacMetric
-from fcn_onnx.model.labels import Meaning
-from fcn_onnx.runtime.segmenter import Labels, Segmenter, likeliest, on_grid
-from fcn_onnx.runtime.upsampling import upsample
+
+if TYPE_CHECKING:
+    from fcn_onnx.runtime.segmenter import Segmenter
 
 Target = tuple[float, float | None]
 ReadTruth = Callable[[Dataset, Sample, tuple[int, int]], Truth]
@@ -112,6 +113,8 @@ class Protocol:
             ModelError: the model returns something else than logits or labels of its classes, or something else than
                 logits where the protocol looks at those.
         """
+        from fcn_onnx.runtime.upsampling import upsample  # what runs models is loaded when one is scored
+
         grid = self.grid(photograph)
         if isinstance(self.metric, TramacMetric):
             logits = self._logits(segmenter, value, name, "takes pixel accuracy from logits")
@@ -125,6 +128,8 @@ class Protocol:
         return Prediction(likeliest(upsample(whole[:, :height, :width], grid)))
 
     def _logits(self, segmenter: Segmenter, value: NDArray[Any], name: str, why: str) -> NDArray[np.float32]:
+        from fcn_onnx.model.labels import Meaning
+
         scores = segmenter.scores(value, name)
         truncated = isinstance(self.metric, TramacMetric)
         if scores is None or (truncated and segmenter.meaning is not Meaning.LOGITS):

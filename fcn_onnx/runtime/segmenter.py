@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from PIL import Image
 
 from fcn_onnx.data.label_spaces import default_classes
+from fcn_onnx.data.labelmaps import Labels, likeliest, on_grid
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import MAX_CLASSES, Interface
@@ -27,17 +27,11 @@ from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig
 
 __all__ = ["Interface", "Labels", "Segmenter", "classes_of", "likeliest", "on_grid", "preprocessing_of"]
 
-Labels = NDArray[np.uint8]
-
 MADE = "the model"
 """What errors call a model that is in no file."""
 
 SLACK = 0.1
 """By which probabilities may leave [0, 1]: 8 bits, and cubic upsampling, overshoot."""
-
-
-BAND = 256
-"""Rows whose labels are found at once."""
 
 
 class Segmenter:
@@ -224,25 +218,6 @@ def _summary(value: NDArray[Any]) -> str:
     return f"({value.dtype}, {value.min()} … {value.max()})"
 
 
-def likeliest(scores: NDArray[np.float32]) -> Labels:
-    """The class of the highest score, the lowest of several, (h, w) uint8.
-
-    In bands, as numpy's argmax over planes copies what it gets.
-    """
-    labels: Labels = np.empty(scores.shape[1:], np.uint8)
-    for top in range(0, len(labels), BAND):
-        labels[top : top + BAND] = scores[:, top : top + BAND].argmax(0)
-    return labels
-
-
 def _labels(plane: NDArray[Any]) -> Labels:
     labels: Labels = plane.astype(np.uint8)
     return labels
-
-
-def on_grid(labels: Labels, grid: tuple[int, int]) -> Labels:
-    """Labels (h, w) brought to the (height, width) of `grid` by nearest neighbour, (H, W) uint8."""
-    if labels.shape == grid:
-        return labels
-    resized: Labels = np.asarray(Image.fromarray(labels).resize((grid[1], grid[0]), Image.Resampling.NEAREST))
-    return resized

@@ -6,7 +6,7 @@ import hashlib
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from fcn_onnx.data.preprocess import Preprocessing
-from fcn_onnx.errors import NetworkError, UsageError, first_line
+from fcn_onnx.errors import MissingDependencyError, NetworkError, UsageError, first_line
 from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.model.interface import InputHints
 from fcn_onnx.networks.architecture import AUX, OUT, WeightsInfo
@@ -23,6 +23,7 @@ from fcn_onnx.networks.checkpoints.checkpoint import Checkpoint
 from fcn_onnx.networks.checkpoints.reading import read_checkpoint
 from fcn_onnx.networks.names import EXAMPLE, Asked, asked_count, factory_parts, means, name_classes
 from fcn_onnx.networks.probing import Found, probe, read_heads
+from fcn_onnx.networks.torchvision_compat import import_torchvision
 from fcn_onnx.networks.weights import load_into
 
 
@@ -82,6 +83,8 @@ def build_own(
 
 def _made(place: str) -> torch.nn.Module:
     module_name, name = factory_parts(place)
+    with suppress(MissingDependencyError):
+        import_torchvision()  # first, by us: beside a torch of another build nobody else can, and timm wants it
     try:
         module = import_module(module_name)
     except ModuleNotFoundError as error:

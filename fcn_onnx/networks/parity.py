@@ -112,12 +112,18 @@ class Parity:
         if self.returns == "labels":
             return (
                 f"parity of the labels{form} with torch's argmax on {tried}: {labels}, ties within the tolerance, "
-                f"{self.max_abs_difference:.2e} at most below the largest of logits up to {largest:.1f} ({tolerance})"
+                f"{self.max_abs_difference:.2e} at most below the largest of logits "
+                f"up to {_size(largest)} ({tolerance})"
             )
         return (
             f"parity{form} with torch on {tried}: largest difference {self.max_abs_difference:.2e} "
-            f"on values up to {largest:.1f} ({tolerance}){f', {labels}' if form else ''}"
+            f"on values up to {_size(largest)} ({tolerance}){f', {labels}' if form else ''}"
         )
+
+
+def _size(value: float) -> str:
+    """In tenths; of what the tolerance is no small part of, more, and a word."""
+    return f"{value:.1f}" if value > 500 * ATOL else f"{value:.1e}, too little to tell much"
 
 
 def check_parity(

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from fcn_onnx.errors import ExportError, OutputError, UsageError
+from fcn_onnx.errors import ExportError, OutputError, UsageError, first_line
 from fcn_onnx.jobs.artifact import versions
 from fcn_onnx.jobs.scratch import scratch
+from fcn_onnx.networks.attention import plain_attention
 from fcn_onnx.networks.compiler_cache import no_compiler_cache
 
 if TYPE_CHECKING:
@@ -77,14 +78,15 @@ def trace(
     example = torch.zeros(2, 3, *(size or legal_size(EXAMPLE_SIZE, multiple_of)))
     path = _with_dynamo if opset >= FIRST_DYNAMO_OPSET else _with_torchscript
     try:
-        with _quiet(), no_compiler_cache(), torch.no_grad():
+        with _quiet(), no_compiler_cache(), plain_attention(opset), torch.no_grad():
             model = path(wrapped, example, opset, outputs, size is None)
     except OutputError:  # of $TMPDIR
         raise
     except Exception as error:  # either exporter raises whatever its passes raise
         raise ExportError(
-            f"torch cannot export the network at opset {opset}: {type(error).__name__}: {error}",
-            fix="try another opset; 12 and 17 are the most used",
+            f"torch cannot export the network at opset {opset}: {type(error).__name__}: {_reason(error)}",
+            fix="try another opset, 12 and 17 are the most used"
+            + ("" if size else "; or one size with --size HxW: what pools to a fixed number of places needs one"),
         ) from error
     domains = {entry.domain: entry.version for entry in model.opset_import}
     used = {node.domain for node in model.graph.node}
@@ -94,6 +96,11 @@ def trace(
             fix="install the torch that pyproject.toml asks for",
         )
     return model
+
+
+def _reason(error: Exception) -> str:
+    """What torch says, without its wish for a pull request and the graph that it found at fault."""
+    return first_line(error).partition(" Please feel free")[0].partition("  [Caused by")[0].rstrip(".")
 
 
 def _with_torchscript(
@@ -161,12 +168,17 @@ def _quiet() -> Iterator[None]:
     Their warnings announce their own deprecation, or constants that tracing fixes; that the result is right is
     not taken from their silence but proved by the opset check and the parity runs.
     """
+    import torch
+
     logger = logging.getLogger("torch.onnx")
-    level = logger.level
+    level, dumps = logger.level, torch._C._jit_is_onnx_log_enabled
     logger.setLevel(logging.ERROR)
+    # on an error the exporter prints the whole graph to stdout, unless this function is false: it is meant to be called
+    setattr(torch._C, "_jit_is_onnx_log_enabled", None)  # noqa: B010  # mypy will not have a function replaced
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logger.setLevel(level)
+        setattr(torch._C, "_jit_is_onnx_log_enabled", dumps)  # noqa: B010

@@ -288,3 +288,38 @@ def test_from_a_file_here_to_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     out, aux = session.run(["out", "aux"], {"input": np.zeros((1, 3, 40, 24), np.float32)})
     assert out.shape == aux.shape == (1, 3, 40, 24)
     assert export(options).skipped
+
+
+class Attention(nn.Module):
+    """One head with a mask, in the one call that exporters below opset 14 do not know."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        places = x.flatten(2).transpose(1, 2)
+        mask = (places.sum(-1) > 0)[:, None, :].expand(-1, places.shape[1], -1)
+        mixed = nn.functional.scaled_dot_product_attention(places, places, places, attn_mask=mask)
+        return (places + mixed).transpose(1, 2).reshape(x.shape)
+
+
+@pytest.mark.parametrize("opset", [11, 13, 14])
+def test_attention_below_its_opset(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opset: int
+) -> None:
+    fused = nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr("fcn_onnx.networks.parity.SHAPES", ((1, 8, 8), (2, 6, 10)))
+    vars(module)["Attention"] = Attention
+    result = export(ExportOptions(network=f"{module.__name__}:Attention", opset=opset, output=tmp_path / "m.onnx"))
+    assert result.parity is not None
+    assert result.parity.max_abs_difference < 1e-5
+    assert nn.functional.scaled_dot_product_attention is fused
+
+
+def test_what_torch_cannot_export_is_one_message(
+    module: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Pooling to a fixed number of places, for images of any size."""
+    vars(module)["make"] = nn.Sequential(nn.AdaptiveAvgPool2d(3), nn.Upsample((97, 129)))
+    with pytest.raises(FcnOnnxError, match="adaptive_avg_pool2d") as caught:
+        export(ExportOptions(network=f"{module.__name__}:make", output=tmp_path / "m.onnx"))
+    assert len(str(caught.value).splitlines()) == 2
+    assert "--size HxW" in str(caught.value)
+    assert "graph" not in "".join(capfd.readouterr())

@@ -23,6 +23,7 @@ from fcn_onnx.networks.gluoncv_fcn import GluonFCN
 from fcn_onnx.networks.mindspore_fcn import MindSporeFCN8s
 from fcn_onnx.networks.mmseg_fcn import MmsegFCN
 from fcn_onnx.networks.parity import SHAPES, check_parity
+from fcn_onnx.networks.torchvision_models import build_model
 from fcn_onnx.networks.tracing import trace
 from fcn_onnx.networks.tramac_fcn import TramacFCN
 from fcn_onnx.runtime.network import Network
@@ -54,6 +55,15 @@ FAMILIES = {
     "mindspore": Family(
         lambda: MindSporeFCN8s(CLASSES, 16), frozenset({"/fcn/score_fr/Conv", POOL4, POOL3}), multiple_of=32
     ),
+    "lraspp": Family(
+        lambda: build_model("lraspp_mobilenet_v3_large", CLASSES, None),
+        frozenset({"/fcn/classifier/low_classifier/Conv", "/fcn/classifier/high_classifier/Conv"}),
+    ),
+    "deeplab": Family(
+        lambda: build_model("deeplabv3_mobilenet_v3_large", CLASSES, True),
+        frozenset({"/fcn/classifier/classifier.4/Conv", "/fcn/aux_classifier/aux_classifier.4/Conv"}),
+        ("out", "aux"),
+    ),
 }
 EVERY = pytest.mark.parametrize("name", FAMILIES)
 
@@ -72,7 +82,14 @@ def exported(name: str, opset: int) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize(
-    ("name", "opset"), [*((name, 12) for name in FAMILIES), ("fcn8s", 11), ("fcn8s", 17), ("mindspore", 11)]
+    ("name", "opset"),
+    [
+        *((name, 12) for name in FAMILIES),
+        ("fcn8s", 11),
+        ("fcn8s", 17),
+        ("mindspore", 11),
+        *(("lraspp", opset) for opset in (11, 17)),
+    ],
 )
 def test_one_file_computes_what_torch_does_at_every_size(name: str, opset: int) -> None:
     family = FAMILIES[name]

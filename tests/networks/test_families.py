@@ -91,6 +91,12 @@ def test_an_entry_is_whole(architecture: Architecture) -> None:
 
 
 @EVERY
+def test_it_is_calibrated_on_what_its_protocol_shows(architecture: Architecture) -> None:
+    preprocessing = architecture.preprocessing
+    assert PROTOCOLS[architecture.protocol].shown(preprocessing, preprocessing.resize.size) == preprocessing
+
+
+@EVERY
 def test_it_returns_what_its_entry_says(architecture: Architecture) -> None:
     for aux in {False, AUX in architecture.heads}:
         outputs = without_memory(architecture.name, 5, aux)(torch.empty(2, 3, 64, 128, device="meta"))

@@ -82,6 +82,7 @@ ARCHITECTURES = (
             std=(STD[0] / 255, STD[1] / 255, STD[2] / 255),
             pad=(512, 512),
             multiple_of=MULTIPLE,
+            resample="opencv-linear",
         ),
         protocol="mindspore",
         size=(512, 512),

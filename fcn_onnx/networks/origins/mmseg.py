@@ -65,7 +65,7 @@ def _architecture(depth: int, last: int, miou: str) -> Architecture:
         heads=(OUT,),
         aux_keys="auxiliary_head.",
         no_weights="OpenMMLab has several files, by data set and iterations, and which is meant is yours to say",
-        preprocessing=Preprocessing(resize=Resize(within=(2048, 512))),
+        preprocessing=Preprocessing(resize=Resize(within=(2048, 512)), resample="opencv-linear"),
         protocol="mmseg",
         size=(512, 512),
         published=f"{miou} % mIoU on VOC 2012 val after 20,000 and 40,000 iterations",

@@ -107,7 +107,12 @@ def _architecture(
         no_weights="TI's model zoo has .onnx files of most, and few checkpoints; both are yours to bring",
         classes=CITYSCAPES.names,
         preprocessing=Preprocessing(
-            resize=Resize(size=size), mean=(GREY, GREY, GREY), std=(STEP, STEP, STEP), multiple_of=multiple_of
+            resize=Resize(size=size),
+            mean=(GREY, GREY, GREY),
+            std=(STEP, STEP, STEP),
+            multiple_of=multiple_of,
+            resample="opencv-area-where-smaller",
+            resizes_floats=True,
         ),
         protocol="ti",
         size=size,

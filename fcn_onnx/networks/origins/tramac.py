@@ -69,7 +69,7 @@ def _architecture(stride: int, published: str) -> Architecture:
         aux_by_default=False,
         aux_keys="auxlayer.",
         no_weights="Tramac published none, and Vastai's are on no open server",
-        preprocessing=Preprocessing(resize=Resize(size=(320, 320))),
+        preprocessing=Preprocessing(resize=Resize(size=(320, 320)), resample="opencv-linear"),
         protocol="vastai",
         size=(320, 320),
         published=published,

@@ -2,9 +2,9 @@
 
 onnxruntime's quantizer looks up more tensors than it quantizes: without an entry for a Conv's own output, a
 per-channel QOperator model does not load and QDQ raises KeyError. So every float tensor that an operator of
-`QUANTIZABLE` reads or writes has an entry; but what feeds only a Relu takes the Relu's range, and what only
-selects among values or moves them takes their range, so neither is observed. (With one range before and behind it,
-onnxruntime lets 8 bits through what moves them.)
+`QUANTIZABLE` reads or writes, or that is multiplied by a stored matrix, has an entry; but what feeds only a Relu takes
+the Relu's range, and what only selects among values or moves them takes their range, so neither is observed. (With one
+range before and behind it, onnxruntime lets 8 bits through what moves them.)
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import onnx
 
 from fcn_onnx.model.graph import Graph
+from fcn_onnx.model.products import stored_products
 from fcn_onnx.model.uses import moves_values
 
 QUANTIZABLE = frozenset(
@@ -63,6 +64,8 @@ def observed_tensors(fp32: Graph) -> Observed:
             carried[result] = source
         if node.op_type in RECTIFIERS and source not in outputs and len(readers[source]) == 1:
             carried[source] = result
+    for product in stored_products(graph).values():
+        carried.setdefault(product.data, moved.get(product.data, product.data))
     sources = moved | carried
     resolved = {name: _root(name, sources) for name in carried}
     resolved |= {root: root for root in resolved.values()}

@@ -32,6 +32,7 @@ from fcn_onnx.quantization.fixed_point import fixed_point_weight, round_biases
 from fcn_onnx.quantization.keeping import kept_layers, shield
 from fcn_onnx.quantization.narrowing import narrowed
 from fcn_onnx.quantization.plan import Plan
+from fcn_onnx.quantization.products import quantize_products
 from fcn_onnx.quantization.weights import QuantizedWeight, Request, quantize_weights
 from fcn_onnx.runtime.network import Network
 from fcn_onnx.runtime.seam import SessionConfig
@@ -124,6 +125,7 @@ class Maker:
             {name: weight.scale for name, weight in weights.items()},
         )
         quantized = get_backend(self.backend).load()(draft, plan)
+        quantized = quantize_products(quantized, self.fp32.taken.model, plan, table, self._weights)
         quantized = shield(quantized, kept_layers(self.fp32.taken.model, plan))
         _put(weights, quantized)
         return self._made(quantized, plan, table.method, tuned=False)

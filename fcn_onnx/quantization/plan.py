@@ -13,6 +13,7 @@ from fcn_onnx.calibration.clips import Clips
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.model.graph import Graph, is_quantized
 from fcn_onnx.model.logits import logits_nodes
+from fcn_onnx.model.products import PRODUCT_OPS, stored_products
 from fcn_onnx.quantization.islands import float_islands
 from fcn_onnx.quantization.targets import TARGETS, Target
 from fcn_onnx.runtime.cpu import Cpu
@@ -143,7 +144,8 @@ def make_plan(
     reasons += whys
     if opset < INT8_MAXPOOL_OPSET and any(node.op_type == "MaxPool" for node in model.graph.node):
         reasons.append(f"MaxPool stays fp32: it takes 8-bit integers from opset {INT8_MAXPOOL_OPSET}")
-    op_types = _op_types(fp32, opset, chosen, floats)
+    products = () if chosen.symmetric or clips is not None else _products(model, floats)
+    op_types = (*_op_types(fp32, opset, chosen, floats), *products)
     islands = _islands(fp32, op_types, floats, chosen) if clips is None else ()
     reasons += [f"fp32 as all around them: {_listed(islands)}"] if islands else []
     plan = Plan(
@@ -157,7 +159,7 @@ def make_plan(
         activation_type="int8" if chosen.symmetric else "uint8",
         weight_type="int8",
         op_types=op_types,
-        float_nodes=(*floats, *islands),
+        float_nodes=(*floats, *islands, *_other_products(model, products, floats)),
         reasons=tuple(reasons),
         power_of_two=clips is not None,
     )
@@ -244,7 +246,8 @@ def keep_float(plan: Plan, fp32: Graph, convs: Sequence[str]) -> Plan:
 
 def _islands(fp32: Graph, op_types: Collection[str], float_nodes: Collection[str], target: Target) -> tuple[str, ...]:
     """Of the nodes to be quantized, those that gain nothing from it. What a symmetric target fuses counts as int8."""
-    found = float_islands(fp32, INT8_OPS if target.symmetric else op_types, float_nodes)
+    between = [op for op in (INT8_OPS if target.symmetric else op_types) if op not in PRODUCT_OPS]
+    found = float_islands(fp32, between, float_nodes)
     quantized = {node.name for node in fp32.model.graph.node if node.op_type in op_types}
     return tuple(name for name in found if name in quantized)
 
@@ -278,6 +281,18 @@ def _op_types(fp32: Graph, opset: int, target: Target, logits: Sequence[str]) ->
     nodes = fp32.model.graph.node
     present = {node.op_type for node in nodes if node.output[0] in fp32.floats and node.name not in logits}
     return tuple(op for op in legal if op in present)
+
+
+def _products(model: onnx.ModelProto, logits: Sequence[str]) -> tuple[str, ...]:
+    """Operators of the matrix products with a stored weight that make no logits."""
+    present = {p.node.op_type for name, p in stored_products(model.graph).items() if name not in logits}
+    return tuple(op for op in PRODUCT_OPS if op in present)
+
+
+def _other_products(model: onnx.ModelProto, op_types: Sequence[str], logits: Sequence[str]) -> tuple[str, ...]:
+    """Nodes of these operators that multiply two activations, or by more than a stored weight: they stay fp32."""
+    ours = {*stored_products(model.graph), *logits}
+    return tuple(node.name for node in model.graph.node if node.op_type in op_types and node.name not in ours)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -29,7 +29,10 @@ from fcn_onnx.runtime.segmenter import Segmenter
 PROOF_IMAGES = 4
 NOISE_SIZE = (256, 320)
 
-PAIRING = frozenset({"Conv", "Gemm", "MatMul", "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm"})
+PAIRING = frozenset(
+    {"Conv", "Gemm", "MatMul", "ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm"}
+    | {"MatMulIntegerToFloat"}
+)
 """Operators that have an int8 kernel; they read their weight directly or through a DequantizeLinear."""
 
 

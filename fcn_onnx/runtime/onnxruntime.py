@@ -21,8 +21,8 @@ from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.runtime.session import Session, options_of
 
 QMAX = 127
-MOVED = re.compile(r"(_token_\d+)+$")
-"""What onnxruntime appends to the names of nodes that it moves to channels-last."""
+MOVED = re.compile(r"(_token_\d+)+$|/MatMulAddFusion$")
+"""What onnxruntime appends to the names of nodes that it moves to channels-last, or makes a Gemm of."""
 
 
 class OnnxRuntime:

@@ -21,6 +21,7 @@ from onnxruntime.quantization.quant_utils import QuantizationMode
 
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.errors import QuantizationError
+from fcn_onnx.model.products import PRODUCT_OPS
 from fcn_onnx.quantization.backends.draft import Draft
 from fcn_onnx.quantization.islands import RECTIFIERS
 from fcn_onnx.quantization.plan import Plan
@@ -49,7 +50,7 @@ def quantize(draft: Draft, plan: Plan) -> onnx.ModelProto:
         _ranges(draft.table),
         [],
         [*plan.float_nodes, *_not_float(draft.model), *_not_fused(draft.model)],
-        list(plan.op_types),
+        [op for op in plan.op_types if op not in PRODUCT_OPS],  # `products.py` does them better
         _extra_options(draft, plan),
     )
     try:

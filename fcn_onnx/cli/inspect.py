@@ -10,6 +10,7 @@ from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, print_table, wants_stdout, write_json
 from fcn_onnx.cli.flags import StageCommand
 from fcn_onnx.errors import UsageError
+from fcn_onnx.jobs.text import listed
 from fcn_onnx.stages.options import InspectOptions
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fcn_onnx.stages.inspect import Inspection
 
 WORST = 10
+NAMES_SHOWN = 3
 SLACK = 1e-3
 
 
@@ -130,9 +132,13 @@ def _quantized(result: Inspection) -> str:
 def _executed(coverage: Coverage) -> list[tuple[str, str]]:
     share = "" if coverage.int8_macs_share is None else f", {100 * coverage.int8_macs_share:.2f} % of the MACs"
     lines = [("executed", f"{coverage.int8_convs} of {coverage.convs} convolutions in int8{share}")]
+    groups: dict[tuple[str, str], dict[str, float | None]] = {}
     for name, node in coverage.float_nodes.items():
-        cost = "" if node.macs_share is None else f", {100 * node.macs_share:.2f} % of the MACs"
-        lines.append(("  in fp32", f"{name} ({node.op_type}{cost}): {node.reason}"))
+        groups.setdefault((node.op_type, node.reason), {})[name] = node.macs_share
+    for (op_type, reason), found in sorted(groups.items(), key=lambda item: -sum(s or 0 for s in item[1].values())):
+        known = sum(s for s in found.values() if s is not None)
+        cost = "" if None in found.values() else f" ({100 * known:.2f} % of the MACs)"
+        lines.append(("  in fp32", f"{len(found)} {op_type}{cost}, {reason}: {listed(list(found), NAMES_SHOWN)}"))
     return lines + [("  in int8", f"{name}: {oddity}") for name, oddity in coverage.rounded_nodes.items()]
 
 

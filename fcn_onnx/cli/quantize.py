@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, wants_stdout, write_json
 from fcn_onnx.cli.flags import StageCommand
+from fcn_onnx.jobs.text import listed
 from fcn_onnx.quantization.backends.table import BACKENDS
 from fcn_onnx.stages.naming import find_fp32, int8_path, log_path
 from fcn_onnx.stages.options import QuantizeOptions
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from fcn_onnx.quantization.plan import Plan
     from fcn_onnx.quantization.saturation import Pairs
 
-FLOAT_NODES_SHOWN = 3
+NAMES_SHOWN = 3
 
 
 def act(options: QuantizeOptions, json_target: str | None) -> None:
@@ -66,14 +67,14 @@ def act(options: QuantizeOptions, json_target: str | None) -> None:
 
 
 def _fp32_lines(facts: GraphFacts) -> list[str]:
-    """What stayed fp32, the costliest first, and what share of the work it is."""
+    """What stayed fp32 by operator, the costliest first, with the share of the work that it is."""
     lines = []
-    for node in facts.in_fp32[:FLOAT_NODES_SHOWN]:
-        share = facts.share_of(node)
-        cost = "" if share is None else f" ({100 * share:.2f} % of the multiply-accumulates)"
-        lines.append(f"fp32: {node.op_type} {node.name}{cost}")
-    rest = facts.in_fp32[FLOAT_NODES_SHOWN:]
-    return [*lines, f"fp32: {len(rest)} more that multiply"] if rest else lines
+    for op_type, nodes in facts.fp32_by_operator.items():
+        shares = [facts.share_of(node) for node in nodes]
+        known = sum(share for share in shares if share is not None)
+        cost = "" if None in shares else f" ({100 * known:.2f} % of the multiply-accumulates)"
+        lines.append(f"fp32: {len(nodes)} {op_type}{cost}: {listed([node.name for node in nodes], NAMES_SHOWN)}")
+    return lines
 
 
 def _saturation(pairs: Pairs, plan: Plan) -> str:

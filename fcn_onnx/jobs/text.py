@@ -1,8 +1,9 @@
-"""Text of others, such as file and class names, as a terminal may show it."""
+"""Text of others, such as file and class names, as a terminal may show it, and not too much of it."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """What moves the cursor, colours, turns the direction of text or ends a line, but for the line feed; and bytes of a
@@ -27,3 +28,9 @@ def utf8(text: str) -> bytes:
 def _escaped(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

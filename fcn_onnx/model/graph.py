@@ -65,6 +65,15 @@ class GraphFacts:
         """What does not multiply 8-bit integers, the costliest first."""
         return tuple(sorted((m for m in self.multiplications if not m.int8), key=lambda m: -(m.macs or 0)))
 
+    @property
+    def fp32_by_operator(self) -> dict[str, tuple[Multiplication, ...]]:
+        """The same by operator, the one whose nodes cost most together first."""
+        found: dict[str, list[Multiplication]] = {}
+        for node in self.in_fp32:
+            found.setdefault(node.op_type, []).append(node)
+        ordered = sorted(found.items(), key=lambda item: -sum(node.macs or 0 for node in item[1]))
+        return {op_type: tuple(nodes) for op_type, nodes in ordered}
+
     def share_of(self, node: Multiplication) -> float | None:
         """Share of `macs` that is this node's; None where `macs` is None or 0."""
         total = self.macs

@@ -11,6 +11,7 @@ import onnx
 
 from fcn_onnx.calibration.clips import Clips
 from fcn_onnx.errors import ModelError, UsageError
+from fcn_onnx.jobs.text import listed
 from fcn_onnx.model.graph import Graph, is_quantized
 from fcn_onnx.model.logits import logits_nodes
 from fcn_onnx.model.products import PRODUCT_OPS, stored_products
@@ -141,13 +142,12 @@ def make_plan(
     if target == "auto":
         reasons.append(f"target {chosen.name}: this CPU's int8 kernels are {cpu.int8_kernel}")
     quant_format, whys = _format(quant_format, per_channel, opset, chosen)
-    reasons += whys
-    if opset < INT8_MAXPOOL_OPSET and any(node.op_type == "MaxPool" for node in model.graph.node):
-        reasons.append(f"MaxPool stays fp32: it takes 8-bit integers from opset {INT8_MAXPOOL_OPSET}")
+    reasons += [*whys, *_no_int8_maxpool(model, opset)]
     products = () if chosen.symmetric or clips is not None else _products(model, floats)
     op_types = (*_op_types(fp32, opset, chosen, floats), *products)
     islands = _islands(fp32, op_types, floats, chosen) if clips is None else ()
-    reasons += [f"fp32 as all around them: {_listed(islands)}"] if islands else []
+    others = _other_products(model, products, floats)
+    reasons += _stay("as all around them", islands) + _stay("as no stored weight is multiplied", others)
     plan = Plan(
         opset=opset,
         quant_format=quant_format,
@@ -159,7 +159,7 @@ def make_plan(
         activation_type="int8" if chosen.symmetric else "uint8",
         weight_type="int8",
         op_types=op_types,
-        float_nodes=(*floats, *islands, *_other_products(model, products, floats)),
+        float_nodes=(*floats, *islands, *others),
         reasons=tuple(reasons),
         power_of_two=clips is not None,
     )
@@ -172,7 +172,19 @@ def _never_int8(model: onnx.ModelProto, clips: Clips | None) -> tuple[tuple[str,
         nodes, why = logits_nodes(model), "for the logits"
     else:
         nodes, why = clips.float_nodes, "as in training"
-    return nodes, [f"fp32 {why}: {_listed(nodes)}"] if nodes else []
+    return nodes, _stay(why, nodes)
+
+
+def _stay(why: str, nodes: Sequence[str]) -> list[str]:
+    """The reason that these nodes stay fp32; none where there are none."""
+    return [f"fp32 {why}: {listed(nodes, NAMES_LISTED)}"] if nodes else []
+
+
+def _no_int8_maxpool(model: onnx.ModelProto, opset: int) -> list[str]:
+    """The reason that a MaxPool stays fp32, where there is one and it does."""
+    if opset >= INT8_MAXPOOL_OPSET or all(node.op_type != "MaxPool" for node in model.graph.node):
+        return []
+    return [f"MaxPool stays fp32: it takes 8-bit integers from opset {INT8_MAXPOOL_OPSET}"]
 
 
 def _many_scales(quant_format: str, opset: int) -> bool:
@@ -293,11 +305,6 @@ def _other_products(model: onnx.ModelProto, op_types: Sequence[str], logits: Seq
     """Nodes of these operators that multiply two activations, or by more than a stored weight: they stay fp32."""
     ours = {*stored_products(model.graph), *logits}
     return tuple(node.name for node in model.graph.node if node.op_type in op_types and node.name not in ours)
-
-
-def _listed(names: Sequence[str]) -> str:
-    rest = len(names) - NAMES_LISTED
-    return ", ".join(names[:NAMES_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _target(name: str, cpu: Cpu) -> Target:

@@ -146,7 +146,7 @@ class _Writer:
             bias = numpy_helper.to_array(self.original[product.bias]).astype(np.float64)
             least = np.abs(bias) / (float(self.scales[product.data]) * BIAS_MAX)
             least[least <= np.abs(rows).max(1) / 128] = 0
-        request = Request(product.weight, self.plan.per_channel, self.plan.pair_safe, least.tobytes())
+        request = Request(product.weight, self.plan.per_channel, self.plan.pair_safe, least.tobytes(), quantize_weight)
         if request not in self.known:
             self.known[request] = quantize_weight(
                 rows, per_channel=request.per_channel, pair_safe=request.pair_safe, least=least

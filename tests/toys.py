@@ -38,6 +38,18 @@ def pixel_classifier(seed: int = 0, *, shift: float = 0.0, opset: int = 12, clas
     return _model(graph, opset)
 
 
+def with_failing_head(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`pixel_classifier` with another head, `aux`, a second convolution, which fails on every image."""
+    weight = np.zeros((21, 3, 1, 1), np.float32)
+    model.graph.initializer.extend(
+        [numpy_helper.from_array(weight, "v"), numpy_helper.from_array(np.array([7, 7, 7]), "impossible")]
+    )
+    model.graph.node.append(helper.make_node("Conv", ["input", "v"], ["scores"], name="auxiliary"))
+    model.graph.node.append(helper.make_node("Reshape", ["scores", "impossible"], ["aux"]))
+    model.graph.output.append(helper.make_tensor_value_info("aux", TensorProto.FLOAT, None))
+    return model
+
+
 def coarse_classifier(
     seed: int = 0, *, shift: float = 0.0, size: tuple[int, int] | None = None, labels: bool = False, classes: int = 21
 ) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""A model cut to what is to be seen of it: inner tensors as its outputs."""
+"""A model cut to what is to be seen of it: one of its outputs alone, or inner tensors as its outputs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ import onnx
 from onnx import TensorProto
 
 from fcn_onnx.errors import ModelError
+from fcn_onnx.model.passes.unused import drop_unused
+
+
+def path_to(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """A copy of `model` that has one output, as it is declared, and nothing that only the others need.
+
+    A session computes all outputs of its model, asked for or not: an FCN's auxiliary head is 6 % of its work.
+    """
+    cut = onnx.ModelProto()
+    cut.CopyFrom(model)
+    for index in reversed(range(len(cut.graph.output))):
+        if cut.graph.output[index].name != output:
+            del cut.graph.output[index]
+    drop_unused(cut.graph)
+    return cut
 
 
 def with_taps(

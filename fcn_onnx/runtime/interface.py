@@ -22,6 +22,22 @@ def default_output(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else "out"
 
 
+def chosen_output(model: onnx.ModelProto, name: str, interface: Interface = Interface()) -> str:
+    """The output that is read: as the user says, else the card, else `default_output`.
+
+    Raises:
+        ModelError: the model, called `name`, has no such output.
+    """
+    names = [value.name for value in model.graph.output]
+    wanted = interface.output_name or ModelCard.read_from(model, name).output or default_output(names)
+    if wanted not in names:
+        raise ModelError(
+            f"{name} has the outputs {', '.join(names)}, not {wanted!r}",
+            fix="name the one that holds logits or labels with --output-name",
+        )
+    return wanted
+
+
 def preprocessing_of(model: onnx.ModelProto, name: str, interface: Interface = Interface()) -> Preprocessing:
     """How photographs are prepared for `model`: as the user says, else its card, else ImageNet's normalisation.
 

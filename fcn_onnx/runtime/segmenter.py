@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from fcn_onnx.data.label_spaces import default_classes
 from fcn_onnx.data.labelmaps import Labels, likeliest, on_grid
 from fcn_onnx.errors import ModelError
-from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import MAX_CLASSES, Interface
 from fcn_onnx.model.labels import Axes, Meaning, Shape, is_label_type, meaning_of
 from fcn_onnx.model.model import Model
-from fcn_onnx.runtime.interface import classes_of, default_output, preprocessing_of
+from fcn_onnx.model.taps import path_to
+from fcn_onnx.runtime.interface import chosen_output, classes_of, preprocessing_of
 from fcn_onnx.runtime.network import Network
 from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig
 
@@ -35,7 +35,7 @@ SLACK = 0.1
 
 
 class Segmenter:
-    """A model in a session, whose output is read as labels of its classes.
+    """A model in a session, one of whose outputs is computed and read as labels of its classes.
 
     Args:
         model: a file, one that is open, or a model that is in none.
@@ -66,8 +66,9 @@ class Segmenter:
             (model.proto, model.path, model.name) if isinstance(model, Model) else (model, model, MADE)
         )
         self.preprocessing = preprocessing_of(proto, name, interface)
+        self.output = chosen_output(proto, name, interface)
+        source = path_to(proto, self.output) if len(proto.graph.output) > 1 else source
         self.network = Network(source, config, name=name, multiple_of=self.preprocessing.multiple_of, runtime=runtime)
-        self.output = self._choose(interface.output_name or ModelCard.read_from(proto, name).output)
         self._declared, dtype = self.network.declared(self.output)
         self.meaning = Meaning.LABELS if is_label_type(dtype) else meaning_of(proto, self.output)
         self.named = classes_of(proto, name, interface)
@@ -79,16 +80,6 @@ class Segmenter:
             )
         if self.knows_classes and self._axes(self._declared) is None:
             raise self._wrong(f"is declared as {_shown(self._declared)}")
-
-    def _choose(self, wanted: str | None) -> str:
-        names = self.network.output_names
-        wanted = wanted or default_output(names)
-        if wanted not in names:
-            raise ModelError(
-                f"{self.network.name} has the outputs {', '.join(names)}, not {wanted!r}",
-                fix="name the one that holds logits or labels with --output-name",
-            )
-        return wanted
 
     @property
     def fixed_size(self) -> tuple[int, int] | None:

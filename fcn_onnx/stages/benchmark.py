@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from fcn_onnx.evaluation.comparison import Interval, speedup_interval
 from fcn_onnx.jobs.progress import SILENT, Progress
-from fcn_onnx.model.files import load_model
 from fcn_onnx.model.graph import read_facts
 from fcn_onnx.model.model import Model
 from fcn_onnx.model.shapes import fixed_size
+from fcn_onnx.model.taps import path_to
 from fcn_onnx.runtime.coverage import read_coverage
 from fcn_onnx.runtime.cpu import Cpu
+from fcn_onnx.runtime.interface import default_output
 from fcn_onnx.runtime.network import Network
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.roofline import Peak, measure_peak
@@ -45,6 +48,7 @@ class Timing:
             the median latency: 1 would be a model that is one large matrix product.
         speedup: the first model's median at this size over this one's.
         speedup_ci95: its 95 % interval; None below `MIN_IMAGES` runs.
+        all_outputs_ms: median of what runs the whole file, where it has other outputs than the one that is read.
     """
 
     model: str
@@ -55,6 +59,7 @@ class Timing:
     share_of_peak: float | None
     speedup: float
     speedup_ci95: Interval | None
+    all_outputs_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -82,60 +87,102 @@ class Benchmark:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Timed:
+    """A model that is timed.
+
+    Attributes:
+        path: the file.
+        reading: what computes the output that is read.
+        whole: what computes all outputs, where there are others.
+        cut: the graph of `reading`.
+    """
+
+    path: Path
+    reading: Network
+    whole: Network | None
+    cut: onnx.ModelProto
+
+    @classmethod
+    def open(cls, path: Path, config: SessionConfig, multiple_of: int | None, progress: Progress) -> Timed:
+        """A model, padding what it is given as it needs; one that does not say what it needs is tried out."""
+        model = Model.open(path)
+        names = [value.name for value in model.proto.graph.output]
+        output = model.card.output or default_output(names)
+        single = len(names) == 1 or output not in names
+        cut = model.proto if single else path_to(model.proto, output)
+        source = path if single else cut
+
+        def network(source: Path | onnx.ModelProto, multiple: int | None) -> Network:
+            return Network(source, config, name=model.name, multiple_of=multiple)
+
+        multiple = multiple_of or known_multiple(model)
+        reading = network(source, multiple)
+        found = tried_multiple(reading, progress) if multiple is None else None
+        reading = network(source, found) if found else reading
+        return cls(path, reading, None if single else network(path, multiple or found), cut)
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """What is run."""
+        return (self.reading, self.whole) if self.whole else (self.reading,)
+
+
 def benchmark(options: BenchmarkOptions, *, progress: Progress = SILENT) -> Benchmark:
     """Time models on random images (1, 3, H, W), in turns: A B … B A, after one warm-up turn.
 
-    A model that is named twice is an A/A control: its speed-up says what the noise is.
+    What is timed computes the one output that `predict` and `validate` read. A model that is named twice is an A/A
+    control: its speed-up says what the noise is.
 
     Raises:
         UsageError: a model of another fixed size.
         ModelError: a file is not a model that takes images.
     """
-    models, runs = options.models, options.runs
     config = SessionConfig(threads=options.threads)
-    networks = [_open(path, config, options.multiple_of, progress) for path in models]
-    own = (fixed_size(load_model(path)) for path in models)
+    models = [Timed.open(path, config, options.multiple_of, progress) for path in options.models]
+    own = (fixed_size(model.cut) for model in models)
     peak = measure_peak(config)
     rows: list[Timing] = []
     for size in options.size or [next(filter(None, own), DEFAULT_SIZE)]:
         batch = np.random.default_rng(SEED).standard_normal((1, 3, *size), np.float32)
-        for network in dict.fromkeys(networks):
-            network.run(batch)
-            if (padded := network.form.padded_size(*size)) != size:
-                progress.note(f"{network.name}: {size[0]}×{size[1]} is run as {padded[0]}×{padded[1]}")
-        series: list[list[float]] = [[] for _ in networks]
-        for turn in progress.track(range(runs), total=runs, label=f"timing at {size[0]}×{size[1]}"):
-            for index in alternate(range(len(networks)), turn):
-                series[index].append(timed(partial(networks[index].run, batch))[1])
-        samples = np.asarray(series)
-        named = zip(networks, models, strict=True)
-        rows += [_row(network, path, samples[0], samples[i], size, peak) for i, (network, path) in enumerate(named)]
-    return Benchmark(runs, config.thread_count, measured_cpu(), peak, tuple(rows))
+        for model in models:
+            if (padded := model.reading.form.padded_size(*size)) != size:
+                progress.note(f"{model.path}: {size[0]}×{size[1]} is run as {padded[0]}×{padded[1]}")
+        series = _series([network for model in models for network in model.networks], batch, options.runs, progress)
+        reference = series[models[0].reading]
+        rows += [_row(model, reference, series, size, peak) for model in models]
+    return Benchmark(options.runs, config.thread_count, measured_cpu(), peak, tuple(rows))
 
 
-def _open(model: Path, config: SessionConfig, multiple_of: int | None, progress: Progress) -> Network:
-    """The model, padding what it is given as it needs; one that does not say what it needs is tried out."""
-    multiple_of = multiple_of or known_multiple(Model.open(model))
-    network = Network(model, config, multiple_of=multiple_of)
-    found = tried_multiple(network, progress) if multiple_of is None else None
-    return Network(model, config, multiple_of=found) if found else network
+def _series(
+    networks: Sequence[Network], batch: NDArray[np.float32], runs: int, progress: Progress
+) -> dict[Network, NDArray[np.float64]]:
+    """Milliseconds of each run of each network, in turns."""
+    for network in networks:
+        network.run(batch)
+    series: dict[Network, list[float]] = {network: [] for network in networks}
+    height, width = batch.shape[2:]
+    for turn in progress.track(range(runs), total=runs, label=f"timing at {height}×{width}"):
+        for index in alternate(range(len(networks)), turn):
+            series[networks[index]].append(timed(partial(networks[index].run, batch))[1])
+    return {network: np.asarray(taken) for network, taken in series.items()}
 
 
 def _row(
-    network: Network,
-    path: Path,
+    model: Timed,
     reference: NDArray[np.float64],
-    series: NDArray[np.float64],
+    series: Mapping[Network, NDArray[np.float64]],
     size: tuple[int, int],
     peak: Peak,
 ) -> Timing:
-    run_at = network.form.padded_size(*size)
-    macs = read_facts(load_model(path), run_at).macs
-    int8_share = read_coverage(path, run_at).int8_macs_share
-    latency = Latency.of(series)
-    speedup, interval = speedup_interval(reference, series)
+    run_at = model.reading.form.padded_size(*size)
+    macs = read_facts(model.cut, run_at).macs
+    int8_share = read_coverage(model.path, run_at).int8_macs_share
+    own = series[model.reading]
+    latency = Latency.of(own)
+    speedup, interval = speedup_interval(reference, own)
     return Timing(
-        model=str(path),
+        model=str(model.path),
         size=size,
         latency_ms=latency,
         gmacs=None if macs is None else macs / 1e9,
@@ -145,4 +192,5 @@ def _row(
         else peak.best_ms(macs / 1e9, int8_share) / latency.p50,
         speedup=speedup,
         speedup_ci95=interval,
+        all_outputs_ms=float(np.median(series[model.whole])) if model.whole else None,
     )

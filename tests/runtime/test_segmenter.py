@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
-from toys import compare, foreign, photograph, pixel_classifier, save, write_coco
+from toys import compare, foreign, photograph, pixel_classifier, save, with_failing_head, write_coco
 
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.data.preprocess import Preprocessing
@@ -150,3 +150,15 @@ def test_flags_replace_what_the_card_says(tmp_path: Path) -> None:
     assert preprocessing_of(model, "m") == own
     assert preprocessing_of(model, "m", HALF).mean == (0.5, 0.5, 0.5)
     assert preprocessing_of(onnx.ModelProto(), "m") == Preprocessing()
+
+
+def test_what_is_not_read_is_not_computed(tmp_path: Path) -> None:
+    """The other head of this file would fail on every image."""
+    image = photograph(30, 20, 1)
+    path = save(with_failing_head(pixel_classifier()), tmp_path / "two.onnx")
+    segmenter = Segmenter(path)
+    alone = Segmenter(save(pixel_classifier(), tmp_path / "one.onnx"))
+    fed = alone.preprocessing(image)
+    assert (segmenter.run(fed) == alone.run(fed)).all()
+    with pytest.raises(ModelError, match="does not run"):
+        Segmenter(path, interface=Interface(output_name="aux", classes=("a", "b"))).run(fed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto, helper
 from toys import coarse_classifier, pixel_classifier, save
 
 from fcn_onnx.errors import UsageError
@@ -40,6 +41,17 @@ def test_the_size_that_a_model_takes_is_the_default(tmp_path: Path) -> None:
         benchmark(BenchmarkOptions(models=[fixed], size=[(64, 56)], runs=1))
     with pytest.raises(UsageError, match="a side of --size is 0"):
         benchmark(BenchmarkOptions(models=[free], size=[(0, 8)]))
+
+
+def test_one_output_is_timed_and_the_whole_file_beside_it(tmp_path: Path) -> None:
+    proto = pixel_classifier()
+    proto.graph.node.extend([helper.make_node("Conv", ["input", "w", "b"], ["aux"], name="auxiliary")])
+    proto.graph.output.append(helper.make_tensor_value_info("aux", TensorProto.FLOAT, None))
+    two, one = save(proto, tmp_path / "two.onnx"), save(pixel_classifier(), tmp_path / "one.onnx")
+    rows = benchmark(BenchmarkOptions(models=[two, one], size=[(32, 48)], runs=2)).rows
+    assert rows[0].gmacs == rows[1].gmacs == pytest.approx(21 * 3 * 32 * 48 / 1e9)
+    assert rows[0].all_outputs_ms > 0
+    assert rows[1].all_outputs_ms is None
 
 
 def test_the_best_time_weighs_each_kind_at_its_own_peak() -> None:

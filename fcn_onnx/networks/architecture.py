@@ -44,6 +44,10 @@ def _unchanged(state: State) -> State:
     return state
 
 
+def _silent(shapes: Shapes) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """A network that can be exported. An origin's file in `networks/origins/` has those that it published.
@@ -61,6 +65,7 @@ class Architecture:
             of a checkpoint's file and in the configuration that it holds.
         class_key: key, after `adopt`, of a tensor whose first dimension is the number of classes.
         adopt: the origin's state dict under the module's keys, without what training left in it.
+        remarks: what is to be said of a checkpoint with these keys, such as what `adopt` leaves out; a sentence each.
         aliases: other names.
         heads: what it can return.
         aux_by_default: whether the auxiliary head, where it has one, is exported unless the user says otherwise.
@@ -69,6 +74,7 @@ class Architecture:
             where nobody can download any.
         no_weights: why not, and what can be had instead: one clause for the error.
         classes: names in label order.
+        other_classes: those of other data sets that its origin trained it on, each of another number.
         preprocessing: what it was trained with, and what its sides must be multiples of.
         protocol: a name in `evaluation.protocols.PROTOCOLS`, by which its published numbers were taken.
         size: (height, width) for which `export --list` counts.
@@ -82,6 +88,7 @@ class Architecture:
     recognises: Callable[[Shapes], bool]
     class_key: str
     adopt: Callable[[State], State] = _unchanged
+    remarks: Callable[[Shapes], tuple[str, ...]] = _silent
     lookalikes: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     heads: tuple[str, ...] = (OUT, AUX)
@@ -90,6 +97,7 @@ class Architecture:
     default_weights: Callable[[], tuple[State, WeightsInfo]] | None = None
     no_weights: str = ""
     classes: tuple[str, ...] = VOC_CLASSES
+    other_classes: tuple[tuple[str, ...], ...] = ()
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     protocol: str = "torchvision"
     size: tuple[int, int] = (520, 520)

@@ -11,7 +11,7 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.errors import MissingDependencyError, WeightsError
 from fcn_onnx.jobs.artifact import digest_bytes, digest_file
 from fcn_onnx.networks.architecture import AUX, OUT, Architecture, Shapes, WeightsInfo
-from fcn_onnx.networks.families import get_architecture, recognise
+from fcn_onnx.networks.families import get_architecture, recognising
 from fcn_onnx.networks.names import Asked, asked_count, means, name_classes
 
 if TYPE_CHECKING:
@@ -103,15 +103,15 @@ def build_network(arch: str | None, weights: str, *, aux: bool | None = None, cl
         raise WeightsError("no checkpoint is named whose network could be recognised", fix="name one, or --arch NAME")
     else:
         state, info = _weights_by_name(architecture, weights)
+    heads, notes = architecture.heads_for(aux), _remarks(read, architecture, named=bool(arch)) if read else ()
     state = None if state is None else architecture.adopt(state)
-    heads = architecture.heads_for(aux)
-    notes = read.notes if read else ()
     headless = state is not None and not any(key.startswith(architecture.aux_keys) for key in state)
     if headless and aux is None and AUX in heads:
         heads = (OUT,)
         notes = (*notes, f"the weights of {info.source} have no auxiliary head, and none is exported")
     channels = _channels(architecture, state, classes, info.source)
-    names, assumed = name_classes(channels, classes, read.classes if read else (), architecture.classes)
+    known = (read.classes if read else (), architecture.classes, *architecture.other_classes)
+    names, assumed = name_classes(channels, classes, *known)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
         network = architecture.build(channels, AUX in heads)
@@ -154,11 +154,19 @@ def _architecture_of(read: Checkpoint, source: str, wanted: Architecture | None)
     return found
 
 
+def _remarks(read: Checkpoint, architecture: Architecture, named: bool) -> tuple[str, ...]:
+    """What is to be said of a checkpoint; also of other architectures with the same keys, where none is named."""
+    shapes = shapes_of(read.state)
+    twins = [one.name for one in recognising(shapes) if one is not architecture and not named]
+    others = (f"{' and '.join(twins)} has the same keys: --arch says so where it is meant",) if twins else ()
+    return (*read.notes, *architecture.remarks(shapes), *others)
+
+
 def _recognised(shapes: Shapes, source: str, wanted: Architecture | None) -> Architecture:
     """The architecture that has these keys; raises WeightsError where none has, or another than is wanted."""
     if wanted is not None and wanted.recognises(shapes):
         return wanted
-    found = recognise(shapes)
+    found = next(recognising(shapes), None)
     if wanted is None and found is None:
         shown = ", ".join(list(shapes)[:SHOWN]) + (" …" if len(shapes) > SHOWN else "")
         raise WeightsError(

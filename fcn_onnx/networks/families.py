@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from fcn_onnx.errors import UsageError
@@ -45,6 +45,6 @@ def get_architecture(name: str) -> Architecture:
     return ARCHITECTURES[NAMES[name].name]
 
 
-def recognise(shapes: Shapes) -> Architecture | None:
-    """The architecture that wrote a checkpoint with these keys and shapes; None where none of ours did."""
-    return next((one for one in ARCHITECTURES.values() if one.recognises(shapes)), None)
+def recognising(shapes: Shapes) -> Iterator[Architecture]:
+    """The architectures that write checkpoints with these keys and shapes, the likeliest first."""
+    return (one for one in ARCHITECTURES.values() if one.recognises(shapes))

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 
 from fcn_onnx.errors import WeightsError
-from fcn_onnx.networks.checkpoints.reading import read_checkpoint
+from fcn_onnx.networks.building import build_network
 from fcn_onnx.networks.origins.ti import adopt
 from fcn_onnx.networks.ti_encoders import REGNETS
 from fcn_onnx.networks.ti_pixel2pixel import Pixel2Pixel, build_mobilenet, build_regnet
-from fcn_onnx.networks.weights import load_into
 
 Build = Callable[[int], Pixel2Pixel]
 State = Mapping[str, Tensor]
@@ -268,21 +267,32 @@ def test_a_network_of_several_tasks_is_refused() -> None:
         adopt({**state, "decoders.1.pred.1.0.weight": torch.zeros(1)})
 
 
-def test_a_training_checkpoint_is_read(tmp_path: Path) -> None:
-    written = seeded(build_mobilenet("deeplabv3plus", 32))
+@pytest.mark.parametrize(
+    ("classes", "first", "last"), [(19, "road", "bicycle"), (21, "background", "tvmonitor"), (32, "other", "armchair")]
+)
+def test_a_training_checkpoint_is_read(tmp_path: Path, classes: int, first: str, last: str) -> None:
+    """By its keys; the labels by the number of its classes; what training for int8 left in it is said."""
+    written = seeded(build_mobilenet("deeplabv3plus", classes))
+    learned = {f"encoder.features.{i}.2.clips_act": torch.tensor([0.0, 7.3]) for i in range(3)}
     checkpoint = {
         "epoch": 3,
         "model_name": "deeplabv3plus_mobilenetv2_tv_edgeailite",
-        "state_dict": written.state_dict(),
+        "state_dict": written.state_dict() | learned,
         "optimizer": torch.optim.Adam(written.parameters()).state_dict(),
         "best_metric": 51.0,
         "multi_task_factors": None,
-        "quantize": False,
+        "quantize": True,
     }
     torch.save(checkpoint, tmp_path / "model_best.pth")
-    state = adopt(read_checkpoint(tmp_path / "model_best.pth").state)
-    network = build_mobilenet("deeplabv3plus", 32).eval()
-    load_into(network, state, "model_best.pth", aux=False, aux_keys="aux.")
-    image = torch.randn(1, 3, 32, 48)
+    built = build_network(None, str(tmp_path / "model_best.pth"))
+    assert built.name == "ti-deeplabv3plus-mobilenetv2"
+    assert (len(built.classes), built.classes[0], built.classes[-1]) == (classes, first, last)
+    assert any("3 ranges that training for int8 learned are left out" in note for note in built.notes)
+    assert any("ti-deeplabv3plus-mobilenetv2-fd has the same keys" in note for note in built.notes)
+    faster = build_network("ti-deeplabv3plus-mobilenetv2-fd", str(tmp_path / "model_best.pth"))
+    assert faster.name == "ti-deeplabv3plus-mobilenetv2-fd"
+    assert not any("same keys" in note for note in faster.notes)
+    image = torch.randn(1, 3, 32, 64)
     with torch.no_grad():
-        assert torch.equal(network(image)["out"], written(image)["out"])
+        assert torch.equal(built.network(image)["out"], written(image)["out"])
+        assert not torch.equal(faster.network(image)["out"], written(image)["out"])

@@ -23,6 +23,7 @@ from fcn_onnx.networks.gluoncv_fcn import GluonFCN
 from fcn_onnx.networks.mindspore_fcn import MindSporeFCN8s
 from fcn_onnx.networks.mmseg_fcn import MmsegFCN
 from fcn_onnx.networks.parity import SHAPES, check_parity
+from fcn_onnx.networks.ti_pixel2pixel import build_mobilenet
 from fcn_onnx.networks.torchvision_models import build_model
 from fcn_onnx.networks.tracing import trace
 from fcn_onnx.networks.tramac_fcn import TramacFCN
@@ -34,6 +35,7 @@ from fcn_onnx.stages.quantize import quantize
 CLASSES = 7
 HEAD, AUX = "/fcn/head/block/block.4/Conv", "/fcn/auxlayer/block/block.4/Conv"
 POOL4, POOL3 = "/fcn/score_pool4/Conv", "/fcn/score_pool3/Conv"
+TI_HEAD = "/fcn/decoders.0/pred/pred.1/pred.1.0/Conv"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ FAMILIES = {
         frozenset({"/fcn/classifier/classifier.4/Conv", "/fcn/aux_classifier/aux_classifier.4/Conv"}),
         ("out", "aux"),
     ),
+    "ti-unet": Family(lambda: build_mobilenet("unet_aspp", CLASSES), frozenset({TI_HEAD}), multiple_of=32),
 }
 EVERY = pytest.mark.parametrize("name", FAMILIES)
 

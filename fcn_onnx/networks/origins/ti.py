@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fcn_onnx.data.label_spaces import CITYSCAPES
+from fcn_onnx.data.label_spaces import ADE20K32, CITYSCAPES
+from fcn_onnx.data.labels import VOC
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import WeightsError
-from fcn_onnx.networks.architecture import OUT, Architecture, by_keys
+from fcn_onnx.networks.architecture import OUT, Architecture, Shapes, by_keys
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,13 @@ def adopt(state: State) -> State:
             fix="name a checkpoint of one task",
         )
     return {key: value for key, value in state.items() if not LEARNED_RANGE.fullmatch(key)}
+
+
+def remarks(shapes: Shapes) -> tuple[str, ...]:
+    """How many ranges `adopt` leaves out."""
+    count = sum(key.endswith("clips_act") for key in shapes)
+    said = f"{count} ranges that training for int8 learned are left out: TI's own *_qat.onnx has them as clips"
+    return (said,) if count else ()
 
 
 def _mobilenet(decoder: str, fast: bool, classes: int, aux: bool) -> torch.nn.Module:
@@ -103,9 +111,11 @@ def _architecture(
         recognises=by_keys(has),
         class_key=CLASSES,
         adopt=adopt,
+        remarks=remarks,
         heads=(OUT,),
         no_weights="TI's model zoo has .onnx files of most, and few checkpoints; both are yours to bring",
         classes=CITYSCAPES.names,
+        other_classes=(VOC.names, ADE20K32.names),
         preprocessing=Preprocessing(
             resize=Resize(size=size),
             mean=(GREY, GREY, GREY),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fcn_onnx.data.labelmaps import Labels
+from fcn_onnx.data.labels import VOID
 from fcn_onnx.data.opencv import resize_nearest
 from fcn_onnx.data.sample import Dataset, Sample
 
@@ -40,6 +41,11 @@ def wrapped_label_map(dataset: Dataset, sample: Sample, grid: tuple[int, int]) -
 def native_multilabel(dataset: Dataset, sample: Sample, grid: tuple[int, int]) -> Truth:
     """(C, H, W) bool truth at the image's own size, which `grid` is."""
     return dataset.multilabel(sample)
+
+
+def no_truth(dataset: Dataset, sample: Sample, grid: tuple[int, int]) -> Truth:
+    """(H, W) uint8, void everywhere."""
+    return np.full(grid, VOID, np.uint8)
 
 
 def torch_nearest(labels: Labels, grid: tuple[int, int]) -> Labels:

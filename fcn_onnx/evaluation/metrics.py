@@ -260,6 +260,36 @@ class ImageMetric:
         return Scores(float(self.ious(counts).values()[0]), float(self.accuracy(counts).values()[0]))
 
 
+@dataclass(frozen=True)
+class Unscored:
+    """Where there is no truth: every score is NaN."""
+
+    columns: int = 1
+    leaves_absent_out: bool = True
+
+    def fitted(self, space: LabelSpace) -> Self:
+        """See `Metric.fitted`."""
+        return self
+
+    def count(
+        self, truth: NDArray[Any], prediction: NDArray[np.uint8], truncated: NDArray[np.uint8] | None = None
+    ) -> Counts:
+        """Nothing, (1,)."""
+        return np.zeros(1, np.int64)
+
+    def ious(self, counts: Counts) -> Ratios:
+        """One, of nothing over nothing."""
+        return Ratios(counts.astype(np.float64), counts.astype(np.float64))
+
+    def accuracy(self, counts: Counts) -> Ratios:
+        """Likewise."""
+        return self.ious(counts)
+
+    def scores(self, counts: Counts) -> Scores:
+        """See `Metric.scores`."""
+        return Scores(float("nan"), float("nan"))
+
+
 def divide(numerators: Floats, denominators: Floats) -> Floats:
     """Elementwise quotient, NaN where the denominator is 0."""
     quotient: Floats = np.divide(

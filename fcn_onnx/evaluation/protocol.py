@@ -14,8 +14,8 @@ from fcn_onnx.data.labelmaps import Labels, likeliest, on_grid
 from fcn_onnx.data.preprocess import PILLOW, Preprocessing, Resize
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.errors import ModelError, UsageError
-from fcn_onnx.evaluation.grids import Truth
-from fcn_onnx.evaluation.metrics import Metric, Prediction, TramacMetric
+from fcn_onnx.evaluation.grids import Truth, no_truth
+from fcn_onnx.evaluation.metrics import Metric, Prediction, TramacMetric, Unscored
 
 if TYPE_CHECKING:
     from fcn_onnx.runtime.segmenter import Segmenter
@@ -70,6 +70,10 @@ class Protocol:
     def of_kind(self, kind: str) -> Protocol:
         """What it is on data sets of this kind."""
         return replace(self, **self.on.get(kind, {}))
+
+    def without_truth(self) -> Protocol:
+        """What is left of it on data without truth: how images are shown, and on which grid labels are compared."""
+        return replace(self, metric=Unscored(), read_truth=no_truth, foreground_only=False, labelled_area=0)
 
     def of_size(self, size: tuple[int, int] | None) -> Protocol:
         """What it is for networks whose own (height, width) is this; None where they do not say any."""

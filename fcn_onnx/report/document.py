@@ -178,11 +178,11 @@ class ChangedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Of one image: each names an array of `images.npz`; in schema 1, it is a data URI."""
+    """Of one image: each names an array of `images.npz`, in schema 1 it is a data URI; `truth` is None if unknown."""
 
     name: str
     image: str
-    truth: str
+    truth: str | None
     fp32: str
     int8: str
     disagreement: str

@@ -34,8 +34,10 @@ def encoded(image: Image.Image, kind: str) -> NDArray[np.uint8]:
     return np.frombuffer(stream.getvalue(), np.uint8)
 
 
-def data_uri(reference: str, pictures: Encoded) -> str | None:
+def data_uri(reference: str | None, pictures: Encoded) -> str | None:
     """What a page shows for a picture that the report names; None where it is not there, or no picture."""
+    if reference is None:
+        return None
     if reference.startswith("data:image/"):  # schema 1 holds the picture itself
         return reference
     found = pictures.get(reference)

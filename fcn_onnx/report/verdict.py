@@ -31,7 +31,9 @@ def verdict(document: Document, candidate: Candidate) -> str:
     """All of it, of one candidate."""
     delta, gate = candidate.delta, candidate.gate
     bought = f"{delta.speedup:.2f}× the speed, {delta.size_ratio:.2f}× smaller"
-    if delta.miou_relative_percent is None:
+    if document.fp32.pixel_accuracy is None:
+        finding = f"Without truth there is no score; {_agreement(candidate)}."
+    elif delta.miou_relative_percent is None:
         finding = "No verdict: the fp32 model scores no mIoU to lose."
     else:
         finding = _finding(document, candidate)
@@ -42,14 +44,23 @@ def cannot_tell(document: Document, candidate: Candidate) -> str | None:
     """Why these images do not decide what int8 costs; None where they do.
 
     There is no interval, or it reaches from what `--max-drop` allows to what it does not. Without `--confident` the
-    exit code follows the point estimate all the same.
+    exit code follows the point estimate all the same. Without truth there is nothing to decide.
     """
+    if document.fp32.pixel_accuracy is None:
+        return None
     if candidate.delta.miou_ci95 is None:
         return f"{document.images} images are too few for an interval"
     for check in candidate.gate.checks:
         if check.gate == MAX_DROP and not check.certain:
             return f"the interval reaches to both sides of the {check.bound:g} % that is allowed"
     return None
+
+
+def _agreement(candidate: Candidate) -> str:
+    """The share of labels that are fp32's."""
+    said = f"{100 * candidate.delta.label_agreement:.2f} % of int8's labels are fp32's"
+    ends = candidate.delta.label_agreement_ci95
+    return said if ends is None else f"{said}, 95 % interval {100 * ends[0]:.2f} … {100 * ends[1]:.2f} %"
 
 
 def _judgement(gate: Gate) -> str:

@@ -56,12 +56,14 @@ def look(
         }
         truth = protocol.read_truth(dataset, sample, protocol.grid(photograph))
         flat = np.where(truth.any(0), truth.argmax(0), VOID).astype(np.uint8) if truth.ndim == 3 else truth
-        pictures |= draw(image, photograph, flat, labels, dataset.label_space)
-    return {name: _seen(tally, name, worst[row]) for row, name in enumerate(tally.rows) if row in worst}, pictures
+        pictures |= draw(image, photograph, flat if dataset.labelled else None, labels, dataset.label_space)
+    return {
+        name: _seen(tally, name, worst[row], dataset.labelled) for row, name in enumerate(tally.rows) if row in worst
+    }, pictures
 
 
-def _seen(tally: Tally, candidate: str, worst: Sequence[int]) -> Seen:
-    drawn = tuple(named(image, tally.images[image], candidate) for image in worst[:GALLERY_IMAGES])
+def _seen(tally: Tally, candidate: str, worst: Sequence[int], truth: bool) -> Seen:
+    drawn = tuple(named(image, tally.images[image], candidate, truth=truth) for image in worst[:GALLERY_IMAGES])
     return Seen(tuple(worst), drawn)
 
 

@@ -34,6 +34,11 @@ from fcn_onnx.stages.gallery import look, per_image
 from fcn_onnx.stages.naming import find_pair
 from fcn_onnx.stages.options import ValidateOptions
 
+UNSCORED = (
+    "no truth is known, so that nothing is scored: int8's labels are held against fp32's (--annotations or --masks "
+    "names truth)"
+)
+
 
 def validate(options: ValidateOptions, *, command: str | None = None, progress: Progress = SILENT) -> Validation:
     """Compare models with their fp32 original on labelled images, all in one pass, and write the report.
@@ -113,14 +118,16 @@ def _entered(options: ValidateOptions, fp32: Path, candidates: Sequence[Path], p
     contestants = Contestants.of(models[0], models[1:])
     number = declared_classes(models[0].proto, models[0].name, options.interface)
     dataset = options.choice.open(contestants.classes(options.interface), number)
-    require_labels(dataset)
+    if options.gates.max_drop is not None:
+        require_labels(dataset)
     protocol, why = contestants.protocol(options.protocol)
     settled = contestants.agreed(dataset, settle(models, options.interface, progress))
     config = SessionConfig(threads=options.threads)
     segmenters = [Segmenter(model, config, settled) for model in models]
     rules = get_protocol(protocol, dataset.label_space).of_kind(dataset.kind)
+    rules = rules if dataset.labelled else rules.without_truth()
     fitted = contestants.fitted(segmenters, rules)
-    chosen = tuple(filter(None, [why, fitted.note]))
+    chosen = tuple(filter(None, [why, fitted.note, None if dataset.labelled else UNSCORED]))
     return Entered(contestants, dataset, fitted.rules, fitted.shown, chosen, settled, config, segmenters)
 
 
@@ -141,6 +148,7 @@ def _setting(options: ValidateOptions, entered: Entered, command: str | None, pr
         progress.note(note)
     contents = digests(selection.samples, progress)
     images = digest_json([(s.name, content) for s, content in zip(selection.samples, contents, strict=True)])
+    truth = dataset.fingerprint() if dataset.labelled else None
     job = job_digest(
         "validate",
         "pillow",
@@ -149,7 +157,7 @@ def _setting(options: ValidateOptions, entered: Entered, command: str | None, pr
         protocol=rules.name,
         preprocessing=preprocessing.to_json(),
         outputs=[segmenter.output for segmenter in entered.segmenters],
-        data=[images, dataset.fingerprint(), dataset.label_space.background, *dataset.label_space.names],
+        data=[images, truth, dataset.label_space.background, *dataset.label_space.names],
         machine=[measured_cpu().kernels(), entered.config.thread_count],
         workers=options.workers,
     )

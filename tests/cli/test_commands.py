@@ -192,7 +192,7 @@ WRONG: dict[str, tuple[Any, list[str], str]] = {
     ),
     "unlabelled": (
         lambda f: photograph(9, 9, 0).save(f / "plain.png"),
-        ["validate", "--int8", "fcn-toy-12.onnx", "--data", "."],
+        ["validate", "--int8", "fcn-toy-12.onnx", "--data", ".", "--max-drop", "1"],
         "--annotations",
     ),
     "unwritable report": (

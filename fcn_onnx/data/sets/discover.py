@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fcn_onnx.data.choice import ImageSource
+from fcn_onnx.data.label_spaces import default_classes, label_space
 from fcn_onnx.data.labels import VOC_CLASSES, LabelSpace
 from fcn_onnx.data.sample import Dataset
 from fcn_onnx.data.sets import ade20k, cityscapes, voc
@@ -51,7 +52,7 @@ def _masks(source: ImageSource, classes: Classes, number: int | None) -> Dataset
 
 def _folder(source: ImageSource, classes: Classes, number: int | None) -> Dataset:
     why = f" (no annotations at {annotations_beside(source.data).absolute()})"
-    return FolderDataset.open(source.data, why, LabelSpace.of(classes or VOC_CLASSES))
+    return FolderDataset.open(source.data, why, label_space(classes or default_classes(number)))
 
 
 SETS: Mapping[str, Kind] = {

@@ -28,6 +28,7 @@ class _Terminated(BaseException):
 @contextmanager
 def edge() -> Iterator[None]:
     """What a command does is done in this."""
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without × or ü: shown otherwise, not an error
@@ -58,6 +59,19 @@ def edge() -> Iterator[None]:
             _end(error, f"error: {said}", 1)
         except Exception as error:
             _end(error, f"error: a fault of fcn-onnx ({type(error).__name__}: {first_line(error)}); {_kept(error)}", 1)
+
+
+def _open_streams() -> None:
+    """Let a standard stream that is closed (`>&-`) go nowhere.
+
+    The next file that is opened would have its number otherwise, and get what libraries print.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 @contextmanager

@@ -222,6 +222,20 @@ def test_a_reader_that_has_seen_enough_is_no_error(folder: Path) -> None:
     assert "Broken" not in said
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_file_of_ours(folder: Path, closed: str) -> None:
+    """The next file that is opened would get its number, and be written to by whoever prints."""
+    arguments = ["calibrate", *DATA, "--limit", "2", "--output", "t.json"]
+    assert call(*arguments).exit_code == 0
+    expected = Path("t.json").read_bytes()
+    Path("t.json").unlink()
+    script = f'exec "$0" -m fcn_onnx "$@" {closed}'
+    done = subprocess.run(["sh", "-c", script, sys.executable, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
+    assert Path("t.json").read_bytes() == expected
+    assert {p.name for p in Path().iterdir()} == {MODEL, "coco", "t.json"}
+
+
 def test_a_terminal_of_ascii_shows_what_it_can(folder: Path) -> None:
     save(pixel_classifier(), folder / "größe.onnx")
     for plain in ({"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):

@@ -2,6 +2,7 @@
 # make demo       the whole flow on data that comes with the package
 # make docs       the pages of docs/, in build/docs
 # make test       lint, types, import layers, and the suite in both environments
+# make campaigns  kills, fuzzed inputs, faults and twins for BUDGET_S seconds, counted in a ledger outside of the repository
 # make validate   export, quantize and validate a real network on DATA (default coco/val2017)
 
 PYTHON  ?= python3
@@ -9,12 +10,13 @@ DATA    ?= coco/val2017
 ARCH    ?= resnet50
 OPSET   ?= 12
 WEIGHTS ?= DEFAULT
+BUDGET_S ?= 1200
 FP32     = fcn-$(ARCH)-$(OPSET).onnx
 INT8     = fcn-$(ARCH)-$(OPSET)-int8.onnx
 BIN      = .venv/bin
 PYTEST   = -m pytest -n 2
 
-.PHONY: all demo docs test check suite suite-newest validate tiny-weights clean
+.PHONY: all demo docs test check suite suite-newest campaigns validate tiny-weights clean
 all: .venv/ready
 
 # pip's resolver is given the constraints, so a bare machine gets the versions that are known to work together.
@@ -48,6 +50,9 @@ suite: .venv/ready
 
 suite-newest: .venv-newest/ready
 	.venv-newest/bin/python $(PYTEST)
+
+campaigns: .venv/ready
+	cd tests && ../$(BIN)/python -m campaigns --budget $(BUDGET_S)
 
 validate: $(DATA) $(INT8)
 	$(BIN)/fcn-onnx validate --fp32 $(FP32) --int8 $(INT8) --data $(DATA)

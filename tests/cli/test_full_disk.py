@@ -1,23 +1,20 @@
-"""A disk that is full from the n-th write on, for every n of every command: old or no file, one message, and it can be
-repeated. And one that the kernel itself keeps full, for what is not written by Python."""
+"""A disk that is full from the n-th write on, for every n of short commands: old or no file, one message, and it can be
+repeated; `make campaigns` has every n of all commands. And a disk that the kernel itself keeps full, for what is not
+written by Python."""
 
 from __future__ import annotations
 
-import builtins
-import errno
-import io
-import os
 import resource
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from campaigns.disk import NEVER, Disk
 from click.testing import CliRunner, Result
 from toys import photograph, residual_network, save, write_coco
 
@@ -51,40 +48,11 @@ SLOW = {"validate": 10, "export": 4, "run": 3}
 """Of commands that take a second or more: how many n are tried, spread over all."""
 
 
-class Disk:
-    """Counts what is written to it, and takes no more from the n-th write on."""
-
-    def __init__(self) -> None:
-        self.written = 0
-        self.full_at = 10**9
-
-    def write(self, write: Callable[[Any], int], data: Any) -> int:
-        self.written += 1
-        if self.written >= self.full_at:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write(data)
-
-
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     """All files that Python writes lie on it."""
     disk = Disk()
-    opened, written = io.open, os.write
-
-    class Raw(io.FileIO):
-        def write(self, data: Any) -> int:
-            return disk.write(super().write, data)
-
-    def fake(file: Any, mode: str = "r", buffering: int = -1, *rest: Any, **options: Any) -> Any:
-        if not isinstance(file, str | bytes | os.PathLike) or not set(mode) & set("wxa+"):
-            return opened(file, mode, buffering, *rest, **options)
-        raw = Raw(file, mode.replace("b", "").replace("t", ""))
-        binary = (io.BufferedRandom if "+" in mode else io.BufferedWriter)(raw)
-        return binary if "b" in mode else io.TextIOWrapper(binary, *rest[:3], **options)
-
-    monkeypatch.setattr(builtins, "open", fake)
-    monkeypatch.setattr(io, "open", fake)
-    monkeypatch.setattr(os, "write", lambda descriptor, data: disk.write(lambda d: written(descriptor, d), data))
+    disk.install(monkeypatch.setattr)
     return disk
 
 
@@ -123,7 +91,7 @@ def test_a_disk_that_is_full_from_any_write_on(folder: Path, disk: Disk, command
         shutil.rmtree("out", ignore_errors=True)
         disk.written, disk.full_at = 0, int(n)
         failed = call(*COMMANDS[command])
-        disk.full_at = 10**9
+        disk.full_at = NEVER
         assert failed.exit_code in (1, 2), (n, failed.output)
         assert isinstance(failed.exception, SystemExit), (n, failed.exception)
         assert "Traceback" not in failed.output
@@ -145,7 +113,7 @@ def test_what_is_done_stays_done_on_a_disk_that_is_full_at_the_end(folder: Path,
     shutil.rmtree("out", ignore_errors=True)
     disk.full_at, disk.written = disk.written, 0
     failed = call(*COMMANDS["validate"])
-    disk.full_at = 10**9
+    disk.full_at = NEVER
     assert "the same command continues" in failed.stderr
     again = call(*COMMANDS["validate"])
     assert "continuing after 2 finished images" in again.stderr

@@ -10,6 +10,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from fcn_onnx.model.intake import take_in
 from fcn_onnx.runtime.onnxruntime import executed_graph
 
 OPERANDS = {
@@ -28,8 +29,11 @@ def macs(model: onnx.ModelProto, fed: Fed, operators: tuple[str, ...] = tuple(OP
 
 
 def int8_share(int8: Path, fp32: Path, fed: Fed) -> float:
-    """Of the fp32 graph's multiply-accumulates, how many onnxruntime executes on 8-bit integers."""
-    return macs(executed_graph(int8), fed, IN_INT8) / macs(onnx.load(fp32), fed)
+    """Of the fp32 graph's multiply-accumulates, how many onnxruntime executes on 8-bit integers.
+
+    The graph is that after intake: the convolution that stands for a ConvTranspose makes the cropped pixels too.
+    """
+    return macs(executed_graph(int8), fed, IN_INT8) / macs(take_in(onnx.load(fp32), "foreign"), fed)
 
 
 def _of(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:

@@ -81,6 +81,44 @@ def _inverted(d: Drawing, x: str, outputs: int, stride: int = 1) -> str:
     return d.op("Add", x, narrow) if stride == 1 and d.channels(x) == outputs else narrow
 
 
+def mobilenetv3(opset: int) -> onnx.ModelProto:
+    """MobileNetV3 with its squeeze and excitation, HardSwish as an operator of its own; a sigmoid gate in the head."""
+    d = Drawing(14, opset)
+    x = d.op("HardSwish", d.norm(d.conv(d.input, 16, stride=2, bias=False)))
+    low = x = _squeezed(d, x, 24, stride=2)
+    x = _squeezed(d, _squeezed(d, x, 40, stride=2), 40)
+    gate = d.op("Sigmoid", d.conv(d.op("GlobalAveragePool", x), 32, 1, bias=False))
+    high = d.resize(d.op("Mul", d.block(x, 32, 1), gate), 2)
+    return d.model([d.resize(d.op("Add", d.classify(low), d.classify(high)), 4)])
+
+
+def _squeezed(d: Drawing, x: str, outputs: int, stride: int = 1) -> str:
+    """An inverted residual block whose wide channels are gated by their own means."""
+    wide = d.op("HardSwish", d.norm(d.conv(x, 3 * d.channels(x), 1, bias=False)))
+    wide = d.norm(d.conv(wide, d.channels(wide), 5, stride=stride, groups=d.channels(wide), bias=False))
+    wide = d.op("HardSwish", wide)
+    squeezed = d.relu(d.conv(d.op("GlobalAveragePool", wide), 8, 1))
+    gate = d.op("HardSigmoid", d.conv(squeezed, d.channels(wide), 1), alpha=1 / 6)
+    narrow = d.norm(d.conv(d.op("Mul", gate, wide), outputs, 1, bias=False))
+    return d.op("Add", x, narrow) if stride == 1 and d.channels(x) == outputs else narrow
+
+
+def linknet(opset: int) -> onnx.ModelProto:
+    """LinkNet: what is upsampled by a 4×4 ConvTranspose is added to the encoder's maps."""
+    d = Drawing(15, opset)
+    x, kept = d.block(d.input, 16, stride=2), []
+    for width in (24, 32):
+        kept.append(x)
+        x = d.block(d.block(x, width, stride=2), width)
+    for skipped in reversed(kept):
+        narrow, width = d.block(x, 12, 1), d.channels(skipped)
+        weight = d.he(12, 12, 4, 4) * 2
+        sizes: dict[str, Any] = {"kernel_shape": [4, 4], "strides": [2, 2], "pads": [1] * 4}
+        up = d.relu(d.norm(d.op("ConvTranspose", narrow, d.constant(weight), **sizes)))
+        x = d.op("Add", d.block(up, width, 1), skipped)
+    return d.model([d.resize(d.classify(d.block(x, 24)), 2)])
+
+
 def depth_multiplier(opset: int) -> onnx.ModelProto:
     """Convolutions of one input channel, alone or a group: a luminance stem, and depthwise ones that double."""
     d = Drawing(6, opset)

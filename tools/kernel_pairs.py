@@ -1,4 +1,4 @@
-"""Which products onnxruntime's u8·s8 convolution adds in int16, read off the kernel itself.
+"""Which products onnxruntime's u8·s8 convolution and matrix product add in int16, read off the kernels themselves.
 
     python tools/kernel_pairs.py
     qemu-x86_64 -cpu Haswell .venv/bin/python tools/kernel_pairs.py
@@ -7,7 +7,8 @@ The second line (Debian's `qemu-user`, from version 7.2; a few seconds) runs it 
 newer, whatever this one is; `hide_vnni.c` does so at full speed, but not on every machine. For each shape it counts
 the outputs that differ from exact sums, and from sums of pairs that saturate, the pairs taken within a group with the
 channels innermost or with the positions innermost. onnxruntime 1.31.0 on "Haswell": 0 differ with the channels
-innermost, in every shape but depthwise ones, where 0 differ from exact sums.
+innermost, in every shape but depthwise ones, where 0 differ from exact sums. Matrix products that return float32
+(1.31.1): 0 differ from sums of neighbours along the inner dimension that saturate.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ SHAPES = [  # input channels, output channels, groups, kernel
     (32, 32, 32, 3),
 ]
 
+PRODUCTS = [(16, 8), (63, 31), (240, 64)]
+"""Inner dimension, outputs."""
+
+ROWS = 7
 Sums = NDArray[np.int64]
 
 
@@ -52,6 +57,16 @@ def main() -> None:
         channels = saturated(np.moveaxis(products, -3, -1))
         differ = [int((requantized(sums, step) != found).sum()) for sums in (exact, channels, saturated(products))]
         print(f"{inputs:6} {outputs:7} {groups:6} {kernel:6} {differ[0]:6} {differ[1]:8} {differ[2]:9}", flush=True)
+    print(f"{'inner':>6} {'outputs':>7} {'exact':>6} {'neighbours':>10}")
+    for inner, outputs in PRODUCTS:
+        weight = rng.choice([-128, -100, 90, 120, 127], (inner, outputs)).astype(np.int8)
+        data = rng.choice([200, 250, 255], (ROWS, inner)).astype(np.uint8)
+        products = data.astype(np.int64)[:, None] * weight.T.astype(np.int64)  # (ROWS, outputs, inner)
+        paired = saturated(products[:, :, None])[..., 0]
+        for op in ("MatMulIntegerToFloat", "QGemm"):
+            found = multiplied_by_onnxruntime(op, data, weight)
+            differ = [int((sums != found).sum()) for sums in (products.sum(2), paired)]
+            print(f"{inner:6} {outputs:7} {differ[0]:6} {differ[1]:10} {op}", flush=True)
 
 
 def multiplied(image: NDArray[np.uint8], weight: NDArray[np.int8], groups: int) -> Sums:
@@ -99,6 +114,31 @@ def ran(image: NDArray[np.uint8], weight: NDArray[np.int8], groups: int, step: n
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     result: Sums = session.run(None, {"x": image[None]})[0][0].astype(np.int64)
+    return result
+
+
+def multiplied_by_onnxruntime(op: str, data: NDArray[np.uint8], weight: NDArray[np.int8]) -> Sums:
+    """A matrix product (rows, outputs) whose scales are 1."""
+    outputs = weight.shape[1]
+    order = {"MatMulIntegerToFloat": ["x", "w", "one", "ws", "u0", "s0"], "QGemm": ["x", "one", "u0", "w", "ws", "s0"]}
+    constants = {
+        "one": np.float32(1),
+        "u0": np.uint8(0),
+        "s0": np.zeros(outputs, np.int8),
+        "w": weight,
+        "ws": np.ones(outputs, np.float32),
+    }
+    graph = helper.make_graph(
+        [helper.make_node(op, order[op], ["y"], domain="com.microsoft")],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, list(data.shape))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=7)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    result: Sums = session.run(None, {"x": data})[0].astype(np.int64)
     return result
 
 

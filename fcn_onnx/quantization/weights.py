@@ -9,7 +9,8 @@ when
 and any pair of opposite signs is. onnxruntime keeps the channels last, so neighbours are the input channels 2k and
 2k + 1 of a group under the same kernel position; with an odd number of channels, one among them, the pairs run on over
 the positions. Only a truly depthwise convolution (as many groups as input and as output channels) has a kernel of its
-own, which widens first. (`tools/kernel_pairs.py` reads all of this off the kernels themselves.) Large neighbours of one
+own, which widens first. Of a matrix product, neighbours are 2k and 2k + 1 along the inner dimension.
+(`tools/kernel_pairs.py` reads all of this off the kernels themselves.) Large neighbours of one
 sign are rare, so a scale that is coarser for such channels alone keeps nearly all of the eighth bit, and the fast
 kernel exact.
 """

@@ -21,6 +21,15 @@ from fcn_onnx.model.interface import CHANNELS, InputHints
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+GREY_MEAN = (0.449, 0.449, 0.449)
+GREY_STD = (0.226, 0.226, 0.226)
+"""ImageNet's, over its channels."""
+
+GREY = "grey"
+"""The one channel of a network that sees no colours: 0.299 R + 0.587 G + 0.114 B."""
+
+SCALES: Mapping[str, int] = {"1/255": 255, "1": 1}
+"""What pixels are divided by before they are normalised, by what is recorded."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +121,15 @@ class Preprocessing:
 
     Attributes:
         resize: the size of the picture.
-        mean, std: for R, G, B, whatever the order of the channels.
-        channels: `RGB` or `BGR`, the order that the network takes.
+        mean, std: for R, G, B, whatever the order of the channels; of grey, three times the same.
+        channels: `RGB` or `BGR`, the order that the network takes, or `GREY`.
         pad: (H, W) of the input where it is larger than the picture: zeros to the right and below.
         multiple_of: what the network's sides must be multiples of. The session pads to it, likewise, and crops what
             comes out (`fcn_onnx.runtime.network.Network`); it is here so that it is recorded beside the rest.
         resample: `PILLOW`, or a name in `OPENCV`.
         resizes_floats: whether the picture is normalised before it is resized, so that nothing is rounded to 8 bits
             between; by OpenCV, as Pillow resizes pixels.
+        divisor: of the pixels; 1 where the network takes 0 … 255 and normalises them itself.
     """
 
     resize: Resize = Resize(short_side=520)
@@ -130,6 +140,16 @@ class Preprocessing:
     multiple_of: int | None = None
     resample: str = PILLOW
     resizes_floats: bool = False
+    divisor: int = 255
+
+    @property
+    def planes(self) -> int:
+        """How many channels there are."""
+        return 1 if self.channels == GREY else 3
+
+    def of_pixels(self) -> Preprocessing:
+        """The same for a network that takes pixels as they are."""
+        return replace(self, mean=(0, 0, 0), std=(1, 1, 1), divisor=1, resizes_floats=False)
 
     @property
     def largest(self) -> float:
@@ -138,7 +158,7 @@ class Preprocessing:
         return max(max(abs(mean), abs(1 - mean)) / std for mean, std in pairs)
 
     def read(self, sample: Sample) -> NDArray[np.float32]:
-        """The network's input for a photograph, (1, 3, H, W) float32.
+        """The network's input for a photograph, (1, C, H, W) float32.
 
         Raises:
             ImageError: see `read_rgb` and `resized`.
@@ -146,11 +166,12 @@ class Preprocessing:
         return self(sample.read(), str(sample.path))
 
     def __call__(self, image: Image.Image, name: str = "the image") -> NDArray[np.float32]:
-        """The network's input for one RGB image, which errors call `name`, (1, 3, H, W) float32.
+        """The network's input for one RGB image, which errors call `name`, (1, C, H, W) float32.
 
         Raises:
             ImageError: see `resized`.
         """
+        image = image.convert("L") if self.channels == GREY else image
         planes = self._resized_floats(image, name) if self.resizes_floats else self.normalise(self.resized(image, name))
         if self.channels == "BGR":
             planes = np.ascontiguousarray(planes[:, ::-1])
@@ -172,10 +193,12 @@ class Preprocessing:
             return image
         if self.resample == PILLOW:
             return image.resize(target, Image.Resampling.BILINEAR)
-        return Image.fromarray(OPENCV[self.resample](np.asarray(image), target))
+        pixels = np.asarray(image)
+        resized = OPENCV[self.resample](pixels.reshape(image.height, image.width, -1), target)
+        return Image.fromarray(resized.reshape(target[1], target[0], *pixels.shape[2:]))
 
     def _resized_floats(self, image: Image.Image, name: str) -> NDArray[np.float32]:
-        """(1, 3, H, W) float32, R first, resized when it is normalised. Raises ImageError, see `resized`."""
+        """(1, C, H, W) float32, R first, resized when it is normalised. Raises ImageError, see `resized`."""
         target = self._target(image, name)
         planes = self.normalise(image)
         if target == image.size:
@@ -194,15 +217,15 @@ class Preprocessing:
         return target
 
     def normalise(self, image: Image.Image) -> NDArray[np.float32]:
-        """(1, 3, H, W) float32, R first, from an RGB image at its final size.
+        """(1, C, H, W) float32, R first, from an image at its final size, in RGB or grey.
 
         In torchvision's order (`to_tensor`, then `normalize`), so that the floats are the same bit for bit.
         """
-        pixels = np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
+        pixels = np.asarray(image, dtype=np.uint8).reshape(image.height, image.width, -1).transpose(2, 0, 1)
         planes = np.empty((1, *pixels.shape), np.float32)
-        np.divide(pixels, np.float32(255), out=planes[0], dtype=np.float32)
-        planes -= np.asarray(self.mean, np.float32).reshape(3, 1, 1)
-        planes /= np.asarray(self.std, np.float32).reshape(3, 1, 1)
+        np.divide(pixels, np.float32(self.divisor), out=planes[0], dtype=np.float32)
+        planes -= np.asarray(self.mean[: len(pixels)], np.float32).reshape(-1, 1, 1)
+        planes /= np.asarray(self.std[: len(pixels)], np.float32).reshape(-1, 1, 1)
         return planes
 
     def hinted(self, hints: InputHints) -> Preprocessing:
@@ -222,7 +245,7 @@ class Preprocessing:
             "mean": list(self.mean),
             "std": list(self.std),
             "channels": self.channels,
-            "scale": "1/255",
+            "scale": next(name for name, divisor in SCALES.items() if divisor == self.divisor),
             **({"pad": list(self.pad)} if self.pad else {}),
             **({"multiple_of": self.multiple_of} if self.multiple_of else {}),
             **({"resample": self.resample} if self.resample != PILLOW else {}),
@@ -232,8 +255,8 @@ class Preprocessing:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Preprocessing:
         """Read what `to_json` wrote. Raises KeyError, TypeError or ValueError on anything else."""
-        if value["channels"] not in CHANNELS or value["scale"] != "1/255":
-            raise ValueError("it is neither RGB nor BGR scaled by 1/255")
+        if value["channels"] not in (*CHANNELS, GREY) or value["scale"] not in SCALES:
+            raise ValueError("it is neither RGB nor BGR nor grey, scaled by 1/255 or 1")
         mean, std = (tuple(float(x) for x in value[key]) for key in ("mean", "std"))
         if len(mean) != 3 or len(std) != 3 or not all(map(isfinite, mean + std)) or min(std) <= 0:
             raise ValueError("mean and std are not three finite numbers each, or std is not positive")
@@ -250,4 +273,5 @@ class Preprocessing:
         resample, floats = value.get("resample", PILLOW), value.get("resizes_floats", False)
         if resample not in (OPENCV if floats else (PILLOW, *OPENCV)):
             raise ValueError(f"it resizes {'floats ' if floats else ''}by {resample!r}")
-        return cls(resize, mean, std, value["channels"], pad, multiple_of, resample, bool(floats))
+        divisor = SCALES[value["scale"]]
+        return cls(resize, mean, std, value["channels"], pad, multiple_of, resample, bool(floats), divisor)

@@ -149,6 +149,11 @@ class Contestants:
         if len(sizes) > 1:
             names = " and ".join(str(m.path) for m, s in zip(self.all, segmenters, strict=True) if s.fixed_size)
             raise ModelError(f"{names} take images of different sizes", fix="compare models of one size")
+        if len({(s.preprocessing.divisor, s.preprocessing.planes) for s in segmenters}) > 1:
+            raise ModelError(
+                " and ".join(f"{segmenter.network.name} takes {segmenter.network.form}" for segmenter in segmenters),
+                fix="all are shown the same input: compare models that take the same",
+            )
         fixed = sizes.pop() if sizes else None
         speaker = next((i for i, model in enumerate(self.all) if model.card.preprocessing), 0)
         own = segmenters[speaker].preprocessing

@@ -88,8 +88,15 @@ class Protocol:
         """How networks that normalise as `preprocessing` does are shown an image.
 
         Raises:
-            UsageError: they take images of one size, and this protocol pads to another.
+            UsageError: they take images of one size, and this protocol pads to another; or it pads with the mean
+                colour when it has normalised, and they normalise themselves.
         """
+        if self.pad and preprocessing.divisor == 1:
+            raise UsageError(
+                f"protocol {self.name} pads normalised images with 0, and the models take pixels and normalise them "
+                "themselves",
+                fix="use another protocol",
+            )
         if fixed_size and self.pad and fixed_size != self.pad:
             raise UsageError(
                 f"protocol {self.name} pads images to {self.pad[0]}x{self.pad[1]}, and the models take "
@@ -101,7 +108,7 @@ class Protocol:
             resize=Resize(size=fixed_size) if fixed_size and not self.pad else self.resize,
             pad=self.pad,
             resample=self.resample,
-            resizes_floats=self.resizes_floats,
+            resizes_floats=self.resizes_floats and preprocessing.divisor != 1,
         )
 
     def predicted(

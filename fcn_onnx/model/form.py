@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -14,6 +15,37 @@ from fcn_onnx.errors import ModelError, UsageError
 
 Batch = NDArray[np.float32]
 
+KINDS: dict[int, type[np.generic]] = {
+    TensorProto.FLOAT: np.float32,
+    TensorProto.FLOAT16: np.float16,
+    TensorProto.UINT8: np.uint8,
+    TensorProto.UINT16: np.uint16,
+    TensorProto.UINT32: np.uint32,
+    TensorProto.UINT64: np.uint64,
+    TensorProto.INT16: np.int16,
+    TensorProto.INT32: np.int32,
+    TensorProto.INT64: np.int64,
+}
+"""What images are taken as. Integers are pixels, 0 … 255, and the model normalises them; int8 does not hold them."""
+
+MEAN_PIXEL = 114
+"""The mean of ImageNet's mean colour: what images are padded with for a model that normalises them itself."""
+
+
+class Layout(NamedTuple):
+    """Where the channels of an image batch are, and how many: 3, or 1 where it is grey."""
+
+    channels_last: bool
+    channels: int
+
+    @classmethod
+    def of(cls, shape: Sequence[object]) -> Layout | None:
+        """Of (N, C, H, W) or (N, H, W, C), three channels being looked for first; None where neither is there."""
+        if len(shape) != 4:
+            return None
+        found = ((axis == 3, count) for count in (3, 1) for axis in (1, 3) if shape[axis] == count)
+        return next((cls(*one) for one in found), None)
+
 
 @dataclass(frozen=True)
 class InputForm:
@@ -22,31 +54,52 @@ class InputForm:
     Attributes:
         model: what errors call the model.
         name: of the input.
-        channels_last: (N, H, W, 3) rather than (N, 3, H, W).
+        layout: of its channels.
         size: (height, width) in pixels; None where it takes any.
         batch: the one number of images it takes; None where it takes any.
-        dtype: float32 or float16.
+        dtype: one of `KINDS`.
         multiple_of: pixels; both sides are padded to multiples of this.
     """
 
     model: str
     name: str
-    channels_last: bool
+    layout: Layout
     size: tuple[int | None, int | None]
     batch: int | None = None
-    dtype: type[np.floating[Any]] = np.float32
+    dtype: type[np.generic] = np.float32
     multiple_of: int = 1
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether it takes whole numbers 0 … 255, and normalises them itself."""
+        return issubclass(self.dtype, np.integer)
+
+    def __str__(self) -> str:
+        values = f"{self.dtype.__name__} pixels" if self.takes_pixels else "normalised images"
+        return f"{values} in {'one channel' if self.layout.channels == 1 else 'three channels'}"
+
+    def noise(self, size: tuple[int, int], seed: int = 0) -> Batch:
+        """One random image (1, C, *size), such as photographs are when they are prepared for this model."""
+        rng, shape = np.random.default_rng(seed), (1, self.layout.channels, *size)
+        if self.takes_pixels:
+            return rng.integers(0, 256, shape).astype(np.float32)
+        return rng.standard_normal(shape, np.float32)
 
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) that a picture of this size is padded to."""
         return -(-height // self.multiple_of) * self.multiple_of, -(-width // self.multiple_of) * self.multiple_of
 
     def padded(self, batch: Batch) -> Batch:
-        """(N, 3, H, W) with zeros, which is the mean colour, to the right and below.
+        """(N, C, H, W) with the mean colour to the right and below, which is 0 where images are normalised.
 
         Raises:
-            UsageError: the model takes images of one size, and these have another.
+            UsageError: the model takes images of one size, or of another number of channels, than these have.
         """
+        if batch.shape[1] != self.layout.channels:
+            raise UsageError(
+                f"{self.model} takes images of {self.layout.channels} channels, not {batch.shape[1]}",
+                fix="run it with what was prepared for it",
+            )
         for fixed, got, axis in zip(self.size, batch.shape[2:], ("height", "width"), strict=True):
             if fixed is not None and fixed != got:
                 raise UsageError(
@@ -55,12 +108,16 @@ class InputForm:
                 )
         height, width = batch.shape[2:]
         below, right = (a - b for a, b in zip(self.padded_size(height, width), (height, width), strict=True))
-        return np.pad(batch, ((0, 0), (0, 0), (0, below), (0, right))) if below or right else batch
+        if not (below or right):
+            return batch
+        colour = MEAN_PIXEL if self.takes_pixels else 0
+        return np.pad(batch, ((0, 0), (0, 0), (0, below), (0, right)), constant_values=colour)
 
-    def fed(self, batch: Batch) -> NDArray[np.floating[Any]]:
-        """What the session gets for (N, 3, H, W) float32: padded, of the model's layout and type.
+    def fed(self, batch: Batch) -> NDArray[Any]:
+        """What the session gets for (N, C, H, W) float32: padded, of the model's layout and type.
 
-        A model of one batch size gets a single image as often as it wants it; the first result is the image's.
+        Pixels are rounded, should an image not be of whole numbers. A model of one batch size gets a single image as
+        often as it wants it; the first result is the image's.
 
         Raises:
             UsageError: a size or a number of images that the model does not take.
@@ -72,7 +129,9 @@ class InputForm:
                     f"{self.model} takes {self.batch} images at a time, not {len(padded)}", fix="give it one at a time"
                 )
             padded = np.repeat(padded, self.batch, axis=0)
-        ordered = padded.transpose(0, 2, 3, 1) if self.channels_last else padded
+        ordered = padded.transpose(0, 2, 3, 1) if self.layout.channels_last else padded
+        if self.takes_pixels:
+            ordered = np.rint(ordered).clip(0, 255)
         return np.ascontiguousarray(ordered, dtype=self.dtype)
 
 
@@ -80,6 +139,20 @@ def image_input(model: onnx.ModelProto) -> onnx.ValueInfoProto | None:
     """The first input that is no weight (files of IR 3 list those too); None where there is none."""
     weights = {tensor.name for tensor in model.graph.initializer}
     return next((value for value in model.graph.input if value.name not in weights), None)
+
+
+def image_layout(model: onnx.ModelProto) -> Layout:
+    """Of its image input; three channels first where it declares no number that is known."""
+    image = image_input(model)
+    shape = [d.dim_value for d in image.type.tensor_type.shape.dim] if image else []
+    return Layout.of(shape) or Layout(channels_last=False, channels=3)
+
+
+def takes_pixels(model: onnx.ModelProto) -> bool:
+    """Whether its image input is of whole numbers."""
+    image = image_input(model)
+    kind = KINDS.get(image.type.tensor_type.elem_type) if image else None
+    return kind is not None and issubclass(kind, np.integer)
 
 
 def require_float32(model: onnx.ModelProto, name: str) -> None:

@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, TypeProto, checker, defs, helper, numpy_helper, shape_inference
 
 from fcn_onnx.model.contributed import standard_node
-from fcn_onnx.model.form import image_input
+from fcn_onnx.model.form import image_input, image_layout
 from fcn_onnx.model.uses import STANDARD, subgraphs
 
 Shape = tuple[int | str, ...]
@@ -53,7 +53,8 @@ def tensor_types(model: onnx.ModelProto, size: tuple[int, int]) -> dict[str, Ten
     """
     walk = _Walk(model)
     image = image_input(model)
-    wanted = (1, *size, 3) if channels_last(model) else (1, 3, *size)
+    layout = image_layout(model)
+    wanted = (1, *size, layout.channels) if layout.channels_last else (1, layout.channels, *size)
     for value in model.graph.input:
         kind = TypeProto()
         kind.CopyFrom(value.type)
@@ -178,14 +179,8 @@ def declared_shape(value: onnx.ValueInfoProto) -> Shape:
 def fixed_size(model: onnx.ModelProto) -> tuple[int, int] | None:
     """The one (height, width) that the model takes, whatever its layout; None if it takes any."""
     shape = _image_shape(model)
-    height, width = (shape[1:3] if channels_last(model) else shape[2:]) if len(shape) == 4 else ("", "")
+    height, width = (shape[1:3] if image_layout(model).channels_last else shape[2:]) if len(shape) == 4 else ("", "")
     return (height, width) if isinstance(height, int) and isinstance(width, int) else None
-
-
-def channels_last(model: onnx.ModelProto) -> bool:
-    """Whether the model takes (N, H, W, 3) rather than (N, 3, H, W)."""
-    shape = _image_shape(model)
-    return len(shape) == 4 and shape[3] == 3 != shape[1]
 
 
 def _image_shape(model: onnx.ModelProto) -> Shape:

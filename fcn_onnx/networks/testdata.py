@@ -6,7 +6,6 @@ import gzip
 import tarfile
 from pathlib import Path
 
-import numpy as np
 from onnx import numpy_helper
 
 from fcn_onnx.jobs.artifact import atomic_folder, atomic_path
@@ -35,9 +34,9 @@ def write_test_data(model: Path) -> Path:
     """
     network = Network(model)
     height, width = (own or size for own, size in zip(network.input_size, SIZE, strict=True))
-    values = np.random.default_rng(SEED).standard_normal((1, 3, height, width), np.float32)
+    values = network.form.noise((height, width), SEED)
     outputs = network.run(values)
-    tensors = {"input_0.pb": numpy_helper.from_array(values, network.input_name)}
+    tensors = {"input_0.pb": numpy_helper.from_array(network.form.fed(values), network.input_name)}
     for index, (name, value) in enumerate(outputs.items()):
         tensors[f"output_{index}.pb"] = numpy_helper.from_array(value, name)
     folder = model.parent / model.stem

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -53,7 +54,7 @@ class Calibrated:
     digests: Mapping[str, str]
 
     def batches(self) -> Iterator[NDArray[np.float32]]:
-        """The samples, (1, 3, H, W) float32 each."""
+        """The samples, (1, C, H, W) float32 each."""
         return (self.preprocessing.read(sample) for sample in self.samples)
 
 
@@ -203,8 +204,8 @@ class Maker:
         shapes = [form.padded(batch).shape[2:] for batch in self.images.batches()]
         height, width = max(shapes, key=lambda shape: shape[0] * shape[1])
 
-        def fed() -> Iterator[NDArray[np.float32]]:
-            return (form.fed(batch).astype(np.float32, copy=False) for batch in self.images.batches())
+        def fed() -> Iterator[NDArray[Any]]:
+            return (form.fed(batch) for batch in self.images.batches())
 
         return Images(len(shapes), fed, (height, width))
 

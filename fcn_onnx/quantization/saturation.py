@@ -135,8 +135,10 @@ def compare_kernels(maker: Maker, plan: Plan, table: RangeTable, name: Path, mod
         QuantizationError: the two kernels disagree.
     """
     batches = [batch for _, batch in zip(range(PROOF_IMAGES), maker.images.batches(), strict=False)]
-    size = batches[0].shape if batches else (1, 3, *(maker.images.preprocessing.resize.size or NOISE_SIZE))
-    batches.append(np.random.default_rng(0).uniform(-4, 4, size).astype(np.float32))
+    shown = maker.images.preprocessing
+    size = batches[0].shape if batches else (1, shown.planes, *(shown.resize.size or NOISE_SIZE))
+    ends = (0, 255) if shown.divisor == 1 else (-4, 4)
+    batches.append(np.random.default_rng(0).uniform(*ends, size).astype(np.float32))
     changed = changed_labels(model, batches, maker.interface, maker.config.threads)
     if changed.any():
         raise QuantizationError(
@@ -145,9 +147,9 @@ def compare_kernels(maker: Maker, plan: Plan, table: RangeTable, name: Path, mod
         )
     unsafe = maker.make(replace(plan, pair_safe=False), table).int8
     would = changed_labels(unsafe, batches, maker.interface, maker.config.threads)
-    shown = would[: len(batches) - 1] if len(batches) > 1 else would
-    pixels = sum(batch.shape[2] * batch.shape[3] for batch in batches[: len(shown)])
-    return Saturation(len(batches), int(changed.sum()), float(shown.sum() / pixels))
+    of_images = would[: len(batches) - 1] if len(batches) > 1 else would
+    pixels = sum(batch.shape[2] * batch.shape[3] for batch in batches[: len(of_images)])
+    return Saturation(len(batches), int(changed.sum()), float(of_images.sum() / pixels))
 
 
 def _rows(node: onnx.NodeProto, weight: Rows) -> Rows | None:

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import onnx
 
-from fcn_onnx.data.preprocess import Preprocessing, Resize
+from fcn_onnx.data.preprocess import GREY, GREY_MEAN, GREY_STD, Preprocessing, Resize
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.card import ModelCard
+from fcn_onnx.model.form import image_layout, takes_pixels
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.labels import Meaning, is_label_type, meaning_of
-from fcn_onnx.model.shapes import channels_last, fixed_size
+from fcn_onnx.model.shapes import fixed_size
 
 Triple = tuple[float, float, float]
 
@@ -41,10 +42,12 @@ def chosen_output(model: onnx.ModelProto, name: str, interface: Interface = Inte
 def preprocessing_of(model: onnx.ModelProto, name: str, interface: Interface = Interface()) -> Preprocessing:
     """How photographs are prepared for `model`: as the user says, else its card, else ImageNet's normalisation.
 
-    A model of one size gets images of that size; others what their card says, else short side 520.
+    A model of one size gets images of that size; others what their card says, else short side 520. What its input
+    leaves no choice in is its input's: integers are pixels as they are, and one channel is grey.
 
     Raises:
-        ModelError: the card of the model, called `name`, says something that cannot be read.
+        ModelError: the card of the model, called `name`, says something that cannot be read, or of three channels what
+            a grey one cannot have.
     """
     recorded = ModelCard.read_from(model, name).preprocessing
     try:
@@ -53,9 +56,25 @@ def preprocessing_of(model: onnx.ModelProto, name: str, interface: Interface = I
         raise ModelError(
             f"the preprocessing recorded in {name} cannot be read: {error}", fix="export the model again"
         ) from error
+    grey = image_layout(model).channels == 1
+    if grey:
+        own = replace(own, mean=GREY_MEAN, std=GREY_STD) if recorded is None else own
     size = fixed_size(model)
     hinted = own.hinted(interface)
-    return replace(hinted, resize=Resize(size=size)) if size else hinted
+    shown = replace(
+        hinted,
+        resize=Resize(size=size) if size else hinted.resize,
+        channels=GREY if grey else hinted.channels,
+    )
+    if takes_pixels(model):
+        return shown.of_pixels()
+    if grey and len({*shown.mean}) + len({*shown.std}) > 2:
+        raise ModelError(
+            f"{name} takes one channel, and is normalised with mean {shown.mean} and std {shown.std}, which are three "
+            "numbers",
+            fix="say one number three times, such as --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5",
+        )
+    return shown
 
 
 def classes_of(
@@ -84,5 +103,5 @@ def declared_classes(model: onnx.ModelProto, name: str, interface: Interface = I
         return None
     if is_label_type(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)):
         return None
-    channels: int = kind.shape.dim[3 if channels_last(model) else 1].dim_value
+    channels: int = kind.shape.dim[3 if image_layout(model).channels_last else 1].dim_value
     return max(channels, 2) if channels else None

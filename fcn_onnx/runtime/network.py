@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fcn_onnx.errors import ModelError
 from fcn_onnx.model.files import loadable
-from fcn_onnx.model.form import InputForm
+from fcn_onnx.model.form import KINDS, InputForm, Layout
 from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig, Value, get_runtime
 
 
@@ -31,7 +31,7 @@ class Network:
         runtime: a name in `RUNTIMES`.
 
     Raises:
-        ModelError: it does not load, or its input is not one float32 or float16 (N, 3, H, W) or (N, H, W, 3).
+        ModelError: it does not load, or its input is not one batch of images, see `InputForm`.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Network:
 
     @property
     def channels_last(self) -> bool:
-        """Whether it takes (N, H, W, 3)."""
-        return self.form.channels_last
+        """Whether it takes (N, H, W, C)."""
+        return self.form.layout.channels_last
 
     @property
     def input_size(self) -> tuple[int | None, int | None]:
@@ -76,7 +76,7 @@ class Network:
         return found.fixed, np.dtype(found.dtype)
 
     def run(self, batch: NDArray[np.float32], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-        """Run one batch (N, 3, H, W) float32, made to fit by `InputForm.fed`; return the named outputs, all by default.
+        """Run one batch (N, C, H, W) float32, made to fit by `InputForm.fed`; return the named outputs, all by default.
 
         What the model returns is returned as it is, of the padded size and of as many images as it takes.
 
@@ -98,26 +98,25 @@ class Network:
 MAX_BATCH = 1024
 """Images that a model may take at a time: each is given that often."""
 
-KINDS: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float16": np.float16}
-
 
 def _input_form(name: str, inputs: Sequence[Value], multiple_of: int) -> InputForm:
     shape = inputs[0].fixed if inputs else ()
-    taken = len(inputs) == 1 and inputs[0].dtype in KINDS and len(shape) == 4 and 3 in (shape[1], shape[3])
-    if not taken or (shape[0] or 1) > MAX_BATCH:
+    layout = Layout.of(shape)
+    kinds = {kind.__name__: kind for kind in KINDS.values()}
+    if len(inputs) != 1 or inputs[0].dtype not in kinds or layout is None or (shape[0] or 1) > MAX_BATCH:
         found = ", ".join(map(str, inputs)) or "no input"
         raise ModelError(
             f"{name} takes {found}",
-            fix="a model must take one float32 or float16 image batch, (N, 3, H, W) or (N, H, W, 3)",
+            fix="a model must take one batch of images, (N, C, H, W) or (N, H, W, C) with 3 channels or 1: float32 or "
+            "float16, normalised, or pixels 0 … 255 in integers that hold them",
         )
-    channels_last = shape[1] != 3
-    height, width = shape[1:3] if channels_last else shape[2:]
+    height, width = shape[1:3] if layout.channels_last else shape[2:]
     return InputForm(
         model=name,
         name=inputs[0].name,
-        channels_last=channels_last,
+        layout=layout,
         size=(height, width),
         batch=shape[0],
-        dtype=KINDS[inputs[0].dtype],
+        dtype=kinds[inputs[0].dtype],
         multiple_of=multiple_of,
     )

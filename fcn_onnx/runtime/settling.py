@@ -13,10 +13,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from fcn_onnx.errors import ModelError
+from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.jobs.progress import Progress
-from fcn_onnx.model.form import own_normalisation
-from fcn_onnx.model.interface import Interface
+from fcn_onnx.model.form import image_layout, own_normalisation, takes_pixels
+from fcn_onnx.model.interface import CHANNELS, Interface
 from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.network import Network
@@ -40,6 +40,9 @@ def settle(
     Raises:
         ModelError: one cannot be read or run, or returns another number of classes than `interface` or its card names.
     """
+    for model in models:
+        _require_sayable(model, interface)
+    _say_input(models[0], progress)
     known = [model for model in models if model.card.preprocessing is not None]
     if not known:
         return _tried(models[0], interface, progress, config)
@@ -50,9 +53,9 @@ def settle(
     if len(known) < len(models):  # some say nothing, and are shown what the others are
         interface = replace(
             interface,
-            mean=interface.mean or _one({own.mean for own in said}),
-            std=interface.std or _one({own.std for own in said}),
-            channels=interface.channels or _one({own.channels for own in said}),
+            mean=interface.mean or _one({own.mean for own in said if own.divisor != 1}),
+            std=interface.std or _one({own.std for own in said if own.divisor != 1}),
+            channels=interface.channels or _one({own.channels for own in said if own.channels in CHANNELS}),
         )
     output = _one({model.card.output for model in models if model.card.output})
     if all(any(value.name == output for value in model.proto.graph.output) for model in models):
@@ -84,12 +87,12 @@ def _tried(model: Model, interface: Interface, progress: Progress, config: Sessi
     if not segmenter.knows_classes:
         height, width = (own or TRIED for own in form.size)
         fitting = Segmenter(model, config, interface)
-        fitting.require_classes(fitting.run(np.zeros((1, 3, height, width), np.float32)))
+        fitting.require_classes(fitting.run(np.zeros((1, form.layout.channels, height, width), np.float32)))
     return interface
 
 
 def _say_normalisation(model: Model, interface: Interface, progress: Progress) -> None:
-    if interface.mean is not None and interface.std is not None:
+    if takes_pixels(model.proto) or (interface.mean is not None and interface.std is not None):
         return
     used = preprocessing_of(model.proto, model.name, interface)
     progress.note(
@@ -103,6 +106,25 @@ def _say_normalisation(model: Model, interface: Interface, progress: Progress) -
             "twice: if it takes 0 … 1, give --mean 0,0,0 --std 1,1,1; if 0 … 255, "
             "--std 0.00392157,0.00392157,0.00392157"
         )
+
+
+def _require_sayable(model: Model, interface: Interface) -> None:
+    """Raise UsageError where the user says of the input what it has no room for."""
+    said: dict[str, object] = {"--mean": interface.mean, "--std": interface.std} if takes_pixels(model.proto) else {}
+    if image_layout(model.proto).channels == 1:
+        said["--channels"] = interface.channels
+    for option, value in said.items():
+        if value is not None:
+            what = "has one channel" if option == "--channels" else "takes pixels 0 … 255 and normalises them itself"
+            raise UsageError(f"{model.name} {what}, which contradicts {option}", fix=f"leave {option} out")
+
+
+def _say_input(model: Model, progress: Progress) -> None:
+    """What is unusual about the input, and done about it."""
+    if takes_pixels(model.proto):
+        progress.note(f"{model.name} takes pixels 0 … 255 as they are: nothing is normalised before it")
+    if image_layout(model.proto).channels == 1:
+        progress.note(f"{model.name} takes one channel: photographs are made grey, 0.299 R + 0.587 G + 0.114 B")
 
 
 def known_multiple(model: Model) -> int | None:
@@ -147,7 +169,7 @@ def find_multiple(network: Network) -> int | None:
 
 def _runs(network: Network, size: tuple[int, int]) -> bool:
     try:
-        network.run(np.zeros((1, 3, *size), np.float32))
+        network.run(np.zeros((1, network.form.layout.channels, *size), np.float32))
     except ModelError:
         return False
     return True

@@ -129,7 +129,7 @@ class Timed:
 
 
 def benchmark(options: BenchmarkOptions, *, progress: Progress = SILENT) -> Benchmark:
-    """Time models on random images (1, 3, H, W), in turns: A B … B A, after one warm-up turn.
+    """Time models on random images, in turns: A B … B A, after one warm-up turn.
 
     What is timed computes the one output that `predict` and `validate` read. A model that is named twice is an A/A
     control: its speed-up says what the noise is.
@@ -144,27 +144,27 @@ def benchmark(options: BenchmarkOptions, *, progress: Progress = SILENT) -> Benc
     peak = measure_peak(config)
     rows: list[Timing] = []
     for size in options.size or [next(filter(None, own), DEFAULT_SIZE)]:
-        batch = np.random.default_rng(SEED).standard_normal((1, 3, *size), np.float32)
         for model in models:
             if (padded := model.reading.form.padded_size(*size)) != size:
                 progress.note(f"{model.path}: {size[0]}×{size[1]} is run as {padded[0]}×{padded[1]}")
-        series = _series([network for model in models for network in model.networks], batch, options.runs, progress)
+        series = _series([network for model in models for network in model.networks], size, options.runs, progress)
         reference = series[models[0].reading]
         rows += [_row(model, reference, series, size, peak) for model in models]
     return Benchmark(options.runs, config.thread_count, measured_cpu(), peak, tuple(rows))
 
 
 def _series(
-    networks: Sequence[Network], batch: NDArray[np.float32], runs: int, progress: Progress
+    networks: Sequence[Network], size: tuple[int, int], runs: int, progress: Progress
 ) -> dict[Network, NDArray[np.float64]]:
     """Milliseconds of each run of each network, in turns."""
-    for network in networks:
+    batches = [network.form.noise(size, SEED) for network in networks]
+    for network, batch in zip(networks, batches, strict=True):
         network.run(batch)
     series: dict[Network, list[float]] = {network: [] for network in networks}
-    height, width = batch.shape[2:]
+    height, width = size
     for turn in progress.track(range(runs), total=runs, label=f"timing at {height}×{width}"):
         for index in alternate(range(len(networks)), turn):
-            series[networks[index]].append(timed(partial(networks[index].run, batch))[1])
+            series[networks[index]].append(timed(partial(networks[index].run, batches[index]))[1])
     return {network: np.asarray(taken) for network, taken in series.items()}
 
 

@@ -171,7 +171,9 @@ class _Eye:
 
     def __init__(self, segmenter: Segmenter, room: Room, *, legend: bool) -> None:
         self.segmenter = segmenter
-        self.preprocessing: Preprocessing = replace(segmenter.preprocessing, resize=Resize(size=segmenter.fixed_size))
+        self.preprocessing: Preprocessing = replace(
+            segmenter.preprocessing, resize=Resize(size=segmenter.fixed_size), pad=None
+        )
         self._room = room
         self._legend = legend
         self._space = label_space(segmenter.classes)

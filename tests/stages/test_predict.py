@@ -16,9 +16,11 @@ from toys import coarse_classifier, photograph, pixel_classifier, save
 from fcn_onnx.data.frames import read_frames
 from fcn_onnx.data.labels import VOC
 from fcn_onnx.data.palette import draw_legend, voc_palette
+from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.errors import ImageError, UsageError
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import SilentProgress
+from fcn_onnx.model.card import ModelCard
 from fcn_onnx.stages.options import PredictOptions
 from fcn_onnx.stages.predict import predict, predict_frames
 
@@ -231,3 +233,15 @@ def test_labels_have_no_confidence(tmp_path: Path) -> None:
     (result,) = predict(PredictOptions(model=model, images=[tmp_path / "a.png"], output=tmp_path / "seen"))
     assert result.confidence is None
     assert sorted(p.name for p in (tmp_path / "seen").iterdir()) == ["a-labels.png", "a-overlay.jpg"]
+
+
+def test_a_photograph_is_shown_at_its_own_size_whatever_it_is_padded_to_elsewhere(tmp_path: Path) -> None:
+    proto = coarse_classifier(0)
+    padded = Preprocessing(Resize(long_side=32), pad=(32, 32))
+    ModelCard(preprocessing=padded.to_json()).write_to(proto)
+    photo = tmp_path / "photo.png"
+    photograph(60, 40, 1).save(photo)
+    model = save(proto, tmp_path / "m.onnx")
+    (seen,) = predict(PredictOptions(model=model, images=(photo,), output=tmp_path / "out"))
+    with Image.open(seen.labels) as labels:
+        assert labels.size == (60, 40)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,12 +20,12 @@ class Images:
 
     Attributes:
         count: how many.
-        batches: the inputs, float32 in the model's layout, one after the other, each time it is called.
+        batches: the inputs, in the model's layout and type, one after the other, each time it is called.
         largest: (height, width) of the largest of them.
     """
 
     count: int
-    batches: Callable[[], Iterator[NDArray[np.float32]]]
+    batches: Callable[[], Iterator[NDArray[Any]]]
     largest: tuple[int, int]
 
 

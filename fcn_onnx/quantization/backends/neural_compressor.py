@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -38,7 +37,7 @@ class Loader:
     def __init__(self, images: Images) -> None:
         self._images = images
 
-    def __iter__(self) -> Iterator[tuple[NDArray[np.float32], int]]:
+    def __iter__(self) -> Iterator[tuple[NDArray[Any], int]]:
         return ((batch, 0) for batch in self._images.batches())
 
 

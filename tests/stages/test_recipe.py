@@ -8,7 +8,7 @@ import pytest
 
 from fcn_onnx.errors import RecipeError, UsageError
 from fcn_onnx.stages.recipe import load_recipe
-from fcn_onnx.stages.run import run
+from fcn_onnx.stages.run import outputs_of, run
 
 REPOSITORY = Path(__file__).parents[2]
 MINIMAL = "export: {arch: tiny}\nquantize: {data: a}\nvalidate: {data: b}\n"
@@ -108,3 +108,14 @@ def test_what_contradicts_itself_is_refused_before_any_work(
         run(recipe)
     assert words in str(caught.value)
     assert [p.name for p in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_a_recipe_names_its_network(tmp_path: Path) -> None:
+    """By architecture, by another name of one, or by a factory; a file alone is looked into by `export` only."""
+    path = tmp_path / "recipe.yaml"
+    for said, name in (("arch: fcn_resnet50", "resnet50"), ('network: "my.unets:build"', "build")):
+        path.write_text(f"export: {{{said}}}\nquantize: {{data: a}}\nvalidate: {{data: a}}\noutput: out\n")
+        assert outputs_of(load_recipe(path))["the fp32 model"] == Path(f"out/fcn-{name}-12.onnx")
+    path.write_text("export: {weights: w.pth}\nquantize: {data: a}\nvalidate: {data: a}\n")
+    with pytest.raises(RecipeError, match="neither 'arch' nor 'network'"):
+        outputs_of(load_recipe(path))

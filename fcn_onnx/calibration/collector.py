@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.calibration.counting import why_slow
+from fcn_onnx.calibration.counting import Count, best_after, why_slow
 from fcn_onnx.calibration.histogram import Histogram
 from fcn_onnx.calibration.means import ChannelMeans
 from fcn_onnx.calibration.store import Histograms, Statistics
@@ -64,14 +64,18 @@ class Pass:
         multiple_of = self.preprocessing.multiple_of
         network = Network(with_taps(proto, inner), config, name=self.model.name, multiple_of=multiple_of)
         pool = ThreadPoolExecutor(config.thread_count, thread_name_prefix="count")
+        counted = 0
 
         def count(loaded: Loaded) -> Statistics | ImageError:
+            nonlocal counted
             image, batch = loaded
             if isinstance(batch, ImageError):
                 return batch
             shown = network.form.padded(batch)
             values = network.run(batch, inner) | {name: shown for name in self.tensors if name in inputs}
-            histograms = _histograms({name: values[name] for name in self.tensors}, pool, image)
+            observed = {name: values[name] for name in self.tensors}
+            histograms = _histograms(observed, best_after(counted), pool, image)
+            counted += sum(value.size for value in observed.values())
             means = pool.map(ChannelMeans.of, [values[name] for name in self.conv_inputs])
             return Statistics(histograms, dict(zip(self.conv_inputs, means, strict=True)))
 
@@ -148,12 +152,12 @@ def observe(
     return collected
 
 
-def _histograms(values: Mapping[str, Batch], pool: ThreadPoolExecutor, image: str) -> Histograms:
+def _histograms(values: Mapping[str, Batch], way: Count, pool: ThreadPoolExecutor, image: str) -> Histograms:
     """One image's histograms; the largest tensors are counted first, so that no thread is left with one."""
 
     def count(name: str) -> Histogram | None:
         try:
-            return Histogram.of(values[name])
+            return Histogram.of(values[name], way)
         except ValueError:
             return None  # the first in graph order is the one to name
 

@@ -23,6 +23,9 @@ TURNS = np.tile(np.array([0, SIDE], np.intp), CHUNK // 2)
 """Offsets for values that are never negative: every other one is counted in the unused half, so that the many zeros
 of a ReLU do not wait for one another in one bin."""
 
+WORTH = 1 << 29
+"""Values that numpy counts in about the second that numba takes to load and compile."""
+
 Values = NDArray[np.float32]
 Counts = NDArray[np.int64]
 Count = Callable[[Values, int, bool], Counts]
@@ -30,10 +33,13 @@ Count = Callable[[Values, int, bool], Counts]
 negative, to counts (2 · SIDE,), of which index SIDE + k is bin k."""
 
 
-@cache
-def fastest() -> Count:
-    """The fastest way to count that is installed."""
-    if why_slow():
+def best_after(counted: int) -> Count:
+    """How to count on, when so many values have been counted by this process.
+
+    By numba from `WORTH` on, where it is installed: at worst it is compiled just before the last image, and little more
+    time is lost than numpy took until then.
+    """
+    if counted < WORTH or why_slow():
         return by_numpy
     from fcn_onnx.calibration.compiled import by_numba
 

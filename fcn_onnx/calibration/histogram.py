@@ -14,7 +14,7 @@ from math import frexp
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.calibration.counting import SIDE, fastest
+from fcn_onnx.calibration.counting import SIDE, Count, by_numpy
 
 SIDE_BITS = 12
 MIN_EXPONENT = -100
@@ -37,8 +37,11 @@ class Histogram:
     maximum: float
 
     @classmethod
-    def of(cls, values: NDArray[np.float32]) -> Histogram:
+    def of(cls, values: NDArray[np.float32], count: Count = by_numpy) -> Histogram:
         """The histogram of a float32 array of any shape, at least one value, all finite.
+
+        Args:
+            count: how; any way gives the same.
 
         Raises:
             ValueError: a value is NaN or infinite.
@@ -48,7 +51,7 @@ class Histogram:
         if not (np.isfinite(minimum) and np.isfinite(maximum)):
             raise ValueError("not finite")
         exponent = _exponent(minimum, maximum)
-        counts = fastest()(flat, exponent, minimum < 0)
+        counts = count(flat, exponent, minimum < 0)
         return cls(exponent, counts, minimum, maximum)
 
     def __add__(self, other: Histogram) -> Histogram:

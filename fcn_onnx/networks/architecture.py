@@ -29,15 +29,18 @@ class WeightsInfo:
         source: a file name, the name of published weights, `random (seed N)`, or the factory that made them.
         digest: of the file, of the published file's name, which carries its own hash, or of the values.
         random: nothing was trained.
+        format: of the file, such as `MXNet`; None where it was none that was named.
     """
 
     source: str
     digest: str
     random: bool
+    format: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As recorded in the model card."""
-        return {"source": self.source, "digest": self.digest, "random": self.random}
+        said = {"source": self.source, "digest": self.digest, "random": self.random}
+        return said | ({"format": self.format} if self.format else {})
 
 
 def _unchanged(state: State) -> State:

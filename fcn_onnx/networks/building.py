@@ -97,7 +97,7 @@ def build_network(arch: str | None, weights: str, *, aux: bool | None = None, cl
     path = Path(weights)
     read = read_checkpoint(path) if names_file(weights) else None
     if read is not None:
-        state, info = read.state, WeightsInfo(path.name, digest_file(path), random=False)
+        state, info = read.state, WeightsInfo(path.name, digest_file(path), random=False, format=read.format)
         architecture = _architecture_of(read, path.name, architecture)
     elif architecture is None:
         raise WeightsError("no checkpoint is named whose network could be recognised", fix="name one, or --arch NAME")

@@ -143,8 +143,8 @@ def _load(network: torch.nn.Module, place: str, weights: str) -> tuple[WeightsIn
     """Where the weights came from; and the checkpoint, if they are of one."""
     if names_file(weights):
         path = Path(weights)
-        info = WeightsInfo(path.name, digest_file(path) if path.is_file() else "", random=False)
         read = read_checkpoint(path)
+        info = WeightsInfo(path.name, digest_file(path), random=False, format=read.format)
         load_into(network, read.state, info.source, fix=f"these are not the weights of {place}")
         return info, read
     source = f"as {place} gives them" if weights == PUBLISHED else f"random (seed {RANDOM_SEED}), as {place} gives them"

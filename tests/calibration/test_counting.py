@@ -61,12 +61,17 @@ def test_long_arrays_lose_nothing(count: Count, size: int) -> None:
     assert np.array_equal(count(abs(values), -9, False), np.histogram(abs(values).astype(np.float64), edges)[0])
 
 
+def test_numpy_counts_until_numba_is_worth_its_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "why_slow", lambda: None)
+    assert counting.best_after(counting.WORTH - 1) is by_numpy
+    assert counting.best_after(counting.WORTH).__name__ == "by_numba"
+
+
 def test_without_numba_numpy_counts_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    for way in (counting.fastest, counting.why_slow):
-        monkeypatch.setattr(counting, way.__name__, way.__wrapped__)
+    monkeypatch.setattr(counting, "why_slow", counting.why_slow.__wrapped__)
     monkeypatch.setattr(counting, "find_spec", lambda name: None)
     assert "fcn-onnx[fast]" in (counting.why_slow() or "")
-    assert counting.fastest() is by_numpy
+    assert counting.best_after(counting.WORTH) is by_numpy
 
 
 def test_a_numba_that_does_not_import_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -250,7 +250,7 @@ def test_the_factory_is_seeded_and_a_checkpoint_replaces_what_it_gives(module: M
     )
     loaded = built(module, lambda: Net(lambda a, b: a), weights=str(tmp_path / "w"))
     assert torch.equal(loaded.network.own.first.weight, 2 * first.network.own.first.weight)
-    assert (loaded.weights.source, loaded.weights.random) == ("w", False)
+    assert (loaded.weights.source, loaded.weights.random, loaded.weights.format) == ("w", False, "torch")
     torch.save({"weight": torch.zeros(1)}, tmp_path / "w")
     with pytest.raises(WeightsError, match="these are not the weights of"):
         built(module, Net(lambda a, b: a), weights=str(tmp_path / "w"))

@@ -18,6 +18,7 @@ from onnxruntime.quantization.calibrate import load_tensors_data
 from PIL import Image
 from toys import photograph, residual_network, save
 
+from fcn_onnx.calibration import counting
 from fcn_onnx.calibration.methods import get_method
 from fcn_onnx.calibration.observed import observed_tensors
 from fcn_onnx.calibration.observing import observe_images, tabulate
@@ -106,6 +107,16 @@ def test_any_order_of_the_images_gives_the_same_bytes(tmp_path: Path, method: st
     for name, order in (("a", samples), ("b", samples[::-1])):
         calibrated(model, order, method).save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_pass_that_goes_on_by_numba_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    model = save(residual_network(), tmp_path / "m.onnx")
+    samples = write_images(tmp_path / "images").samples
+    for name, worth in (("numpy", 1 << 62), ("both", 1), ("numba", 0)):
+        monkeypatch.setattr(counting, "WORTH", worth)
+        calibrated(model, samples).save(tmp_path / name)
+    assert len({(tmp_path / name).read_bytes() for name in ("numpy", "both", "numba")}) == 1
 
 
 def test_onnxruntime_reads_the_table(tmp_path: Path) -> None:

@@ -400,7 +400,11 @@ OWN = """
 import torch
 
 def build():
-    return torch.nn.Conv2d(3, {classes}, 3, padding=1)
+    class Net(torch.nn.Conv2d):
+        def forward(self, x):
+            return {{"logits": super().forward(x)}}
+
+    return Net(3, {classes}, 3, padding=1)
 """
 OWN_NETWORK: dict[str, tuple[Change, bool]] = {
     "nothing": (option(), not REDONE),
@@ -411,6 +415,7 @@ OWN_NETWORK: dict[str, tuple[Change, bool]] = {
         not REDONE,
     ),
     "size": (option(size=(64, 96)), REDONE),
+    "name of what is returned": (option(output_name="logits"), REDONE),
     "random": (option(weights="none"), REDONE),  # the same values under another name
 }
 

@@ -18,6 +18,7 @@ from fcn_onnx.errors import ReportError
 from fcn_onnx.jobs.reading import read_text
 from fcn_onnx.jobs.typed import shown
 from fcn_onnx.report import codec
+from fcn_onnx.report.consistent import require_consistent
 from fcn_onnx.report.older import upgraded
 
 SCHEMA = 2
@@ -304,7 +305,9 @@ class Document:
             own = {field.name for field in fields(Candidate)}
             only = {key: inner for key, inner in value.items() if key in own}
             value = {key: inner for key, inner in value.items() if key not in own} | {"candidates": {INT8: only}}
-        return codec.from_json(cls, value, where)
+        document = codec.from_json(cls, value, where)
+        require_consistent(document, FP32, where)
+        return document
 
     @classmethod
     def load(cls, path: Path) -> Self:

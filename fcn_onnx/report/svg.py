@@ -93,7 +93,7 @@ def class_changes(
 
 def latency_strips(series: Mapping[str, Sequence[float]]) -> str:
     """Every image's latency as a tick, and the median as a bar, for each model on one scale from 0."""
-    top = max(max(values) for values in series.values()) * 1.05
+    top = max(max(values) for values in series.values()) * 1.05 or 1.0
     parts, row = [], 54
     for index, (name, values) in enumerate(series.items()):
         y = index * row + 8

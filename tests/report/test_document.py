@@ -128,6 +128,32 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, content: str) -> None:
     assert not path.with_name("report.md").exists()
 
 
+@pytest.mark.parametrize("kind", ["one", "two"])
+def test_parts_of_other_classes_or_models_are_refused(written: tuple[Any, Any], tmp_path: Path, kind: str) -> None:
+    """They would be drawn side by side, and cannot be."""
+    report = written[kind == "two"]
+    row = report if kind == "one" else next(iter(report["candidates"].values()))
+    places = (report["fp32"], row["int8"], row["delta"])
+    for inside, key in [(place, "per_class_iou") for place in places] + [(row["delta"], "per_class_iou_ci95")]:
+        if inside[key] is None:
+            continue
+        whole = inside[key]
+        inside[key] = {("cat" if name == "dog" else name + "s"): value for name, value in whole.items()}
+        with pytest.raises(ReportError, match="is not of the report's classes"):
+            Document.from_json(report)
+        inside[key] = whole
+    matrices = report["confusion"]
+    for broken in (matrices["fp32"][:-1], [row[:-1] for row in matrices["fp32"]], [[1]], []):
+        report["confusion"] = matrices | {"fp32": broken}
+        with pytest.raises(ReportError, match="the confusion matrix of 'fp32' is not 21 × 21"):
+            Document.from_json(report)
+    report["confusion"] = {"fp32": matrices["fp32"]}
+    with pytest.raises(ReportError, match="the confusion matrix of"):
+        Document.from_json(report)
+    report["confusion"] = matrices
+    assert Document.from_json(report).to_json() == report
+
+
 def test_a_report_of_schema_1_is_drawn_again(tmp_path: Path) -> None:
     old = json.loads(SCHEMA_1.read_text())
     assert old["schema"] == 1

@@ -140,7 +140,8 @@ def _child(name: str, folder: Path, disk: Disk | None = None) -> Child:
 def _full(ground: Ground, folder: Path, name: str, *, n: int, error: int = errno.ENOSPC) -> tuple[Ended, list[str]]:
     ended = _child(name, folder, Disk(n, error)).wait()
     errors = sum(line.startswith("error: ") for line in ended.err.splitlines())
-    if ended.code not in (1, 2) or errors != 1 or os.strerror(error) not in ended.err:
+    said = os.strerror(error) in ended.err or "No usable temporary directory" in ended.err
+    if ended.code not in (1, 2) or errors != 1 or not said:
         return ended, [f"exit code {ended.code}: {ended.err[-500:]}"]
     return ended, []
 

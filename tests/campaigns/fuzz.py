@@ -21,7 +21,15 @@ from safetensors.torch import save as safetensors
 
 from campaigns.children import MEMORY_BYTES, Child, Ended, forked
 from campaigns.ground import DATA, MODEL, Ground
-from campaigns.mutations import Mutation, archive_changed, flipped, json_changed, model_changed, text_changed
+from campaigns.mutations import (
+    Mutation,
+    archive_changed,
+    card_changed,
+    flipped,
+    json_changed,
+    model_changed,
+    text_changed,
+)
 from fcn_onnx.cli import main
 
 CALIBRATE = ("calibrate", *DATA, "--limit", "2", "--output", "out/t.json")
@@ -29,6 +37,8 @@ QUANTIZE = ("quantize", *DATA, "--limit", "2", "--output", "out/int8.onnx")
 PREDICT = ("predict", MODEL, "street.png", "--output", "out/pictures", "--json", "out/p.json")
 VALIDATE = ("validate", "--fp32", MODEL, "--int8", "second.onnx", *DATA, "--limit", "2", "--report", "out/report")
 VOC = ("validate", "--fp32", MODEL, "--int8", "second.onnx", "--data", "VOCdevkit/VOC2012", "--report", "out/report")
+LISTED = ("calibrate", *DATA, "--images", "list.txt", "--output", "out/t.json")
+REPORT = ("report", "report/report.json", "--output", "out")
 COCO_JSON = "coco/annotations/instances_val2017.json"
 
 
@@ -59,7 +69,7 @@ TARGETS = {
     ),
     "int8 model": Target(
         "int8.onnx",
-        (model_changed, model_changed, flipped),
+        (model_changed, model_changed, card_changed, flipped),
         (
             ("inspect", "int8.onnx", "--json", "out/i.json"),
             ("inspect", MODEL, "int8.onnx", *DATA, "--limit", "1", "--json", "out/i.json"),
@@ -67,12 +77,21 @@ TARGETS = {
             ("validate", "--fp32", MODEL, "--int8", "int8.onnx", *DATA, "--limit", "2", "--report", "out/report"),
         ),
     ),
+    "model in two files": Target(
+        "split.onnx",
+        (model_changed, model_changed, flipped),
+        (
+            ("inspect", "split.onnx", "--json", "out/i.json"),
+            ("predict", "split.onnx", "street.png", "--output", "out/pictures"),
+            ("quantize", "--model", "split.onnx", *DATA, "--limit", "2", "--output", "out/int8.onnx"),
+        ),
+    ),
     "photograph": Target("street.png", (flipped,), (PREDICT,)),
     "image": Target("coco/val2017/000000000001.jpg", (flipped,), (CALIBRATE, VALIDATE)),
     "COCO": Target(COCO_JSON, (json_changed, json_changed, json_changed, flipped), (VALIDATE, VALIDATE, CALIBRATE)),
     "mask": Target("VOCdevkit/VOC2012/SegmentationClass/2007_000001.png", (flipped,), (VOC,)),
     "VOC list": Target("VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt", (text_changed, flipped), (VOC,)),
-    "list": Target("list.txt", (text_changed, flipped), ((*CALIBRATE, "--images", "list.txt"),)),
+    "list": Target("list.txt", (text_changed, flipped), (LISTED,)),
     "classes": Target("classes.txt", (text_changed, flipped), ((*PREDICT, "--classes", "classes.txt"),)),
     "table": Target(
         "t.json",
@@ -87,8 +106,12 @@ TARGETS = {
             ("calibrate", "--from", "h.npz", "--output", "out/t.json"),
         ),
     ),
-    "report": Target("report/report.json", (json_changed, json_changed, flipped), (("report", "report"),)),
-    "report's arrays": Target("report/images.npz", (archive_changed, flipped), (("report", "report"),)),
+    "report": Target(
+        "report/report.json",
+        (json_changed, json_changed, flipped),
+        (REPORT,),
+    ),
+    "report's arrays": Target("report/images.npz", (archive_changed, flipped), (REPORT,)),
     "recipe": Target("r.yaml", (text_changed, text_changed, flipped), (("run", "r.yaml"),)),
     **{
         f"{kind} checkpoint": Target(
@@ -103,7 +126,11 @@ TARGETS = {
         }.items()
     },
 }
-OPTIONS = "options"
+COMMANDS = tuple(dict.fromkeys(command for target in TARGETS.values() for command in target.commands))
+OPTIONS, NOTHING = "options", "nothing"
+CONTROLS = 0.04
+"""Share of cases in which nothing is changed, and all must go well: else the others would prove little."""
+
 WORDS = (
     *("", "0", "-1", "1", "2", "1e9", "nan", "inf", "-inf", "0.5", "99999999999999999999", "x", "../..", "None", "-"),
     *("/dev/null", "/dev/zero", ".", "\x1b[31m", "ü", "a" * 4000, "0x0", "1x1", "99999x99999", "32x32", "--", "true"),
@@ -126,16 +153,21 @@ class Fuzz:
 
     def case(self, number: int, random: Random) -> tuple[Counter[str], list[str], Path]:
         """Counts, violations, and the folder."""
-        kind = random.choice([*TARGETS, OPTIONS, OPTIONS, OPTIONS])
+        kind = NOTHING if random.random() < CONTROLS else random.choice([*TARGETS, OPTIONS, OPTIONS, OPTIONS])
         folder = self.ground.fresh()
-        command = self._with_other_option(random) if kind == OPTIONS else _changed(folder, TARGETS[kind], random)
+        if kind == NOTHING:
+            command = random.choice(COMMANDS)
+        else:
+            command = self._with_other_option(random) if kind == OPTIONS else _changed(folder, TARGETS[kind], random)
         ended = Child(command, folder, environment={"TMPDIR": str(folder / "tmp")}).wait()
         counts = Counter({f"exits {ended.code}": 1})
         found = [f"{kind}, {' '.join(command)[:300]!r}: {what}" for what in _wrong(ended, folder)]
+        if kind == NOTHING and ended.code != 0:
+            found.append(f"nothing was changed, and exit code {ended.code}: {ended.err[-300:]}")
         return counts, found, folder
 
     def _with_other_option(self, random: Random) -> tuple[str, ...]:
-        base = random.choice([command for target in TARGETS.values() for command in target.commands])
+        base = random.choice(COMMANDS)
         flags = [p for p in self.parameters[base[0]] if isinstance(p, click.Option)]
         added: list[str] = []
         for _ in range(random.choice((1, 1, 2, 3))):
@@ -202,6 +234,8 @@ def _add_inputs(ground: Ground) -> None:
     (inputs / "list.txt").write_text("000000000001.jpg\n000000000003.jpg\n")
     (inputs / "classes.txt").write_text("".join(f"class {index}\n" for index in range(21)))
     forked(lambda: _add_checkpoints(inputs))
+    model = onnx.load(inputs / MODEL)
+    onnx.save(model, inputs / "split.onnx", save_as_external_data=True, location="split.data", size_threshold=128)
     made = {
         ("calibrate", *DATA, "--histograms", "out/h.npz", "--output", "out/t.json"): ("t.json", "h.npz"),
         QUANTIZE: ("int8.onnx",),

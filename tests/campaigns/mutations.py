@@ -107,6 +107,15 @@ def model_changed(data: bytes, random: Random) -> bytes:
     return model.SerializeToString()
 
 
+def card_changed(data: bytes, random: Random) -> bytes:
+    """Of an ONNX file of ours: the JSON in its metadata."""
+    model = onnx.load_from_string(data)
+    entry = random.choice(model.metadata_props)
+    change = json_changed if random.random() < 0.7 and entry.value[:1] in "{[" else flipped
+    entry.value = change(entry.value.encode(), random).decode(errors="replace")
+    return model.SerializeToString()
+
+
 def _change(message: Message, field: Any, random: Random) -> None:
     values = {"INT": INTEGERS, "FLO": FLOATS, "STR": STRINGS, "BYT": tuple(s.encode() for s in STRINGS)}
     kind = {1: "FLO", 2: "FLO", 9: "STR", 12: "BYT"}.get(field.type, "INT")

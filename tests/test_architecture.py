@@ -83,6 +83,7 @@ HOMES = {
     "torchvision": ("networks",),
     "click": ("cli",),
     "onnxruntime": ("runtime", "quantization/backends", "networks/forms.py"),
+    "openvino": ("runtime/openvino.py",),
     "neural_compressor": ("quantization/backends",),
     "numba": ("calibration/compiled.py",),
     "pycocotools": ("data/sets", "demo"),

@@ -11,10 +11,10 @@ from fcn_onnx.stages.options import BenchmarkOptions
 
 
 def act(options: BenchmarkOptions, json_target: str | None) -> None:
-    """Time models in turns on random images; speed-ups refer to the first.
+    """Time models in turns on random images; speed-ups refer to the first, in the first runtime.
 
     A model named twice is an A/A control. `of peak` is the time that the convolutions would take at the speed of one
-    large matrix product (int8 ones at int8's, as onnxruntime runs them), over the median. Only the output that predict
+    large matrix product (int8 ones at int8's, as the runtime runs them), over the median. Only the output that predict
     and validate read is computed; `all ms` is the median of the whole file, where it has others.
     """
     from fcn_onnx.stages.benchmark import benchmark
@@ -29,10 +29,23 @@ def act(options: BenchmarkOptions, json_target: str | None) -> None:
         f"peak {result.peak.fp32:.0f} GMAC/s in fp32 and {result.peak.int8:.0f} in int8"
     )
     print_table(
-        ("model", "size", "p50 ms", "p90 ms", "p99 ms", "GMAC/s", "of peak", "speed-up", "95 % interval", "all ms"),
+        (
+            "model",
+            "runtime",
+            "size",
+            "p50 ms",
+            "p90 ms",
+            "p99 ms",
+            "GMAC/s",
+            "of peak",
+            "speed-up",
+            "95 % interval",
+            "all ms",
+        ),
         (
             (
                 Path(row.model).name,
+                row.runtime,
                 f"{row.size[0]}×{row.size[1]}",
                 f"{row.latency_ms.p50:.1f}",
                 f"{row.latency_ms.p90:.1f}",
@@ -46,6 +59,8 @@ def act(options: BenchmarkOptions, json_target: str | None) -> None:
             for row in result.rows
         ),
     )
+    for note in result.notes:
+        print_line(note)
 
 
 command = StageCommand(

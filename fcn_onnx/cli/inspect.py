@@ -11,6 +11,7 @@ from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, print_t
 from fcn_onnx.cli.flags import StageCommand
 from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.text import listed
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME
 from fcn_onnx.stages.options import InspectOptions
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def act(options: InspectOptions, json_target: str | None) -> None:
     model, choice, plot = options.model, options.choice, options.plot
     if (options.int8 is None) != (choice is None):
         raise UsageError("two models are compared on images", fix="give FP32 INT8 and --data, or one model alone")
+    if options.runtime != DEFAULT_RUNTIME and (options.int8 is not None or model.suffix == ".npz"):
+        raise UsageError("--runtime is about what of one model runs in int8", fix="leave it out, or give one model")
     claim(json_target, {"--plot": plot}, choice.inputs() if choice else {})
     if options.int8 is not None and choice is not None:
         dataset = choice.open_images()
@@ -46,7 +49,7 @@ def act(options: InspectOptions, json_target: str | None) -> None:
         return
     if plot is not None:
         raise UsageError(f"--plot draws histograms, and {model} is none", fix="name a file of calibrate --histograms")
-    result = inspect(model, size=options.size)
+    result = inspect(model, size=options.size, runtime=options.runtime)
     write_json(result.to_json(), json_target)
     if not wants_stdout(json_target):
         for label, value in _lines(result):
@@ -108,7 +111,7 @@ def _lines(result: Inspection) -> list[tuple[str, str]]:
         ("quantized", _quantized(result)),
     ]
     if result.coverage:
-        lines += _executed(result.coverage)
+        lines += _executed(result.coverage, result.runtime)
     if card.arch:
         weights = dict(card.weights or {})
         lines.append(("made from", f"{card.arch}, weights {weights.get('source', 'unknown')}"))
@@ -129,9 +132,10 @@ def _quantized(result: Inspection) -> str:
     return f"{facts.quant_format}, {scales}{share}"
 
 
-def _executed(coverage: Coverage) -> list[tuple[str, str]]:
+def _executed(coverage: Coverage, runtime: str) -> list[tuple[str, str]]:
     share = "" if coverage.int8_macs_share is None else f", {100 * coverage.int8_macs_share:.2f} % of the MACs"
-    lines = [("executed", f"{coverage.int8_convs} of {coverage.convs} convolutions in int8{share}")]
+    told = "" if runtime == DEFAULT_RUNTIME else f" by {runtime}"
+    lines = [("executed", f"{coverage.int8_convs} of {coverage.convs} convolutions in int8{share}{told}")]
     groups: dict[tuple[str, str], dict[str, float | None]] = {}
     for name, node in coverage.float_nodes.items():
         groups.setdefault((node.op_type, node.reason), {})[name] = node.macs_share

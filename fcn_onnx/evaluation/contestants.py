@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -18,6 +19,7 @@ from fcn_onnx.model.graph import is_quantized
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
 from fcn_onnx.report.document import FP32, INT8
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME
 from fcn_onnx.runtime.segmenter import Segmenter
 
 OPTIONS: Mapping[str, str] = {"mean": "--mean", "std": "--std", "channels": "--channels"}
@@ -41,9 +43,9 @@ class Contestant:
     quantized: bool
 
     @classmethod
-    def of(cls, name: str, model: Model) -> Self:
+    def of(cls, name: str, model: Model, runtime: str = DEFAULT_RUNTIME) -> Self:
         """What is known of an open model, without what is in it. Raises ModelError if its card cannot be read."""
-        return cls(Entrant(name, model.path), model.digest, model.card, is_quantized(model.proto))
+        return cls(Entrant(name, model.path, runtime), model.digest, model.card, is_quantized(model.proto))
 
     @property
     def name(self) -> str:
@@ -55,6 +57,11 @@ class Contestant:
         """The file."""
         return self.entrant.model
 
+    @property
+    def runtime(self) -> str:
+        """What runs it."""
+        return self.entrant.runtime
+
 
 @dataclass(frozen=True)
 class Contestants:
@@ -64,20 +71,24 @@ class Contestants:
     candidates: tuple[Contestant, ...]
 
     @classmethod
-    def of(cls, fp32: Model, candidates: Sequence[Model]) -> Self:
-        """One candidate is called `int8`, several by their files.
+    def of(cls, fp32: Model, candidates: Sequence[Model], runtimes: Sequence[str] = (DEFAULT_RUNTIME,)) -> Self:
+        """Each of the candidates in each of the runtimes; see `names_of` for what they are called.
+
+        Args:
+            runtimes: the reference is run by the first.
 
         Raises:
             UsageError: there is no candidate, or two rows would have one name.
             ModelError: a card cannot be read, or the reference is quantized.
         """
-        names = names_of([candidate.path for candidate in candidates])
-        reference = Contestant.of(FP32, fp32)
+        names = names_of([candidate.path for candidate in candidates], runtimes)
+        reference = Contestant.of(FP32, fp32, runtimes[0])
         if reference.quantized:
             raise ModelError(
                 f"{fp32.name} is quantized, and --fp32 is the reference", fix="name the fp32 model, or swap the two"
             )
-        return cls(reference, tuple(map(Contestant.of, names, candidates)))
+        rows = zip(names, product(candidates, runtimes), strict=True)
+        return cls(reference, tuple(Contestant.of(name, *row) for name, row in rows))
 
     @property
     def all(self) -> tuple[Contestant, ...]:
@@ -85,9 +96,14 @@ class Contestants:
         return self.fp32, *self.candidates
 
     @property
+    def files(self) -> tuple[Contestant, ...]:
+        """Of the candidates, one for each file."""
+        return tuple({candidate.path: candidate for candidate in self.candidates}.values())
+
+    @property
     def others(self) -> tuple[Contestant, ...]:
-        """The candidates that are not the reference itself (an A/A control)."""
-        return tuple(candidate for candidate in self.candidates if candidate.digest != self.fp32.digest)
+        """Of those, the ones that are not the reference itself (an A/A control)."""
+        return tuple(candidate for candidate in self.files if candidate.digest != self.fp32.digest)
 
     def classes(self, interface: Interface) -> tuple[str, ...]:
         """Class names as the user says, else as the models do; () where none says any.
@@ -187,18 +203,22 @@ class Fitted(NamedTuple):
     note: str | None
 
 
-def names_of(candidates: Sequence[Path]) -> tuple[str, ...]:
-    """What the rows of these models are called. Raises UsageError where that does not tell them apart."""
+def names_of(candidates: Sequence[Path], runtimes: Sequence[str] = (DEFAULT_RUNTIME,)) -> tuple[str, ...]:
+    """What the rows of these models in these runtimes are called, in the order of their product.
+
+    One model is `int8`, several go by their files; in several runtimes each is `<name>@<runtime>`.
+
+    Raises:
+        UsageError: that does not tell them apart.
+    """
     if not candidates:
         raise UsageError("no int8 model to compare with fp32", fix="name one with --int8")
-    if len(candidates) == 1:
-        return (INT8,)
-    names = tuple(path.stem for path in candidates)
+    names = (INT8,) if len(candidates) == 1 else tuple(path.stem for path in candidates)
     if len(set(names)) < len(names):
         raise UsageError("two candidates have the same file name, and the report goes by it", fix="rename one")
     if FP32 in names:
         raise UsageError("a candidate is called fp32, as the reference is in the report", fix="rename it")
-    return names
+    return tuple(f"{name}@{runtime}" for name in names for runtime in runtimes) if len(runtimes) > 1 else names
 
 
 def common_classes(cards: Mapping[str, ModelCard], interface: Interface = Interface()) -> tuple[str, ...]:

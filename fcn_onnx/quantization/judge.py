@@ -22,7 +22,7 @@ from fcn_onnx.jobs.prefetch import prefetch
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
-from fcn_onnx.runtime.seam import SessionConfig
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig
 from fcn_onnx.runtime.segmenter import Labels, Segmenter
 
 KEPT_BYTES = 1 << 28
@@ -39,6 +39,7 @@ class Judge:
         preprocessing: theirs.
         interface: of the models.
         threads: of each session.
+        runtime: what runs all models.
 
     Attributes:
         truth: what the labels are compared with, in words.
@@ -57,15 +58,17 @@ class Judge:
         *,
         interface: Interface = Interface(),
         threads: int = 0,
+        runtime: str = DEFAULT_RUNTIME,
         progress: Progress = SILENT,
     ) -> None:
         self._samples = samples
         self._preprocessing = preprocessing
         self._interface = interface
         self._config = SessionConfig(threads=threads)
+        self._runtime = runtime
         self._batches: dict[str, NDArray[np.float32]] = {}
         self._room = KEPT_BYTES
-        original = Segmenter(fp32, self._config, interface)
+        original = Segmenter(fp32, self._config, interface, runtime)
         if dataset.labelled:
             _require_same_classes(dataset, original)
         self.truth = (
@@ -100,7 +103,7 @@ class Judge:
         return flipped / sum(label.size for label in labels)
 
     def _opened(self, model: Path | onnx.ModelProto) -> Segmenter:
-        return Segmenter(model, self._config, self._interface)
+        return Segmenter(model, self._config, self._interface, self._runtime)
 
     def _labels(self, segmenter: Segmenter, images: int, progress: Progress, label: str) -> list[Labels]:
         loaded = prefetch(self._batch, self._samples[:images])

@@ -36,7 +36,7 @@ from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.quantization.products import quantize_products
 from fcn_onnx.quantization.weights import QuantizedWeight, Request, quantize_weights
 from fcn_onnx.runtime.network import Network
-from fcn_onnx.runtime.seam import SessionConfig
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Made:
         plan: its form.
         tuned: whether the backend chose weights, and what stays fp32, by itself.
         multiple_of: what the sides of its images must be, if anything.
+        runtime: what is to run it.
     """
 
     fp32: Model
@@ -77,6 +78,7 @@ class Made:
     plan: Plan
     tuned: bool
     multiple_of: int | None
+    runtime: str = DEFAULT_RUNTIME
 
 
 class Maker:
@@ -89,6 +91,7 @@ class Maker:
         backend: a name in `BACKENDS`.
         job: digest of everything that the result depends on, for the card.
         threads: of each session, and that round weights; 0 means all cores.
+        runtime: what is to run the models.
     """
 
     def __init__(
@@ -100,12 +103,14 @@ class Maker:
         backend: str = "onnxruntime",
         job: str = "",
         threads: int = 0,
+        runtime: str = DEFAULT_RUNTIME,
     ) -> None:
         self.fp32 = fp32
         self.images = images
         self.interface = interface
         self.backend = backend
         self.config = SessionConfig(threads=threads)
+        self.runtime = runtime
         self.job = job
         self._weights: dict[Request, QuantizedWeight] = {}
         self._shifts: dict[Rounding, NDArray[np.float64]] = {}
@@ -180,7 +185,7 @@ class Maker:
         said = {"backend": self.backend, "method": method}
         card = replace(self._card, quantization=plan.to_json() | said)
         card.write_to(int8)
-        return Made(self.fp32, int8, card, plan, tuned, self.images.preprocessing.multiple_of)
+        return Made(self.fp32, int8, card, plan, tuned, self.images.preprocessing.multiple_of, self.runtime)
 
     @cached_property
     def _card(self) -> ModelCard:

@@ -14,7 +14,7 @@ from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import UsageError
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
-from fcn_onnx.runtime.seam import SessionConfig
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter
 
 
@@ -27,6 +27,7 @@ class OutputError:
         preprocessing: theirs.
         interface: of the models.
         threads: of each session.
+        runtime: what runs all models.
 
     Raises:
         UsageError: the model returns labels, which are right or wrong but not near.
@@ -40,10 +41,12 @@ class OutputError:
         *,
         interface: Interface = Interface(),
         threads: int = 0,
+        runtime: str = DEFAULT_RUNTIME,
     ) -> None:
         self._samples = samples
         self._interface = interface
         self._config = SessionConfig(threads=threads)
+        self._runtime = runtime
         self._batches = [preprocessing.read(sample) for sample in samples]
         self._reference = self._logits(fp32)
 
@@ -53,7 +56,7 @@ class OutputError:
         return float(np.mean([np.square(a - b).sum() / np.square(b).sum() for a, b in pairs]))
 
     def _logits(self, model: Path | Model | onnx.ModelProto) -> list[NDArray[np.float32]]:
-        segmenter = Segmenter(model, self._config, self._interface)
+        segmenter = Segmenter(model, self._config, self._interface, self._runtime)
         found = []
         for sample, batch in zip(self._samples, self._batches, strict=True):
             logits = segmenter.scores(segmenter.run(batch), sample.name)

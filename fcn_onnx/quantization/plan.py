@@ -16,8 +16,9 @@ from fcn_onnx.model.graph import Graph, is_quantized
 from fcn_onnx.model.logits import logits_nodes
 from fcn_onnx.model.products import PRODUCT_OPS, stored_products
 from fcn_onnx.quantization.islands import float_islands
-from fcn_onnx.quantization.targets import TARGETS, Target
+from fcn_onnx.quantization.targets import KERNELS, TARGETS, Target
 from fcn_onnx.runtime.cpu import Cpu
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, RUNTIMES
 
 MIN_OPSET = 11
 QDQ_PER_CHANNEL_OPSET = 13
@@ -111,6 +112,7 @@ def make_plan(
     *,
     quant_format: str = "auto",
     target: str = "auto",
+    runtime: str = DEFAULT_RUNTIME,
     per_channel: bool | None = None,
     bias_correction: bool = True,
     keep: Sequence[str] = (),
@@ -120,9 +122,10 @@ def make_plan(
 
     Args:
         fp32: the fp32 model, after intake.
-        cpu: what `target="auto"` means.
+        cpu: what `target="auto"` means, where the runtime does not say it.
         quant_format: `auto`, `qoperator` or `qdq`.
         target: `auto` or a name in `TARGETS`.
+        runtime: what is to run the int8 model.
         per_channel: None chooses: per channel wherever the opset allows it.
         bias_correction: see `Plan`.
         keep: regular expressions; convolutions in whose names one is found stay fp32.
@@ -134,15 +137,13 @@ def make_plan(
         UsageError: a request that this opset cannot meet, the message names the ways out; or one of `keep` is no
             regular expression, or is found in no name.
     """
-    model, opset, chosen = fp32.model, _quantizable_opset(fp32.model), _target(target, cpu)
+    model, opset, (chosen, why) = fp32.model, _quantizable_opset(fp32.model), _target(target, cpu, runtime)
     if clips is not None:
         _require_unsigned(chosen)
         per_channel, bias_correction = bool(per_channel), False
     floats, reasons = _never_int8(model, clips)
-    if target == "auto":
-        reasons.append(f"target {chosen.name}: this CPU's int8 kernels are {cpu.int8_kernel}")
     quant_format, whys = _format(quant_format, per_channel, opset, chosen)
-    reasons += [*whys, *_no_int8_maxpool(model, opset)]
+    reasons += [*why, *whys, *_no_int8_maxpool(model, opset)]
     products = () if chosen.symmetric or clips is not None else _products(model, floats)
     op_types = (*_op_types(fp32, opset, chosen, floats), *products)
     islands = _islands(fp32, op_types, floats, chosen) if clips is None else ()
@@ -307,14 +308,16 @@ def _other_products(model: onnx.ModelProto, op_types: Sequence[str], logits: Seq
     return tuple(node.name for node in model.graph.node if node.op_type in op_types and node.name not in ours)
 
 
-def _target(name: str, cpu: Cpu) -> Target:
+def _target(name: str, cpu: Cpu, runtime: str) -> tuple[Target, list[str]]:
+    """The target, and why, where the user leaves it open. Raises UsageError if there is none of that name."""
     if name == "auto":
-        if not cpu.exact_u8s8:
-            return TARGETS["avx2"]
-        return TARGETS["amx" if cpu.int8_kernel == "amx" else "vnni"]
+        if own := RUNTIMES[runtime].target:
+            return TARGETS[own], [f"target {own}: what {runtime} reads"]
+        by_cpu = KERNELS.get(cpu.int8_kernel, "vnni") if cpu.exact_u8s8 else "avx2"
+        return TARGETS[by_cpu], [f"target {by_cpu}: this CPU's int8 kernels are {cpu.int8_kernel}"]
     if name not in TARGETS:
         raise UsageError(f"no target is called {name!r}", fix=f"choose one of: auto, {', '.join(TARGETS)}")
-    return TARGETS[name]
+    return TARGETS[name], []
 
 
 def _quantizable_opset(model: onnx.ModelProto) -> int:

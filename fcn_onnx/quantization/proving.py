@@ -14,6 +14,7 @@ from fcn_onnx.quantization.making import Made
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.quantization.saturation import Pairs, read_pairs, require_pair_safe
 from fcn_onnx.runtime.network import Network
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME
 
 PROBE_SIZE = (64, 80)
 
@@ -34,9 +35,9 @@ class Proof:
 def prove(made: Made, path: Path, name: Path) -> Proof:
     """Check the file at `path`, which is to be called `name`.
 
-    It is sound by onnx's checker, loads in onnxruntime and runs once; every domain has its opset. Of a file whose
-    weights are ours: no pair of them saturates where the target may lack VNNI, and what the plan keeps runs in
-    fp32, with its weights bit for bit. Of another backend's file both are measured.
+    It is sound by onnx's checker, loads in onnxruntime and in what is to run it, and runs once in each; every domain
+    has its opset. Of a file whose weights are ours: no pair of them saturates where the target may lack VNNI, and what
+    the plan keeps runs in fp32, with its weights bit for bit. Of another backend's file both are measured.
 
     Raises:
         QuantizationError: something does not hold.
@@ -46,7 +47,8 @@ def prove(made: Made, path: Path, name: Path) -> Proof:
     pairs = read_pairs(made.int8)
     if made.plan.pair_safe and not made.tuned:
         require_pair_safe(pairs)
-    _require_sound(path, name, made.multiple_of)
+    for runtime in dict.fromkeys((DEFAULT_RUNTIME, made.runtime)):
+        _require_sound(path, name, made.multiple_of, runtime)
     if made.tuned:
         return Proof(pairs, undone(fp32, path))
     require_kept(fp32, path, kept_layers(fp32, made.plan))
@@ -67,10 +69,10 @@ def _require_opsets(fp32: onnx.ModelProto, int8: onnx.ModelProto, plan: Plan) ->
         )
 
 
-def _require_sound(path: Path, name: Path, multiple_of: int | None) -> None:
+def _require_sound(path: Path, name: Path, multiple_of: int | None, runtime: str) -> None:
     try:
         onnx.checker.check_model(str(path), full_check=True)
-        network = Network(path, name=str(name), multiple_of=multiple_of)
+        network = Network(path, name=str(name), multiple_of=multiple_of, runtime=runtime)
         height, width = (own or size for own, size in zip(network.input_size, PROBE_SIZE, strict=True))
         outputs = network.run(network.form.noise((height, width)))
     except (

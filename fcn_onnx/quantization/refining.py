@@ -49,6 +49,7 @@ def refined(
         maker.images.preprocessing,
         interface=maker.interface,
         threads=maker.config.threads,
+        runtime=maker.runtime,
     )
     return refine(
         table,

@@ -106,7 +106,10 @@ def speed_kept(maker: Maker, whole: Plan, plan: Plan, table: RangeTable) -> floa
     """The speed of the model of `plan` over that of the `whole` one, on the first calibration image, run in turns."""
     batch = next(iter(maker.images.batches()))
     multiple_of = maker.images.preprocessing.multiple_of
-    networks = [Network(maker.make(form, table).int8, maker.config, multiple_of=multiple_of) for form in (whole, plan)]
+    networks = [
+        Network(maker.make(form, table).int8, maker.config, multiple_of=multiple_of, runtime=maker.runtime)
+        for form in (whole, plan)
+    ]
     for network in networks:
         network.run(batch)
     series: list[list[float]] = [[], []]

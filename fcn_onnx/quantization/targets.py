@@ -26,12 +26,16 @@ class Target:
     formats: tuple[str, ...] = ("qoperator", "qdq")
 
 
+KERNELS: Mapping[str, str] = {"amx": "amx", "neon": "arm64"}
+"""The target of CPUs that add exactly, by their int8 kernels (`Cpu.int8_kernel`); that of the others is `vnni`."""
+
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
         Target("avx2", "x86-64 without VNNI (AVX2, AVX-512): no pair of weights can saturate", pair_safe=True),
-        Target("vnni", "x86-64 with VNNI, or ARM with dot products"),
+        Target("vnni", "x86-64 with VNNI"),
         Target("amx", "x86-64 with AMX"),
+        Target("arm64", "64-bit ARM with dot products (asimddp)"),
         Target("openvino", "OpenVINO on any x86-64: QDQ, no pair of weights can saturate", True, formats=("qdq",)),
         Target("tensorrt", "TensorRT 8 and newer: QDQ, symmetric int8", symmetric=True, formats=("qdq",)),
     )

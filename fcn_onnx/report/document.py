@@ -159,7 +159,7 @@ class FloatNode:
 
 @dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """What of an int8 model onnxruntime runs in int8; `float_nodes` is None in older reports."""
+    """What of an int8 model its runtime runs in int8; `float_nodes` is None in older reports."""
 
     int8_convs: int
     convs: int

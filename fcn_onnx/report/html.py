@@ -18,6 +18,7 @@ from fcn_onnx.report.table import (
     coverage_line,
     per_class_rows,
     protocol_line,
+    run_by,
     summary_rows,
 )
 from fcn_onnx.report.verdict import cannot_tell, verdict
@@ -176,9 +177,10 @@ def _gallery(candidate: Candidate, pictures: Encoded) -> str:
 
 def _provenance(document: Document) -> str:
     machine, fp32 = document.machine, document.fp32
-    facts = [("protocol", protocol_line(document)), ("fp32 model", f"{fp32.path} {fp32.digest}")]
+    facts = [("protocol", protocol_line(document)), ("fp32 model", f"{fp32.path} {fp32.digest}{run_by(fp32)}")]
     for name, candidate in document.candidates.items():
-        facts.append((name if document.several else "int8 model", f"{candidate.int8.path} {candidate.int8.digest}"))
+        int8 = candidate.int8
+        facts.append((name if document.several else "int8 model", f"{int8.path} {int8.digest}{run_by(int8)}"))
         facts.append(("quantized", quantized_line(candidate.int8.quantization)))
     facts += [
         ("images", f"{document.images}, list {document.digests.images}"),

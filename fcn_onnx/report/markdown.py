@@ -14,6 +14,7 @@ from fcn_onnx.report.table import (
     coverage_line,
     per_class_rows,
     protocol_line,
+    run_by,
     summary_rows,
 )
 from fcn_onnx.report.verdict import verdict
@@ -70,9 +71,9 @@ def _facts(document: Document) -> Iterator[tuple[str, str]]:
     machine = document.machine
     yield "CPU", f"{machine.cpu}, {machine.threads} threads, {machine.int8_kernel} int8 kernels"
     yield "versions", ", ".join(f"{name} {version}" for name, version in document.versions.items())
-    yield "fp32", f"{document.fp32.path} `{document.fp32.digest}`"
+    yield "fp32", f"{document.fp32.path} `{document.fp32.digest}`{run_by(document.fp32)}"
     for name, candidate in document.candidates.items():
-        yield name, f"{candidate.int8.path} `{candidate.int8.digest}`"
+        yield name, f"{candidate.int8.path} `{candidate.int8.digest}`{run_by(candidate.int8)}"
         yield "quantized", quantized_line(candidate.int8.quantization)
     yield "images", f"`{document.digests.images}`"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fcn_onnx.report.document import Candidate, Coverage, Document
+from fcn_onnx.report.document import Candidate, Coverage, Document, Row
 
 Line = tuple[str, str, str, str]
 ABSENT = "–"
@@ -90,7 +90,7 @@ def per_class_rows(document: Document, candidate: Candidate) -> list[Line]:
 
 
 def coverage_line(found: Coverage | None) -> str | None:
-    """What of the int8 model onnxruntime really runs in int8, and what not; None where it is no int8 model."""
+    """What of the int8 model its runtime really runs in int8, and what not; None where it is no int8 model."""
     if found is None:
         return None
     share = "" if found.int8_macs_share is None else f", {100 * found.int8_macs_share:.2f} % of the MACs"
@@ -109,6 +109,11 @@ def _in_fp32(coverage: Coverage) -> str:
     ]
     rest = len(nodes) - len(shown)
     return "; ".join([*shown, f"and {rest} more"] if rest else shown)
+
+
+def run_by(row: Row) -> str:
+    """What ran the model, to stand behind its name; nothing of the usual one."""
+    return "" if row.runtime == "onnxruntime" else f", in {row.runtime}"
 
 
 def percent(fraction: float | None) -> str:

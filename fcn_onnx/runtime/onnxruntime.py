@@ -30,6 +30,7 @@ class OnnxRuntime:
 
     name = "onnxruntime"
     version = ort.__version__
+    remark = None
 
     def open(self, source: str | bytes, config: SessionConfig, *, name: str, fix: str) -> Session:
         """See `seam.Runtime`."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fcn_onnx.errors import UsageError
+from fcn_onnx.errors import MissingDependencyError, UsageError, first_line
 from fcn_onnx.jobs.bounds import THREADS
 from fcn_onnx.jobs.places import found
 from fcn_onnx.runtime.cpu import read_cpu
@@ -34,6 +34,8 @@ class SessionConfig:
             (`session.x64quantprecision`).
         optimise: let onnxruntime rewrite the graph (its own default).
         arena: keep freed memory for the next run; off, memory stays flat over images of many sizes.
+
+    All but the threads are onnxruntime's alone.
     """
 
     threads: int = 0
@@ -115,6 +117,11 @@ class Runtime(Protocol):
         """Of the library."""
         ...
 
+    @property
+    def remark(self) -> str | None:
+        """What a reader of its numbers must know, if anything."""
+        ...
+
     def open(self, source: str | bytes, config: SessionConfig, *, name: str, fix: str) -> Session:
         """Load a file or a model's bytes.
 
@@ -141,21 +148,49 @@ class RuntimeEntry:
         name: as reports have it.
         description: one line for `--help`.
         place: `package.module:name` of the `Runtime`.
+        package: on PyPI; what is not onnxruntime comes with the extra of that name.
+        target: the kind of int8 model that it reads; None where the CPU decides.
     """
 
     name: str
     description: str
     place: str
+    package: str = DEFAULT_RUNTIME
+    target: str | None = None
 
     def load(self) -> Runtime:
-        """The runtime."""
-        runtime: Runtime = found(self.place)
+        """The runtime. Raises MissingDependencyError where its library is not installed, or does not import."""
+        try:
+            runtime: Runtime = found(self.place)
+        except ImportError as error:
+            if self.package == DEFAULT_RUNTIME:
+                raise
+            raise MissingDependencyError(
+                f"the runtime {self.name} cannot be loaded: {first_line(error)}",
+                fix=f"install it with: pip install 'fcn-onnx[{self.package}]'",
+            ) from error
         return runtime
 
 
 RUNTIMES: Mapping[str, RuntimeEntry] = {
     entry.name: entry
-    for entry in (RuntimeEntry("onnxruntime", "onnxruntime's CPU provider", "fcn_onnx.runtime.onnxruntime:RUNTIME"),)
+    for entry in (
+        RuntimeEntry("onnxruntime", "onnxruntime's CPU provider", "fcn_onnx.runtime.onnxruntime:RUNTIME"),
+        RuntimeEntry(
+            "openvino",
+            "OpenVINO on the CPU, floats in f32",
+            "fcn_onnx.runtime.openvino:F32",
+            package="openvino",
+            target="openvino",
+        ),
+        RuntimeEntry(
+            "openvino-bf16",
+            "the same, floats in bf16: its own default where the CPU has it",
+            "fcn_onnx.runtime.openvino:BF16",
+            package="openvino",
+            target="openvino",
+        ),
+    )
 }
 
 
@@ -164,6 +199,7 @@ def get_runtime(name: str = DEFAULT_RUNTIME) -> Runtime:
 
     Raises:
         UsageError: there is none.
+        MissingDependencyError: its library is not installed.
     """
     if name not in RUNTIMES:
         raise UsageError(f"no runtime is called {name!r}", fix=f"choose one of: {', '.join(RUNTIMES)}")

@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from fcn_onnx.evaluation.comparison import Interval, speedup_interval
+from fcn_onnx.evaluation.runtimes import Run, runtime_notes
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.graph import read_facts
 from fcn_onnx.model.model import Model
@@ -24,7 +25,7 @@ from fcn_onnx.runtime.interface import default_output
 from fcn_onnx.runtime.network import Network
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.roofline import Peak, measure_peak
-from fcn_onnx.runtime.seam import SessionConfig
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig, get_runtime
 from fcn_onnx.runtime.settling import known_multiple, tried_multiple
 from fcn_onnx.runtime.timing import Latency, alternate, timed
 from fcn_onnx.stages.options import BenchmarkOptions
@@ -36,17 +37,18 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Timing:
-    """One model at one size.
+    """One model in one runtime at one size.
 
     Attributes:
         model: path.
+        runtime: a name in `RUNTIMES`.
         size: (height, width) of the image, which a model pads where it needs to; costs are those of what is run.
         latency_ms: of single images.
         gmacs: 10⁹ multiply-accumulates of convolutions an image; None where the graph does not tell.
         gmacs_per_second: at the median latency.
         share_of_peak: the time that they take at this machine's peak, those that run in int8 at the int8 peak, over
             the median latency: 1 would be a model that is one large matrix product.
-        speedup: the first model's median at this size over this one's.
+        speedup: the first row's median at this size over this one's.
         speedup_ci95: its 95 % interval; None below `MIN_IMAGES` runs.
         all_outputs_ms: median of what runs the whole file, where it has other outputs than the one that is read.
     """
@@ -60,17 +62,23 @@ class Timing:
     speedup: float
     speedup_ci95: Interval | None
     all_outputs_ms: float | None = None
+    runtime: str = DEFAULT_RUNTIME
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The result of `benchmark`: a row for each model at each size, the first model being the reference."""
+    """The result of `benchmark`: a row for each model in each runtime at each size, the first being the reference.
+
+    Attributes:
+        notes: what a reader must know of the runtimes.
+    """
 
     runs: int
     threads: int
     cpu: Cpu
     peak: Peak
     rows: tuple[Timing, ...]
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The object that `benchmark --json` writes."""
@@ -84,6 +92,7 @@ class Benchmark:
                 "peak_gmacs_per_second": asdict(self.peak),
             },
             "models": [asdict(row) for row in self.rows],
+            "notes": list(self.notes),
         }
 
 
@@ -93,18 +102,22 @@ class Timed:
 
     Attributes:
         path: the file.
+        runtime: what runs it.
         reading: what computes the output that is read.
         whole: what computes all outputs, where there are others.
         cut: the graph of `reading`.
     """
 
     path: Path
+    runtime: str
     reading: Network
     whole: Network | None
     cut: onnx.ModelProto
 
     @classmethod
-    def open(cls, path: Path, config: SessionConfig, multiple_of: int | None, progress: Progress) -> Timed:
+    def open(
+        cls, path: Path, config: SessionConfig, multiple_of: int | None, progress: Progress, runtime: str
+    ) -> Timed:
         """A model, padding what it is given as it needs; one that does not say what it needs is tried out."""
         model = Model.open(path)
         names = [value.name for value in model.proto.graph.output]
@@ -114,13 +127,13 @@ class Timed:
         source = path if single else cut
 
         def network(source: Path | onnx.ModelProto, multiple: int | None) -> Network:
-            return Network(source, config, name=model.name, multiple_of=multiple)
+            return Network(source, config, name=model.name, multiple_of=multiple, runtime=runtime)
 
         multiple = multiple_of or known_multiple(model)
         reading = network(source, multiple)
         found = tried_multiple(reading, progress) if multiple is None else None
         reading = network(source, found) if found else reading
-        return cls(path, reading, None if single else network(path, multiple or found), cut)
+        return cls(path, runtime, reading, None if single else network(path, multiple or found), cut)
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -136,13 +149,22 @@ def benchmark(options: BenchmarkOptions, *, progress: Progress = SILENT) -> Benc
 
     Raises:
         UsageError: a model of another fixed size.
+        MissingDependencyError: a runtime is not installed.
         ModelError: a file is not a model that takes images.
     """
     config = SessionConfig(threads=options.threads)
-    models = [Timed.open(path, config, options.multiple_of, progress) for path in options.models]
+    runtimes = tuple(dict.fromkeys(options.runtime)) or (DEFAULT_RUNTIME,)
+    for runtime in runtimes:
+        get_runtime(runtime)
+    models = [
+        Timed.open(path, config, options.multiple_of, progress, runtime)
+        for path in options.models
+        for runtime in runtimes
+    ]
     own = (fixed_size(model.cut) for model in models)
     peak = measure_peak(config)
     rows: list[Timing] = []
+    runs: list[Run] = []
     for size in options.size or [next(filter(None, own), DEFAULT_SIZE)]:
         for model in models:
             if (padded := model.reading.form.padded_size(*size)) != size:
@@ -150,7 +172,13 @@ def benchmark(options: BenchmarkOptions, *, progress: Progress = SILENT) -> Benc
         series = _series([network for model in models for network in model.networks], size, options.runs, progress)
         reference = series[models[0].reading]
         rows += [_row(model, reference, series, size, peak) for model in models]
-    return Benchmark(options.runs, config.thread_count, measured_cpu(), peak, tuple(rows))
+        runs += [_run(model, size, series) for model in models]
+    return Benchmark(options.runs, config.thread_count, measured_cpu(), peak, tuple(rows), runtime_notes(runs))
+
+
+def _run(model: Timed, size: tuple[int, int], series: Mapping[Network, NDArray[np.float64]]) -> Run:
+    name = f"{model.path.name} at {size[0]}×{size[1]}"
+    return Run(name, (model.path, size), model.runtime, series[model.reading])
 
 
 def _series(
@@ -177,7 +205,7 @@ def _row(
 ) -> Timing:
     run_at = model.reading.form.padded_size(*size)
     macs = read_facts(model.cut, run_at).macs
-    int8_share = read_coverage(model.path, run_at).int8_macs_share
+    int8_share = read_coverage(model.path, run_at, model.runtime).int8_macs_share
     own = series[model.reading]
     latency = Latency.of(own)
     speedup, interval = speedup_interval(reference, own)
@@ -193,4 +221,5 @@ def _row(
         speedup=speedup,
         speedup_ci95=interval,
         all_outputs_ms=float(np.median(series[model.whole])) if model.whole else None,
+        runtime=model.runtime,
     )

@@ -12,9 +12,10 @@ from fcn_onnx.evaluation.contestants import Contestants
 from fcn_onnx.evaluation.metrics import ConfusionMetric
 from fcn_onnx.evaluation.protocol import Protocol
 from fcn_onnx.evaluation.result import Comparison, ModelResult
+from fcn_onnx.evaluation.runtimes import Run, runtime_notes
 from fcn_onnx.evaluation.scoring import Tally
 from fcn_onnx.evaluation.selection import Selection
-from fcn_onnx.jobs.artifact import versions
+from fcn_onnx.jobs.artifact import PACKAGES, versions
 from fcn_onnx.report import codec
 from fcn_onnx.report.document import (
     INT8,
@@ -32,7 +33,7 @@ from fcn_onnx.report.document import (
 )
 from fcn_onnx.runtime.coverage import read_coverage
 from fcn_onnx.runtime.onnxruntime import measured_cpu
-from fcn_onnx.runtime.seam import SessionConfig
+from fcn_onnx.runtime.seam import RUNTIMES, SessionConfig
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def document(
         absent_classes=tuple(name for name, iou in (row.per_class_iou or {}).items() if iou is None),
         confusion=_confusion(rules, results),
         timing=Timing(loading_seconds=loading, session_seconds=sessions, scoring_seconds=scoring),
-        versions=versions(),
+        versions=versions((*PACKAGES, *packages_of(setting.contestants))),
         dataset=Data(
             kind=dataset.kind,
             root=str(dataset.root),
@@ -106,7 +107,7 @@ def document(
             job=setting.job,
         ),
         command=setting.command,
-        notes=setting.notes,
+        notes=(*setting.notes, *_on_runtimes(results)),
     )
 
 
@@ -125,6 +126,15 @@ def _candidate(setting: Setting, tally: Tally, found: Comparison, seen: Seen) ->
         ),
         gallery=seen.gallery,
     )
+
+
+def packages_of(contestants: Contestants) -> tuple[str, ...]:
+    """Packages of the runtimes."""
+    return tuple(dict.fromkeys(RUNTIMES[model.runtime].package for model in contestants.all))
+
+
+def _on_runtimes(results: Sequence[ModelResult]) -> tuple[str, ...]:
+    return runtime_notes([Run(row.path.name, row.digest, row.runtime, row.latency_ms) for row in results])
 
 
 def _coverage(found: Comparison) -> Coverage:
@@ -154,7 +164,7 @@ def _machine(config: SessionConfig) -> Machine:
 
 def notes_on(contestants: Contestants, selection: Selection, workers: int) -> tuple[str, ...]:
     """What a reader must know to read the numbers right."""
-    several = len(contestants.candidates) > 1
+    several = len(contestants.files) > 1
     who = "a candidate" if several else "the int8 model"
     notes = []
     if selection.excluded:
@@ -162,17 +172,18 @@ def notes_on(contestants: Contestants, selection: Selection, workers: int) -> tu
     if selection.included:
         notes.append(f"{selection.included} of the images were also used to calibrate {who}")
     cpu = measured_cpu()
-    for model in contestants.candidates:
-        it = f"the int8 model {model.name}" if several else "the int8 model"
+    for model in contestants.files:
+        name = model.name if len(contestants.files) == len(contestants.candidates) else model.path.stem
+        it = f"the int8 model {name}" if several else "the int8 model"
         target = (model.card.quantization or {}).get("target")
         if model not in contestants.others:
-            control = f"{model.name} and fp32" if several else "both models"
+            control = f"{name} and fp32" if several else "both models"
             notes.insert(0, f"A/A control: {control} are the same file")
         elif model.quantized and not model.card.calibration_images:
             notes.append(f"{it} does not say which images it was calibrated on: none is left out")
         if model in contestants.others and model.card.source not in (None, contestants.fp32.digest):
             notes.append(f"{it} was made from another fp32 model ({model.card.source})")
-        if target in {"vnni", "amx"} and not cpu.exact_u8s8:
+        if target in {"vnni", "amx", "arm64"} and not cpu.exact_u8s8:
             notes.append(
                 f"{it} was made for {target}, and the int8 kernels of this CPU ({cpu.int8_kernel}) saturate: "
                 "its scores here are not its scores there; quantize with --target avx2 for this machine"

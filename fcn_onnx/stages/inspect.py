@@ -11,13 +11,14 @@ from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.files import digest_model, load_model, model_bytes
 from fcn_onnx.model.graph import GraphFacts, is_quantized, read_facts
 from fcn_onnx.runtime.coverage import Coverage, read_coverage
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME
 
 __all__ = ["Fidelity", "Inspection", "compare_layers", "inspect"]
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The result of `inspect`; `coverage` is None for a model that is not quantized."""
+    """The result of `inspect`; `coverage`, in `runtime`, is None for a model that is not quantized."""
 
     path: Path
     digest: str
@@ -25,6 +26,7 @@ class Inspection:
     facts: GraphFacts
     card: ModelCard
     coverage: Coverage | None
+    runtime: str = DEFAULT_RUNTIME
 
     def to_json(self) -> dict[str, Any]:
         """The object that `inspect --json` writes."""
@@ -43,6 +45,7 @@ class Inspection:
             "quant_format": facts.quant_format,
             "per_channel": facts.per_channel,
             "int8_macs_share": facts.int8_macs_share,
+            "runtime": self.runtime,
             "executed": self.coverage and self.coverage.to_json(),
             "float_convs": [conv.name for conv in facts.convs if not conv.int8],
             "float_nodes": {node.name: facts.share_of(node) for node in facts.in_fp32},
@@ -55,14 +58,16 @@ class Inspection:
         }
 
 
-def inspect(model: Path, *, size: tuple[int, int] = (520, 520)) -> Inspection:
+def inspect(model: Path, *, size: tuple[int, int] = (520, 520), runtime: str = DEFAULT_RUNTIME) -> Inspection:
     """Read a model's facts and its card.
 
     Args:
         model: an ONNX file.
         size: (height, width) in pixels that the multiply-accumulates are for.
+        runtime: a name in `RUNTIMES`, whose kernels the coverage is of.
 
     Raises:
+        MissingDependencyError: that is not installed.
         ModelError: it is missing or not a whole ONNX model.
     """
     proto = load_model(model)
@@ -72,5 +77,6 @@ def inspect(model: Path, *, size: tuple[int, int] = (520, 520)) -> Inspection:
         size_bytes=model_bytes(model),
         facts=read_facts(proto, size),
         card=ModelCard.read_from(proto, str(model)),
-        coverage=read_coverage(model, size) if is_quantized(proto) else None,
+        coverage=read_coverage(model, size, runtime) if is_quantized(proto) else None,
+        runtime=runtime,
     )

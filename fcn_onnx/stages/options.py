@@ -17,13 +17,23 @@ from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, SIDE, THREADS, WAIT
 from fcn_onnx.jobs.fields import Checked, Pair, option, part
 from fcn_onnx.model.interface import InputHints, Interface, multiple_of_option
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME
 
 METHODS = "fcn_onnx.calibration.methods:METHODS"
+RUNTIMES = "fcn_onnx.runtime.seam:RUNTIMES"
 FORMATS = {"auto": "what the opset and the target ask for", "qoperator": "quantized operators", "qdq": "Q/DQ pairs"}
 
 
 def _threads(**said: bool) -> Any:
     return option(0, help="Of each session; 0 means all cores.", bound=THREADS, **said)
+
+
+def _runtime(help: str) -> Any:
+    return option(DEFAULT_RUNTIME, help=help, names=RUNTIMES)
+
+
+def _runtimes(help: str) -> Any:
+    return option((), help=f"{help}; repeatable. Default: {DEFAULT_RUNTIME}.", names=RUNTIMES)
 
 
 def _wait() -> Any:
@@ -126,6 +136,7 @@ class BenchmarkOptions(Checked):
     )
     runs: int = option(20, help="Of each model.", bound=COUNT)
     multiple_of: int | None = multiple_of_option()
+    runtime: tuple[str, ...] = _runtimes("What runs each model")
     threads: int = _threads()
 
 
@@ -153,6 +164,7 @@ class PredictOptions(Checked):
     )
     legend: bool = option(True, help="Name the classes in the overlay.", flag="--legend", opposite="--no-legend")
     interface: Interface = part(Interface)
+    runtime: str = _runtime("What runs the model.")
     threads: int = _threads(decides=False)
     wait: float = _wait()
 
@@ -170,6 +182,7 @@ class InspectOptions(Checked):
         None, help="Draw histograms with the thresholds of each method.", metavar="FILE.html", decides=False
     )
     interface: Interface = part(Interface)
+    runtime: str = _runtime("Whose kernels it is asked of what runs in int8.")
     threads: int = _threads()
 
 
@@ -226,7 +239,7 @@ class QuantizeOptions(Checked):
     target: str = option(
         "auto",
         help="The kind of machine that the model is for; see below.",
-        also={"auto": "this CPU"},
+        also={"auto": "this CPU, or what --runtime reads"},
         names="fcn_onnx.quantization.targets:TARGETS",
     )
     per_channel: bool | None = option(
@@ -245,6 +258,7 @@ class QuantizeOptions(Checked):
         bound=DROP,
     )
     refine: bool = option(False, help="Move thresholds to where the output errs least; takes minutes.")
+    runtime: str = _runtime("What is to run the model, and what --max-drop and --refine measure in.")
     output: Path | None = option(
         None, help="Default: fcn-<arch>-<opset>-int8.onnx here.", metavar="FILE", decides=False, in_recipe=False
     )
@@ -280,5 +294,6 @@ class ValidateOptions(Checked):
     )
     workers: int = option(1, help="Processes; 1 times best.", bound=COUNT)
     interface: Interface = part(Interface)
+    runtime: tuple[str, ...] = _runtimes("What runs each int8 model, and the first fp32 too")
     threads: int = _threads(in_recipe=False)
     wait: float = _wait()

@@ -36,7 +36,7 @@ from fcn_onnx.model.files import digest_model
 from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.memory import Room
 from fcn_onnx.runtime.onnxruntime import measured_cpu
-from fcn_onnx.runtime.seam import SessionConfig
+from fcn_onnx.runtime.seam import RUNTIMES, SessionConfig, get_runtime
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.options import PredictOptions
@@ -109,10 +109,17 @@ def predict(options: PredictOptions, *, progress: Progress = SILENT) -> tuple[Pr
     job = job_digest(
         "predict",
         "pillow",
+        RUNTIMES[options.runtime].package,
         model=digest_model(model),
         images=list(zip(map(str, files), digest_files(list(files), progress), strict=True)),
         cpu=measured_cpu().kernels(),
-        how=[eye.preprocessing.to_json(), eye.segmenter.output, list(eye.segmenter.classes), options.legend],
+        how=[
+            options.runtime,
+            eye.preprocessing.to_json(),
+            eye.segmenter.output,
+            list(eye.segmenter.classes),
+            options.legend,
+        ],
     )
     rows = Rows(eye.to_arrays, lambda name, arrays: eye.from_arrays(items[name], arrays))
     items = {str(path): (path, output / result) for path, result in files.items()}
@@ -183,7 +190,9 @@ class _Eye:
         """Open the model that the options name."""
         model = Model.open(options.model)
         interface = settle([model], options.interface, progress)
-        segmenter = Segmenter(model, SessionConfig(threads=options.threads), interface)
+        segmenter = Segmenter(model, SessionConfig(threads=options.threads), interface, options.runtime)
+        if remark := get_runtime(options.runtime).remark:
+            progress.note(remark)
         return cls(segmenter, Room(options.model), legend=options.legend)
 
     def look(self, photograph: Image.Image, name: str) -> Picture:

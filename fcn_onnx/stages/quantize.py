@@ -33,6 +33,7 @@ from fcn_onnx.quantization.search import Bound, Found, speed_kept, within
 from fcn_onnx.quantization.writing import Quantized, up_to_date, write_int8, write_tuned
 from fcn_onnx.runtime.interface import classes_of, declared_classes, default_output, preprocessing_of
 from fcn_onnx.runtime.onnxruntime import measured_cpu
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, RUNTIMES, get_runtime
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.naming import find_fp32, int8_path, log_path
 from fcn_onnx.stages.options import QuantizeOptions
@@ -45,7 +46,9 @@ def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quanti
     Raises:
         UsageError, ModelError, DatasetError, ImageError, TableError: see the message.
         QuantizationError: the int8 model cannot be written, loaded or run, or no set of convolutions meets `max_drop`.
+        MissingDependencyError: the backend or the runtime is not installed.
     """
+    get_runtime(options.runtime)
     model = options.model or find_fp32()
     output = options.output or int8_path(model)
     require_consistent(options)
@@ -70,6 +73,7 @@ def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quanti
         backend=options.backend,
         job=job,
         threads=options.threads,
+        runtime=options.runtime,
     )
     bound = None
     if given.truth is not None and options.max_drop is not None:
@@ -80,6 +84,7 @@ def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quanti
             preprocessing,
             interface=interface,
             threads=options.threads,
+            runtime=options.runtime,
             progress=progress,
         )
         bound = Bound(judge, options.max_drop)
@@ -124,6 +129,7 @@ def _plan(options: QuantizeOptions, fp32: Model, clips: Clips | None, progress: 
         measured_cpu(),
         quant_format=options.format,
         target=options.target,
+        runtime=options.runtime,
         per_channel=options.per_channel,
         bias_correction=options.bias_correction and get_backend(options.backend).methods is None,
         keep=options.keep_float,
@@ -181,9 +187,10 @@ def _job(
             "truth": given.truth.fingerprint() if given.truth and given.truth.labelled else None,
             "order": [sample.name for sample in given.samples],
             "exact": plan.pair_safe or measured_cpu().exact_u8s8,
-        }
+        } | ({} if options.runtime == DEFAULT_RUNTIME else {"runtime": options.runtime})
     return job_digest(
         "quantize",
+        *([RUNTIMES[options.runtime].package] if "tried" in how else []),
         *(["pillow"] if given.samples else []),
         *(["pycocotools"] if given.truth else []),
         *([options.backend] if get_backend(options.backend).methods else []),

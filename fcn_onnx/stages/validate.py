@@ -26,10 +26,10 @@ from fcn_onnx.model.model import Model
 from fcn_onnx.report.files import REPORT_FILES, write_report
 from fcn_onnx.runtime.interface import declared_classes
 from fcn_onnx.runtime.onnxruntime import measured_cpu
-from fcn_onnx.runtime.seam import SessionConfig
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig, get_runtime
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import settle
-from fcn_onnx.stages.documenting import Setting, document, notes_on
+from fcn_onnx.stages.documenting import Setting, document, notes_on, packages_of
 from fcn_onnx.stages.gallery import look, per_image
 from fcn_onnx.stages.naming import find_pair
 from fcn_onnx.stages.options import ValidateOptions
@@ -44,18 +44,21 @@ def validate(options: ValidateOptions, *, command: str | None = None, progress: 
     """Compare models with their fp32 original on labelled images, all in one pass, and write the report.
 
     All see the same preprocessed image, in turns; the runs that are scored are the runs that are timed. A candidate may
-    be the reference itself: an A/A control.
+    be the reference itself: an A/A control. Of several runtimes each runs every candidate, the first fp32 too.
 
     Args:
         command: recorded in the report as the way to repeat it.
 
     Raises:
         UsageError: nothing to score, candidates that cannot be told apart, or options that contradict each other.
+        MissingDependencyError: a runtime is not installed.
         ModelError: a model is not what it should be.
         DatasetError, ImageError: truth or an image cannot be read.
     """
     fp32, *candidates = models_of(options)
     names_of(candidates)
+    for runtime in runtimes_of(options):
+        get_runtime(runtime)
     outputs = report_files(options.report)
     models = {f"the model {path}": path for path in (fp32, *candidates)}
     data = {name: file for path in models.values() for name, file in data_inputs(path, outputs.values()).items()}
@@ -74,6 +77,8 @@ def validate(options: ValidateOptions, *, command: str | None = None, progress: 
             progress=progress,
         )
         result = _result(setting, entered, tally, options.gates)
+        for note in result.document.notes[len(setting.notes) :]:
+            progress.note(note)
         if options.report is not None:
             write_report(result.document, options.report, {**result.per_image, **result.pictures})
     return result
@@ -83,6 +88,11 @@ def models_of(options: ValidateOptions) -> tuple[Path, ...]:
     """The reference and its candidates, found where they are not named. Raises UsageError if they cannot be."""
     fp32, first = find_pair(options.fp32, options.int8[0] if options.int8 else None)
     return fp32, *(options.int8 or (first,))
+
+
+def runtimes_of(options: ValidateOptions) -> tuple[str, ...]:
+    """What runs the candidates, each once."""
+    return tuple(dict.fromkeys(options.runtime)) or (DEFAULT_RUNTIME,)
 
 
 def report_files(folder: Path | None) -> dict[str, Path]:
@@ -115,7 +125,8 @@ class Entered:
 def _entered(options: ValidateOptions, fp32: Path, candidates: Sequence[Path], progress: Progress) -> Entered:
     """Every model read once; what is in them is let go of before an image is run, as the sessions hold it too."""
     models = [Model.open(path) for path in (fp32, *candidates)]
-    contestants = Contestants.of(models[0], models[1:])
+    runtimes = runtimes_of(options)
+    contestants = Contestants.of(models[0], models[1:], runtimes)
     number = declared_classes(models[0].proto, models[0].name, options.interface)
     dataset = options.choice.open(contestants.classes(options.interface), number)
     if options.gates.max_drop is not None:
@@ -123,7 +134,10 @@ def _entered(options: ValidateOptions, fp32: Path, candidates: Sequence[Path], p
     protocol, why = contestants.protocol(options.protocol)
     settled = contestants.agreed(dataset, settle(models, options.interface, progress))
     config = SessionConfig(threads=options.threads)
-    segmenters = [Segmenter(model, config, settled) for model in models]
+    rows = [models[0], *(model for model in models[1:] for _ in runtimes)]
+    segmenters = [
+        Segmenter(model, config, settled, row.runtime) for model, row in zip(rows, contestants.all, strict=True)
+    ]
     rules = get_protocol(protocol, dataset.label_space).of_kind(dataset.kind)
     rules = rules if dataset.labelled else rules.without_truth()
     fitted = contestants.fitted(segmenters, rules)
@@ -153,7 +167,8 @@ def _setting(options: ValidateOptions, entered: Entered, command: str | None, pr
         "validate",
         "pillow",
         "pycocotools",
-        models=[[model.digest, model.entrant.runtime] for model in contestants.all],
+        *packages_of(contestants),
+        models=[[model.digest, model.runtime] for model in contestants.all],
         protocol=rules.name,
         preprocessing=preprocessing.to_json(),
         outputs=[segmenter.output for segmenter in entered.segmenters],
@@ -187,7 +202,7 @@ def _compared(
         ModelResult(
             name=model.name,
             path=model.path,
-            runtime=model.entrant.runtime,
+            runtime=model.runtime,
             digest=model.digest,
             size_bytes=model_bytes(model.path),
             scores=rules.metric.scores(counts),

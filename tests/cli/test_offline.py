@@ -44,6 +44,10 @@ COMMANDS: dict[tuple[str, ...], set[str]] = {
         f"predictions/street-{kind}" for kind in ("labels.png", "overlay.jpg", "confidence.png")
     },
     ("inspect", "int8.onnx"): set(),
+    ("quantize", *DATA, "--model", "toy.onnx", "--runtime", "openvino", "--output", "ov.onnx"): {"ov.onnx"},
+    ("predict", "ov.onnx", "street.png", "--runtime", "openvino", "--output", "seen"): {
+        f"seen/street-{kind}" for kind in ("labels.png", "overlay.jpg", "confidence.png")
+    },
     ("inspect", "toy.onnx", "int8.onnx", *DATA): set(),
     ("doctor",): set(),
 }
@@ -79,6 +83,8 @@ def without_network() -> list[str]:
 def test_a_command_without_a_network_leaves_its_outputs_alone(root: Path, command: tuple[str, ...]) -> None:
     if "neural-compressor" in command:
         pytest.importorskip("neural_compressor")
+    if "openvino" in command:
+        pytest.importorskip("openvino")
     here = root / "here"
     before = files(here)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import onnx
 import pytest
 from foreign.encoder_decoders import unet
@@ -18,6 +20,7 @@ OLD = Cpu("old", 2, frozenset({"avx2"}))
 NEW = Cpu("new", 2, frozenset({"avx2", "avx512_vnni"}))
 
 
+GRAVITON = Cpu("arm", 2, frozenset({"asimd", "asimddp"}))
 TILES = Cpu("newer", 2, frozenset({"avx2", "avx512_vnni", "amx_int8"}))
 
 
@@ -51,8 +54,21 @@ def test_auto_target_follows_the_cpu() -> None:
     assert (make_plan(Graph(model), OLD).target, make_plan(Graph(model), OLD).pair_safe) == ("avx2", True)
     assert (make_plan(Graph(model), NEW).target, make_plan(Graph(model), NEW).pair_safe) == ("vnni", False)
     assert make_plan(Graph(model), TILES).target == "amx"
+    assert make_plan(Graph(model), GRAVITON).target == "arm64"
+    assert make_plan(Graph(model), replace(OLD, tried=True)).target == "vnni"
     assert make_plan(Graph(model), NEW, target="avx2").pair_safe
     assert make_plan(Graph(model), NEW.saturating()).target == "avx2"
+    for cpu in (OLD, NEW, GRAVITON):
+        assert make_plan(Graph(model), cpu, runtime="openvino").target == "openvino"
+        assert make_plan(Graph(model), cpu, runtime="openvino", target="avx2").target == "avx2"
+
+
+def test_arm_adds_exactly_what_vnni_does() -> None:
+    """Its plan is that of VNNI in all but the name: unsigned activations, signed 8-bit weights, any pair of them."""
+    for opset in (12, 13):
+        arm, vnni = (make_plan(Graph(residual_network(opset=opset)), NEW, target=name) for name in ("arm64", "vnni"))
+        assert replace(arm, target="vnni", reasons=()) == replace(vnni, reasons=())
+        assert (arm.pair_safe, arm.activation_type, arm.weight_type) == (False, "uint8", "int8")
 
 
 def test_only_the_convs_before_the_outputs_make_logits() -> None:

@@ -26,6 +26,7 @@ from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import SILENT, SilentProgress
 from fcn_onnx.model.interface import InputHints, Interface
 from fcn_onnx.runtime.cpu import Cpu
+from fcn_onnx.runtime.seam import RUNTIMES
 from fcn_onnx.stages import export as exporter
 from fcn_onnx.stages import quantize as quantizing
 from fcn_onnx.stages.calibrate import calibrate
@@ -49,6 +50,7 @@ class StoppedError(Exception):
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     on_cpu(monkeypatch, VNNI)
+    monkeypatch.setitem(RUNTIMES, "openvino", replace(RUNTIMES["onnxruntime"], target="openvino"))  # not installed
     write_coco(tmp_path / "coco")
     proto = residual_network()
     proto.graph.output.extend([onnx.ValueInfoProto(name="body")])
@@ -190,6 +192,9 @@ QUANTIZE: dict[str, tuple[dict[str, Any], Change, bool]] = {
     "the form it chooses": (PLAIN, option(format="qoperator"), not REDONE),
     "target": (PLAIN, option(target="avx2"), REDONE),
     "the target it chooses": (PLAIN, option(target="vnni"), not REDONE),
+    "runtime": (PLAIN, option(runtime="openvino"), REDONE),  # for the target that it reads
+    "runtime, the target named": ({"target": "openvino"}, option(runtime="openvino"), not REDONE),
+    "runtime that is measured in": (SEARCHED | {"target": "openvino"}, option(runtime="openvino"), REDONE),
     "scales": (PLAIN, option(per_channel=False), REDONE),
     "the scales it chooses": (PLAIN, option(per_channel=True), not REDONE),
     "bias correction": (PLAIN, option(bias_correction=False), REDONE),

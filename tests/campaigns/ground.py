@@ -27,9 +27,9 @@ output: out
 scenes: {folder: out/scenes, images: 4}
 """
 TIMES = re.compile(
-    r"(.*_)?(p50|p90|p99|mean|seconds|ms|latency|latencies.*|latency_.*|speedup.*|peak.*|share_of_peak)|gmacs_.*"
+    r"(.*_)?(p50|p90|p99|mean|seconds|ms|latency|latencies.*|latency_.*|speedup.*|peak.*|share_of_peak)|gmacs_.*|command"
 )
-"""Keys of JSON, and names of arrays, whose values are of this run alone."""
+"""Keys of JSON, and names of arrays, whose values are of this run alone: times, and `--wait` in the command."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Each stage is one function; the command of the same name does nothing but parse,
     calibrate  fp32 model + images           → range table
     quantize   fp32 model + images or ranges → int8 model
     validate   both models + labelled images → comparison and report
+    compare    two reports                   → what got worse
     benchmark, predict, inspect              one model or several, looked at
 
 The functions are loaded when first used, so `import fcn_onnx` is cheap and needs no torch.
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     from fcn_onnx.model.interface import Interface
     from fcn_onnx.stages.benchmark import benchmark
     from fcn_onnx.stages.calibrate import calibrate
+    from fcn_onnx.stages.compare import compare
     from fcn_onnx.stages.export import export
     from fcn_onnx.stages.inspect import inspect
     from fcn_onnx.stages.options import (
         BenchmarkOptions,
         CalibrateOptions,
+        CompareOptions,
         ExportOptions,
         PredictOptions,
         QuantizeOptions,
@@ -46,6 +49,7 @@ _HOMES = {
     "fcn_onnx.stages.options": (
         "BenchmarkOptions",
         "CalibrateOptions",
+        "CompareOptions",
         "ExportOptions",
         "PredictOptions",
         "QuantizeOptions",
@@ -53,12 +57,13 @@ _HOMES = {
     ),
 } | {
     f"fcn_onnx.stages.{stage}": (stage,)
-    for stage in ("benchmark", "calibrate", "export", "inspect", "predict", "quantize", "run", "validate")
+    for stage in ("benchmark", "calibrate", "compare", "export", "inspect", "predict", "quantize", "run", "validate")
 }
 
 __all__ = [
     "BenchmarkOptions",
     "CalibrateOptions",
+    "CompareOptions",
     "ExportOptions",
     "ImageChoice",
     "ImageSource",
@@ -68,6 +73,7 @@ __all__ = [
     "ValidateOptions",
     "benchmark",
     "calibrate",
+    "compare",
     "export",
     "inspect",
     "predict",

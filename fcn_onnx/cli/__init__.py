@@ -17,6 +17,7 @@ COMMANDS = (
     "predict",
     "inspect",
     "report",
+    "compare",
     "run",
     "demo",
     "doctor",

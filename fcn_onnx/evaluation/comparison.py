@@ -91,6 +91,22 @@ def compare(
     )
 
 
+def paired_change(
+    before: Ratios, after: Ratios, leaves_absent_out: bool = True, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval | None:
+    """The interval of `compare` of the change of one mean of ratios, from one set of counts to another of the same
+    images; None below `MIN_IMAGES`.
+
+    Args:
+        before, after: K ratios of the same N images.
+        leaves_absent_out: whether a ratio of nothing is no part of the mean: see `Metric`.
+    """
+    images = len(before.numerators)
+    if images < MIN_IMAGES:
+        return None
+    return _pair(_intervals([_Change(before, after, leaves_absent_out)], images, resamples, seed)[0][0])
+
+
 def _intervals(changes: Sequence[_Change], images: int, resamples: int, seed: int) -> list[Floats]:
     """(1, 2) float64 of the mean of each of `changes`, and last (K, 2) of each ratio of the first."""
     rng = np.random.default_rng(seed)

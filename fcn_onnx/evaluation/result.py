@@ -92,7 +92,7 @@ class Comparison:
         speedup, speedup_ci95 = speedup_interval(fp32.latency_ms, int8.latency_ms)
         size = int8.size_bytes / 1e6
         measured = {
-            "max_drop": _drop(difference, fp32.scores.miou),
+            "max_drop": drop(difference.miou, difference.miou_ci95, fp32.scores.miou),
             "min_agreement": Estimate(difference.label_agreement, difference.label_agreement_ci95),
             "min_speedup": Estimate(speedup, speedup_ci95),
             "max_latency": Estimate(*median_interval(int8.latency_ms)),
@@ -184,13 +184,13 @@ class Validation:
         return self.outcome in (None, Outcome.PASSED)
 
 
-def _drop(difference: Difference, miou: float) -> Estimate:
-    """The loss relative to fp32's mIoU in percent."""
-    lost = relative_percent(-difference.miou, miou)
-    if lost is None or difference.miou_ci95 is None:
+def drop(change: float | None, ci95: Interval | None, reference: float | None) -> Estimate:
+    """A loss relative to the mIoU that there was, in percent, of a change of it and its interval."""
+    lost = None if change is None or reference is None else relative_percent(-change, reference)
+    if lost is None or reference is None or ci95 is None:
         return Estimate(lost, None)
-    low, high = difference.miou_ci95
-    return Estimate(lost, (-100 * high / miou, -100 * low / miou))
+    low, high = ci95
+    return Estimate(lost, (-100 * high / reference, -100 * low / reference))
 
 
 def relative_percent(delta: float, reference: float) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from fcn_onnx.errors import ReportError
 from fcn_onnx.jobs.arrays import BROKEN, npz, read_arrays
 from fcn_onnx.jobs.artifact import atomic_folder, dump_json
 from fcn_onnx.report.document import Document
@@ -22,6 +23,12 @@ DRAWN = ("report.md", "report.html")
 REPORT_FILES = (REPORT_JSON, *DRAWN, ARRAYS)
 MAX_PICTURES = 256 << 20
 """Bytes of all pictures that are read; a candidate's have less than a megabyte."""
+
+COUNTED = ("names", "counts_", "agreement")
+"""How the names of arrays begin that scores are made of."""
+
+MAX_COUNTS = 1 << 30
+"""Bytes of the counts; those of 5,000 images and 21 classes have 18 MB a model."""
 
 
 def write_report(document: Document, folder: Path, arrays: Arrays = NO_PICTURES) -> tuple[Path, ...]:
@@ -61,6 +68,25 @@ def read_pictures(path: Path) -> Encoded:
         return read_arrays(path, MAX_PICTURES, prefix=PREFIX)
     except (OSError, ValueError, *BROKEN):
         return NO_PICTURES
+
+
+def read_counts(path: Path) -> dict[str, NDArray[Any]] | None:
+    """What was counted of each image, from an `images.npz`; None where there is no such file.
+
+    Raises:
+        ReportError: it is not such a file, or too large.
+    """
+    if not path.exists():
+        return None
+    found: dict[str, NDArray[Any]] = {}
+    try:
+        for prefix in COUNTED:
+            found |= read_arrays(path, MAX_COUNTS, prefix=prefix)
+    except (OSError, ValueError, *BROKEN) as error:
+        raise ReportError(
+            f"{path} cannot be read: {error}", fix="put the one there that validate wrote, or remove it"
+        ) from error
+    return found
 
 
 def _drawn(document: Document, pictures: Encoded) -> dict[str, str]:

@@ -37,7 +37,7 @@ def verdict(document: Document, candidate: Candidate) -> str:
         finding = "No verdict: the fp32 model scores no mIoU to lose."
     else:
         finding = _finding(document, candidate)
-    return f"{_judgement(gate)}{finding} {bought}."
+    return f"{judgement(gate)}{finding} {bought}."
 
 
 def cannot_tell(document: Document, candidate: Candidate) -> str | None:
@@ -63,7 +63,7 @@ def _agreement(candidate: Candidate) -> str:
     return said if ends is None else f"{said}, 95 % interval {100 * ends[0]:.2f} … {100 * ends[1]:.2f} %"
 
 
-def _judgement(gate: Gate) -> str:
+def judgement(gate: Gate) -> str:
     """Whether the gates are met, and what each allows; nothing where there is none."""
     if gate.outcome is None:
         return ""

@@ -12,7 +12,7 @@ from fcn_onnx.evaluation.comparison import speedup_interval
 from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, get_runtime
 
 WORTH_SAYING = 1.2
-"""How often as fast a runtime must be as onnxruntime."""
+"""How often as fast a runtime must be as onnxruntime; where there is an interval, it must lie above 1 too."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,6 @@ def _faster(runs: Sequence[Run]) -> Iterator[str]:
         if base is None or other.runtime == DEFAULT_RUNTIME:
             continue
         speedup, interval = speedup_interval(base.latency_ms, other.latency_ms)
-        if speedup > WORTH_SAYING:
+        if speedup > WORTH_SAYING and (interval is None or interval[0] > 1):
             between = "" if interval is None else f" ({interval[0]:.2f} … {interval[1]:.2f}×)"
             yield f"{other.runtime} runs {other.model} {speedup:.2f}× as fast as {base.runtime}{between}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fcn_onnx.calibration.collector import Collected, Pass, observe
+from fcn_onnx.calibration.levels import UNSIGNED
 from fcn_onnx.calibration.methods import Method
 from fcn_onnx.calibration.observed import observed_tensors
 from fcn_onnx.calibration.store import Observation
@@ -121,6 +122,7 @@ def tabulate(observation: Observation, rule: Method) -> RangeTable:
         preprocessing=observation.preprocessing,
         images=observation.images,
         versions=observation.versions,
+        levels=rule.levels.name if rule.levels else UNSIGNED.name,
         means={
             name: tuple(means.mean().astype(np.float32).tolist())
             for name, means in observation.statistics.means.items()

@@ -15,6 +15,8 @@ from typing import Any, get_type_hints
 
 import numpy as np
 
+from fcn_onnx.calibration.levels import UNSIGNED
+from fcn_onnx.calibration.methods import METHODS
 from fcn_onnx.errors import TableError
 from fcn_onnx.jobs.artifact import FORM_VERSION, digest_json, dump_json, write_text
 from fcn_onnx.jobs.reading import read_bytes
@@ -46,6 +48,7 @@ class RangeTable:
         versions: packages that made it.
         means: of each channel of the tensors that convolutions read, float32 values; empty where not known.
         form: `FORM_VERSION` of the fcn-onnx that made it; 1 where the file does not say.
+        levels: name in `LEVELS` of those that the thresholds are chosen for; u8 where the file does not say.
     """
 
     ranges: Mapping[str, Range]
@@ -56,6 +59,7 @@ class RangeTable:
     versions: Mapping[str, str] = field(default_factory=dict)
     means: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     form: int = FORM_VERSION
+    levels: str = UNSIGNED.name
 
     def save(self, path: Path) -> None:
         """Write the table, atomically. The same table gives the same bytes."""
@@ -77,6 +81,7 @@ class RangeTable:
                 "form": self.form,
                 # little-endian float32 in base64: tens of thousands of numbers, which nobody reads
                 "means": {name: _encoded(m) for name, m in sorted(self.means.items())},
+                **({} if self.levels == UNSIGNED.name else {"levels": self.levels}),
             },
         }
         write_text(path, dump_json(content))
@@ -100,7 +105,7 @@ class RangeTable:
                 raise ValueError(f"the range of {bad[0]} does not hold 0")
             head = content[PROVENANCE]
             said = {key: head[key] for key in ("method", "model", "preprocessing", "images", "versions")}
-            said["form"] = head.get("form", 1)
+            said |= {"form": head.get("form", 1), "levels": head.get("levels", UNSIGNED.name)}
             require_typed(said, get_type_hints(cls))
             return cls(ranges, **said, means={name: _decoded(text) for name, text in head["means"].items()})
         except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
@@ -126,6 +131,17 @@ class RangeTable:
                 f"the range table was made with the preprocessing {made} ({self.preprocessing.get('resize')}), and "
                 f"the model's is {wanted} ({preprocessing.get('resize')})",
                 fix="calibrate the model with its own preprocessing",
+            )
+
+    def require_levels(self, levels: str) -> None:
+        """Raise TableError unless the thresholds are chosen for these levels, or by a method that asks for none."""
+        method = METHODS.get(self.method)
+        if method is not None and method.levels is not None and self.levels != levels:
+            raise TableError(
+                f"the range table's {self.method} thresholds are chosen for the levels {self.levels}, and the int8 "
+                f"model has {levels}",
+                fix=f"make the table with `fcn-onnx calibrate --levels {levels}`; histograms that were kept (--from) "
+                "serve any",
             )
 
 

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_onnx.calibration.histogram import Histogram
+from fcn_onnx.calibration.levels import UNSIGNED, Levels
 from fcn_onnx.calibration.methods import PERCENTILE, Method
 from fcn_onnx.calibration.table import Range
 
-LEVELS_ONE_SIDED = 256
-LEVELS_SYMMETRIC = 128
 EPSILON = 1e-12
 CANDIDATES_AT_ONCE = 512
 Floats = NDArray[np.float64]
@@ -40,18 +39,19 @@ def percentile(histogram: Histogram, percent: float = PERCENTILE) -> float:
     return min((index + 1) * histogram.width, histogram.max_magnitude)
 
 
-def mse(histogram: Histogram) -> float:
+def mse(histogram: Histogram, levels: Levels = UNSIGNED) -> float:
     """The T of least expected squared error, among the upper edges of the bins; see `squared_errors`."""
     used = int(np.flatnonzero(histogram.magnitudes())[-1]) + 1
     thresholds = np.arange(1, used + 1) * histogram.width
-    return min(float(thresholds[np.argmin(squared_errors(histogram, thresholds))]), histogram.max_magnitude)
+    best = np.argmin(squared_errors(histogram, thresholds, levels))
+    return min(float(thresholds[best]), histogram.max_magnitude)
 
 
-def squared_errors(histogram: Histogram, thresholds: Floats) -> Floats:
+def squared_errors(histogram: Histogram, thresholds: Floats, levels: Levels = UNSIGNED) -> Floats:
     """Expected sum of squared errors of 8-bit quantization at each threshold (T,), float64.
 
-    A value inside the range errs by s²/12 on average, s being the step, (highest − lowest) / 255; a value c
-    outside errs by (|c| − T)². The exact zeros of a ReLU are represented exactly and are left out.
+    A value inside the range errs by s²/12 on average, s being the step between the levels; a value c outside errs
+    by (|c| − T)². The exact zeros of a ReLU are represented exactly and are left out.
     """
     counts = histogram.magnitudes().astype(np.float64)
     if histogram.one_sided:
@@ -59,7 +59,7 @@ def squared_errors(histogram: Histogram, thresholds: Floats) -> Floats:
     centres = (np.arange(len(counts)) + 0.5) * histogram.width
     highest = np.maximum(0, np.minimum(histogram.maximum, thresholds))
     lowest = np.minimum(0, np.maximum(histogram.minimum, -thresholds))
-    steps = (highest - lowest) / (LEVELS_ONE_SIDED - 1)
+    steps = np.maximum(-lowest, highest) / 127 if levels.symmetric else (highest - lowest) / 255
     sums = [_prefix(counts * centres**power) for power in (0, 1, 2)]
     inside = np.searchsorted(centres, thresholds)
     n, m1, m2 = (total[-1] - total[inside] for total in sums)
@@ -67,26 +67,26 @@ def squared_errors(histogram: Histogram, thresholds: Floats) -> Floats:
     return errors
 
 
-def kl(histogram: Histogram) -> float:
+def kl(histogram: Histogram, levels: Levels = UNSIGNED) -> float:
     """The T of least KL(P‖Q) between the clipped distribution and its quantized form.
 
     For candidates of i bins: P is bins [0, i) with the clipped tail added to the last; Q is bins [0, i) without
     the tail, merged to L levels over the edges ⌊j·i/L⌋, each level's mass spread over its bins that are not empty
     before the tail is added; both are normalised, 1e-12 is added, and they are normalised again. T = (i + ½) bins.
-    L is 256 for a one-sided tensor, whose exact zeros are left out, and 128 for |x| of a signed one.
+    L is the levels of |x|: 256 or, with symmetric levels, 128 for a one-sided tensor, whose exact zeros are left
+    out, and 128 for a signed one.
     (After Migacz, "8-bit inference with TensorRT", GTC 2017.)
     """
     counts = histogram.magnitudes().astype(np.float64)
     used = _used(counts)
-    levels = LEVELS_SYMMETRIC
+    fewest = levels.of_magnitudes(histogram.one_sided)
     if histogram.one_sided:
         counts[0] = 0
-        levels = LEVELS_ONE_SIDED
     counts = counts[:used]
-    if used <= levels or not counts.any():
+    if used <= fewest or not counts.any():
         return histogram.max_magnitude
-    divergences = kl_divergences(counts, levels)
-    best = levels + int(np.argmin(divergences))
+    divergences = kl_divergences(counts, fewest)
+    best = fewest + int(np.argmin(divergences))
     return min((best + 0.5) * histogram.width, histogram.max_magnitude)
 
 

@@ -30,9 +30,10 @@ command = StageCommand(
     "calibrate",
     CalibrateOptions,
     act,
-    tables={"method": "Methods"},
+    tables={"method": "Methods", "levels": "Levels"},
     examples=(
         "calibrate --data coco/train2017 --limit 64 --histograms h.npz",
         "calibrate --from h.npz --method kl --output kl.json",
+        "calibrate --from h.npz --levels s8",
     ),
 )

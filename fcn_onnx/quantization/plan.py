@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 
 from fcn_onnx.calibration.clips import Clips
+from fcn_onnx.calibration.levels import SYMMETRIC, UNSIGNED
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.jobs.text import listed
 from fcn_onnx.model.graph import Graph, is_quantized
@@ -71,6 +72,11 @@ class Plan:
     reasons: tuple[str, ...]
     kept: tuple[str, ...] = ()
     power_of_two: bool = False
+
+    @property
+    def levels(self) -> str:
+        """Name in `LEVELS` of those that activations have."""
+        return (SYMMETRIC if self.symmetric else UNSIGNED).name
 
     def to_json(self) -> dict[str, Any]:
         """As recorded in the model."""

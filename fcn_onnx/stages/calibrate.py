@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fcn_onnx.calibration.levels import UNSIGNED
 from fcn_onnx.calibration.methods import get_method
 from fcn_onnx.calibration.observing import Observed, observe_images, tabulate
 from fcn_onnx.calibration.store import Observation
@@ -45,6 +46,7 @@ class Calibration:
         return {
             "output": str(self.output),
             "method": self.table.method,
+            "levels": self.table.levels,
             "model": self.table.model,
             "images": len(self.table.images),
             "image_names": sorted(self.table.images),
@@ -65,7 +67,7 @@ def calibrate(options: CalibrateOptions, *, progress: Progress = SILENT) -> Cali
         CalibrationError: an activation is NaN or infinite.
         TableError: not a file of histograms.
     """
-    rule = get_method(options.method, options.percentile)
+    rule = get_method(options.method, options.percentile, options.levels)
     outputs, inputs = files_of(options)
     claim_outputs(outputs, inputs)
     output = outputs["--output"]
@@ -94,12 +96,17 @@ def files_of(options: CalibrateOptions) -> tuple[dict[str, Path | None], dict[st
     if (source is None) == (choice is None):
         raise UsageError("images (--data) or histograms (--from)?", fix="give exactly one of the two")
     if source is not None:
-        output = options.output or source.with_name(f"{source.stem}-{options.method}.json")
+        output = options.output or source.with_name(f"{source.stem}-{_rule_name(options)}.json")
         return {"--output": output}, {"the file of histograms": source}
     assert choice is not None
     model = options.model or find_fp32()
-    outputs = {"--output": options.output or table_path(model, options.method), "--histograms": options.histograms}
+    outputs = {"--output": options.output or table_path(model, _rule_name(options)), "--histograms": options.histograms}
     return outputs, {"the model": model, **data_inputs(model, outputs.values()), **choice.inputs()}
+
+
+def _rule_name(options: CalibrateOptions) -> str:
+    """Of the method, in a file's name."""
+    return options.method if options.levels == UNSIGNED.name else f"{options.method}-{options.levels}"
 
 
 def _observed(

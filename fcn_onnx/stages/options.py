@@ -21,6 +21,7 @@ from fcn_onnx.runtime.seam import DEFAULT_RUNTIME
 
 METHODS = "fcn_onnx.calibration.methods:METHODS"
 RUNTIMES = "fcn_onnx.runtime.seam:RUNTIMES"
+LEVELS = "fcn_onnx.calibration.levels:LEVELS"
 FORMATS = {"auto": "what the opset and the target ask for", "qoperator": "quantized operators", "qdq": "Q/DQ pairs"}
 
 
@@ -199,6 +200,7 @@ class CalibrateOptions(Checked):
     percentile: float | None = option(
         None, help="With --method percentile. Default: 99.999.", metavar="PERCENT", bound=PERCENT
     )
+    levels: str = option("u8", help="Of the int8 activations, for mse and kl; see below.", names=LEVELS)
     output: Path | None = option(
         None, help="Default: calibration/<model>-<method>.json.", metavar="FILE", decides=False
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fcn_onnx.calibration.clips import Clips
-from fcn_onnx.calibration.methods import DEFAULT_METHOD, get_method
+from fcn_onnx.calibration.methods import DEFAULT_METHOD, Method, get_method
 from fcn_onnx.calibration.observing import observe_images, tabulate
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.data.preprocess import Preprocessing
@@ -62,6 +62,8 @@ def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quanti
     clips = own_clips(fp32, preprocessing, progress) if unsaid else None
     plan = _plan(options, fp32, clips, progress)
     given = _gather(options, fp32, clips, preprocessing, interface, progress)
+    if given.table is not None:
+        given.table.require_levels(plan.levels)
     claim_outputs(outputs, {f"the image {sample.name}": sample.file for sample in given.samples})
     job = _job(options, fp32, plan, method, interface, preprocessing, given)
     if not options.force and (existing := up_to_date(output, job, fp32.size_bytes)):
@@ -93,7 +95,8 @@ def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quanti
         goal = Goal(bound.judge.drop_percent, bound.max_drop) if bound else None
         return write_tuned(maker.tune(plan, method, log_path(output), goal), output, progress)
     with Journals(output, wait_s=options.wait, progress=progress) as journals:
-        table = given.table or _calibrated(options, fp32, given, preprocessing, journals, progress)
+        rule = get_method(options.method or DEFAULT_METHOD, options.percentile, plan.levels)
+        table = given.table or _calibrated(options, rule, fp32, given, preprocessing, journals, progress)
         return _written(maker, plan, table, bound, options.refine, output, journals, progress)
 
 
@@ -180,6 +183,8 @@ def _job(
         if options.ranges is not None
         else {"method": given.table.method if given.table else method, "images": dict(given.images)}
     )
+    if plan.symmetric:
+        how["levels"] = plan.levels  # before they decided, such models were made for others
     if given.truth or options.refine:
         how["tried"] = {
             "max_drop": options.max_drop,
@@ -206,6 +211,7 @@ def _job(
 
 def _calibrated(
     options: QuantizeOptions,
+    rule: Method,
     fp32: Model,
     given: Given,
     preprocessing: Preprocessing,
@@ -215,7 +221,7 @@ def _calibrated(
     observed = observe_images(
         fp32, given.samples, preprocessing, threads=options.threads, journals=journals, progress=progress
     )
-    return tabulate(observed.observation, get_method(options.method or DEFAULT_METHOD, options.percentile))
+    return tabulate(observed.observation, rule)
 
 
 def _written(

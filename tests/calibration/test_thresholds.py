@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from onnxruntime.quantization.calibrate import HistogramCollector
 
 from fcn_onnx.calibration import thresholds
+from fcn_onnx.calibration.counting import SIDE
 from fcn_onnx.calibration.histogram import Histogram
-from fcn_onnx.calibration.methods import METHODS
+from fcn_onnx.calibration.levels import LEVELS
+from fcn_onnx.calibration.methods import METHODS, get_method
 from fcn_onnx.calibration.thresholds import kl_divergences, range_of
 
 
@@ -96,12 +98,76 @@ def test_neural_compressors_kl_is_min_max(signed: bool) -> None:
     assert (low, high) == pytest.approx((float(values.min()), float(values.max())), abs=0.02 * seen)
 
 
-def quantized_error(values: np.ndarray, low: float, high: float) -> float:
+def quantized_error(values: np.ndarray, low: float, high: float, levels: str = "u8") -> float:
     """Mean squared error of 8-bit quantization with this range, really rounded."""
-    step = (high - low) / 255
-    zero = round(-low / step)
-    restored = (np.clip(np.rint(values.astype(np.float64) / step) + zero, 0, 255) - zero) * step
+    if levels == "s8":
+        step, zero, least, most = max(-low, high) / 127, 0, -127, 127
+    else:
+        step = (high - low) / 255
+        zero, least, most = round(-low / step), 0, 255
+    restored = (np.clip(np.rint(values.astype(np.float64) / step) + zero, least, most) - zero) * step
     return float(((values - restored) ** 2).mean())
+
+
+SHAPES = ("one-sided", "signed", "skewed")
+
+
+def few_values(shape: str) -> np.ndarray:
+    """Values with a tail; skewed, those below 0 are small, as after a LeakyRelu."""
+    values = np.random.default_rng(5).standard_t(4, 4000).astype(np.float32)
+    return {"one-sided": np.maximum(values, 0), "signed": values, "skewed": np.where(values < 0, values / 10, values)}[
+        shape
+    ]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("levels", LEVELS)
+def test_mse_is_the_best_of_all_candidates(levels: str, shape: str) -> None:
+    """Every edge of a bin is tried, and all values are really rounded."""
+    values = few_values(shape)
+    histogram = Histogram.of(values)
+    low, high = min(0.0, float(values.min())), float(values.max())
+    edges = np.arange(1, math.ceil(histogram.max_magnitude / histogram.width) + 1) * histogram.width
+    candidates = edges[edges > 0.5]  # below, all is clipped
+    best = min(quantized_error(values, max(low, -t), min(high, t), levels) for t in candidates)
+    chosen = range_of(histogram, get_method("mse", levels=levels))
+    assert quantized_error(values, chosen.lowest, chosen.highest, levels) <= 1.03 * best
+
+
+def test_half_the_levels_clip_earlier_and_err_less() -> None:
+    values = few_values("one-sided")
+    histogram = Histogram.of(values)
+    own, other = (range_of(histogram, get_method("mse", levels=levels)) for levels in ("s8", "u8"))
+    errors = [quantized_error(values, chosen.lowest, chosen.highest, "s8") for chosen in (own, other)]
+    assert own.highest < other.highest
+    assert errors[0] < 0.99 * errors[1]
+
+
+@pytest.mark.parametrize(
+    ("levels", "one_sided", "count"), [("u8", True, 256), ("u8", False, 128), ("s8", True, 128), ("s8", False, 128)]
+)
+def test_kl_is_the_best_of_all_candidates(levels: str, one_sided: bool, count: int) -> None:
+    """The literal divergence of each, with as many levels as |x| has."""
+    rng = np.random.default_rng(6)
+    counts = np.zeros(2 * SIDE, np.int64)
+    used = 290
+    counts[SIDE : SIDE + used] = 1e5 * np.exp(-np.arange(used) / 40) * rng.uniform(0.7, 1.3, used)
+    if not one_sided:
+        counts[SIDE - used : SIDE] = counts[SIDE : SIDE + used][::-1]
+    histogram = Histogram(0, counts, 0.0 if one_sided else -used + 0.5, used - 0.5)
+    magnitudes = histogram.magnitudes()[:used].tolist()
+    if one_sided:
+        magnitudes[0] = 0
+    divergences = [literal_divergence(magnitudes, i, count) for i in range(count, used + 1)]
+    assert get_method("kl", levels=levels).threshold(histogram) == min(
+        count + int(np.argmin(divergences)) + 0.5, used - 0.5
+    )
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile"])
+def test_ranges_that_count_no_levels_are_the_same_for_all(method: str) -> None:
+    histogram = Histogram.of(few_values("signed"))
+    assert len({range_of(histogram, get_method(method, levels=levels)) for levels in LEVELS}) == 1
 
 
 @pytest.mark.parametrize("signed", [False, True])

@@ -13,7 +13,7 @@ from toys import foreign, residual_network, save, write_coco
 
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import Preprocessing, Resize
-from fcn_onnx.errors import MissingDependencyError, QuantizationError, UsageError
+from fcn_onnx.errors import MissingDependencyError, QuantizationError, TableError, UsageError
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.runtime.cpu import Cpu
@@ -76,6 +76,42 @@ def test_the_structure_that_tensorrt_asks_for(tmp_path: Path, data: Path) -> Non
     (add,) = [node for node in graph.node if node.op_type == "Add"]
     assert sorted(producer[name].op_type for name in add.input) == ["Conv", "DequantizeLinear"]
     assert not {"QLinearConv", "QLinearAdd"} & {node.op_type for node in graph.node}
+
+
+def test_ranges_are_for_the_levels_of_the_target(tmp_path: Path, data: Path) -> None:
+    """127 steps to the threshold; the same from images and from a table, and no table for other levels is taken."""
+    model, choice = model_of(tmp_path / "m.onnx"), ImageChoice(data, limit=5)
+    kept = tmp_path / "h.npz"
+    tables = {}
+    first = {"model": model, "choice": choice, "histograms": kept, "output": tmp_path / "h-mse.json"}
+    for levels, source in (("u8", first), ("s8", {"source": kept})):
+        tables[levels] = calibrate(CalibrateOptions(levels=levels, **source)).table
+    assert (tmp_path / "h-mse-s8.json").is_file()
+    made = {}
+    for name, ranges in (("images", {"choice": choice}), ("table", {"ranges": tmp_path / "h-mse-s8.json"})):
+        quantize(QuantizeOptions(model=model, target="tensorrt", output=tmp_path / name, **ranges))
+        made[name] = onnx.load(tmp_path / name)
+    scales = {
+        node.input[0]: numpy_helper.to_array(
+            next(t for t in made["table"].graph.initializer if t.name == node.input[1])
+        )
+        for node in made["table"].graph.node
+        if node.op_type == "QuantizeLinear" and node.input[0] in tables["s8"].ranges
+    }
+    assert len(scales) >= 3
+    for name, scale in scales.items():
+        chosen = tables["s8"].ranges[name]
+        assert scale == pytest.approx(max(-chosen.lowest, chosen.highest) / 127, rel=1e-6)
+    assert tables["u8"].ranges != tables["s8"].ranges
+    for target, levels, other in (("tensorrt", "s8", "u8"), ("vnni", "u8", "s8")):
+        path = tmp_path / "other.json"
+        tables[other].save(path)
+        with pytest.raises(TableError, match=f"chosen for the levels {other}, and the int8 model has {levels}"):
+            quantize(QuantizeOptions(model=model, ranges=path, target=target, output=tmp_path / "no.onnx"))
+    calibrate(CalibrateOptions(source=kept, method="minmax", output=tmp_path / "minmax.json"))
+    quantize(
+        QuantizeOptions(model=model, ranges=tmp_path / "minmax.json", target="tensorrt", output=tmp_path / "b.onnx")
+    )
 
 
 def test_an_openvino_model_is_qdq_and_pair_safe(tmp_path: Path, data: Path) -> None:

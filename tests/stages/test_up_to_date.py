@@ -289,6 +289,7 @@ CALIBRATE: dict[str, tuple[Change, bool]] = EVERYWHERE | {
     "bad images are skipped": (option(skip_bad_images=True), not REDONE),
     "histograms": (option(histograms=Path("h.npz")), not REDONE),
     "method": (option(method="kl"), not REDONE),
+    "levels": (option(levels="s8"), not REDONE),
     "output that is read": (interface(output_name="body"), not REDONE),
     "truth": (other_truth, not REDONE),
     "masks": (with_masks, not REDONE),

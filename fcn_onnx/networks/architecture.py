@@ -80,6 +80,7 @@ class Architecture:
         other_classes: those of other data sets that its origin trained it on, each of another number.
         preprocessing: what it was trained with, and what its sides must be multiples of.
         protocol: a name in `evaluation.protocols.PROTOCOLS`, by which its published numbers were taken.
+        least_side: of an image, in pixels.
         size: (height, width) for which `export --list` counts.
         published: what the origin says it reaches or costs; `--list` shows it beside what is counted.
     """
@@ -103,6 +104,7 @@ class Architecture:
     other_classes: tuple[tuple[str, ...], ...] = ()
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     protocol: str = "torchvision"
+    least_side: int = 1
     size: tuple[int, int] = (520, 520)
     published: str = ""
 

@@ -25,6 +25,8 @@ PUBLISHED, RANDOM = "DEFAULT", "none"
 
 RANDOM_SEED = 0
 RANDOM_NAME = f"random (seed {RANDOM_SEED}), batch norm settled on noise"
+RANDOM_VERSION = 2
+"""Raised where the same seed comes to mean other weights."""
 SHOWN = 5
 
 
@@ -41,6 +43,7 @@ class Built:
         preprocessing: how photographs are shown to it.
         weights: where they came from.
         protocol: by which its origin measured; None where there is no origin.
+        least_side: of an image, in pixels.
         notes: what was found, assumed or left out.
     """
 
@@ -52,6 +55,7 @@ class Built:
     preprocessing: Preprocessing
     weights: WeightsInfo
     protocol: str | None = None
+    least_side: int = 1
     notes: tuple[str, ...] = ()
 
 
@@ -128,6 +132,7 @@ def build_network(arch: str | None, weights: str, *, aux: bool | None = None, cl
         preprocessing=architecture.preprocessing,
         weights=info,
         protocol=architecture.protocol,
+        least_side=architecture.least_side,
         notes=(*notes, *assumed),
     )
 
@@ -184,7 +189,7 @@ def _recognised(shapes: Shapes, source: str, wanted: Architecture | None) -> Arc
 def _weights_by_name(architecture: Architecture, weights: str) -> tuple[State | None, WeightsInfo]:
     """The published state dict, as its origin writes it, and where it came from; None for random weights."""
     if weights == RANDOM:
-        return None, WeightsInfo(RANDOM_NAME, digest_bytes(RANDOM_NAME.encode()), random=True)
+        return None, WeightsInfo(RANDOM_NAME, digest_bytes(f"{RANDOM_NAME} {RANDOM_VERSION}".encode()), random=True)
     if architecture.default_weights is None:
         raise WeightsError(
             f"there are no published weights of {architecture.name} to download: {architecture.no_weights}",

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
-from fcn_onnx.networks.tracing import legal_size
-
-SIZE = (128, 128)
+LEAST_SIDE, STRIDES = 128, 8
+"""Of the noise: at stride 32, 128 pixels are four places, whose mean and variance are not those of larger images."""
 RESIDUAL_SCALE = 0.2
 LEAST_VARIANCE = 1e-3
 """Of a channel: what is nearly constant, as behind a pooling of the whole image, is not blown up."""
@@ -30,9 +29,10 @@ def settle(network: torch.nn.Module, multiple_of: int | None) -> None:
         for name, module in network.named_modules():
             if name.endswith(".bn3") and isinstance(module, torch.nn.BatchNorm2d):
                 module.weight.fill_(RESIDUAL_SCALE)
+    side = max(LEAST_SIDE, STRIDES * (multiple_of or 1))
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     hooks = [norm.register_forward_pre_hook(_take) for norm in norms]
-    noise = torch.randn(2, 3, *legal_size(SIZE, multiple_of), generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():
             network.eval()(noise)

@@ -136,6 +136,11 @@ def _built(options: ExportOptions) -> Built:
             f"{built.name} returns one channel, and labels are made of one a class",
             fix="leave --output-labels out: what runs the model takes one channel for the score of the second class",
         )
+    if options.size and min(options.size) < (least := built.least_side):
+        raise UsageError(
+            f"--size is {options.size[0]}x{options.size[1]}, and {built.name} takes no side shorter than {least}",
+            fix=f"use {max(options.size[0], least)}x{max(options.size[1], least)}",
+        )
     multiple_of = built.preprocessing.multiple_of
     if options.size and (legal := legal_size(options.size, multiple_of)) != options.size:
         raise UsageError(

@@ -288,6 +288,14 @@ def test_half_precision_computes_nearly_the_same(tmp_path: Path) -> None:
     assert np.abs(outputs[0] - outputs[1]).max() < 0.02 * np.abs(outputs[0]).max()
 
 
+@pytest.mark.parametrize("size", [(31, 64), (16, 16)])
+def test_a_size_below_the_least_is_refused(tmp_path: Path, size: tuple[int, int]) -> None:
+    """VGG-16 halves an image five times, and torch fails on what is left."""
+    with pytest.raises(UsageError, match=r"fcn32s takes no side shorter than 32\n.*use 32x\d+"):
+        export(ExportOptions(arch="fcn32s", weights="none", size=size, output=tmp_path / "m.onnx"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_size_that_the_network_does_not_take_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--size is 100x128.*multiples of 32\n.*use 128x128"):
         export(

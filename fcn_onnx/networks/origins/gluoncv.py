@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fcn_onnx.data.label_spaces import ADE20K
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.networks.architecture import Architecture, Shapes, by_keys
 from fcn_onnx.networks.origins.renaming import last_renamed, renamed
@@ -100,6 +101,7 @@ def _architecture(depth: int, last: int, published: str) -> Architecture:
         adopt=adopt,
         aux_keys="auxlayer.",
         no_weights="GluonCV's zoo has several .params files, by data set, and which is meant is yours to say",
+        other_classes=(ADE20K.names,),
         preprocessing=Preprocessing(resize=Resize()),
         protocol="voc-native",
         size=(480, 480),

@@ -22,6 +22,9 @@ FIRST_LAYERS: Mapping[int, Mapping[str, int]] = {
 }
 """By output stride: where in VGG-16 the parts begin whose layers a checkpoint holds twice."""
 
+LEAST_SIDE = 32
+"""Five poolings halve an image, and one pixel must be left."""
+
 SCORES = {16: "score_pool4.weight", 8: "score_pool3.weight"}
 
 
@@ -71,6 +74,7 @@ def _architecture(stride: int, published: str) -> Architecture:
         no_weights="Tramac published none, and Vastai's are on no open server",
         preprocessing=Preprocessing(resize=Resize(size=(320, 320)), resample="opencv-linear"),
         protocol="vastai",
+        least_side=LEAST_SIDE,
         size=(320, 320),
         published=published,
     )

@@ -5,7 +5,8 @@
     validate: {data: coco/val2017, max_drop: 1.0}
     output: build/resnet50
 
-Each section's keys are the options of the command of that name. Paths are relative to the working folder.
+Each section's keys are the options of the command of that name. In place of `export`, `model: FILE` names a model that
+is there already. Paths are relative to the working folder.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, Union
 
+from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.errors import RecipeError, UsageError
 from fcn_onnx.jobs.bounds import COUNT, THREADS
 from fcn_onnx.jobs.fields import assemble, declared, require
@@ -28,9 +30,6 @@ from fcn_onnx.stages.yaml_text import read_yaml
 
 T = TypeVar("T")
 Stage = TypeVar("Stage")
-DATA_KEY = "data"
-"""A recipe always has images, where on the command line a table may stand in for them."""
-
 MAX_BYTES = 1 << 20
 
 
@@ -82,20 +81,33 @@ class Recipe:
     """One run from end to end.
 
     Attributes:
-        output: folder of both models and the report.
+        export: how the fp32 model is made, or
+        model: where it lies.
+        output: folder of the models that are made, and of the report.
         scenes: written before anything else, if set.
         threads: of each session; 0 means all cores.
     """
 
-    export: Section[ExportOptions]
     quantize: Section[QuantizeOptions]
     validate: Section[ValidateOptions]
+    export: Section[ExportOptions] | None = None
+    model: Path | None = None
     output: Path = field(default=Path())
     scenes: ScenesSection | None = None
     threads: int = 0
 
     def __post_init__(self) -> None:
         THREADS.require("threads", self.threads)
+        if (self.export is None) == (self.model is None):
+            said = "neither 'export' nor 'model'" if self.export is None else "both 'export' and 'model'"
+            raise UsageError(f"the recipe has {said}", fix="say how the fp32 model is made, or where it lies")
+        missing = self.quantize.get("data") is None
+        images = [entry.name for entry in declared(ImageChoice) if entry.name in self.quantize.values]
+        if missing and (images or self.export is not None):
+            raise UsageError(
+                "quantize does not say 'data'" + (f", and {images[0]!r} is of images" if images else ""),
+                fix="name a folder of images; only a model that brings its ranges (TI's *_qat.onnx) needs none",
+            )
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -137,7 +149,7 @@ def _section(options: type[Stage], value: Any, where: str) -> Section[Stage]:
     """What is said of a stage, every key one of its options and every value what that may be."""
     entries = {entry.name: entry for entry in declared(options) if entry.option.in_recipe}
     given = _mapping(value, entries, where)
-    missing = [name for name, entry in entries.items() if (entry.required or name == DATA_KEY) and name not in given]
+    missing = [name for name, entry in entries.items() if entry.required and name not in given]
     if missing:
         raise RecipeError(f"{where} does not say {missing[0]!r}", fix="add the missing key")
     values = {}

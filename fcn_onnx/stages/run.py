@@ -34,10 +34,8 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
     Raises:
         FcnOnnxError: what the stages raise.
     """
-    from fcn_onnx.stages.export import export  # needs torch only when called
-
     fp32, report = _fp32(recipe), recipe.output / "report"
-    exporting = recipe.export.build(output=fp32, force=force)
+    exporting = recipe.export.build(output=fp32, force=force) if recipe.export else None
     quantizing = recipe.quantize.build(
         model=fp32, output=recipe.output / int8_path(fp32).name, threads=recipe.threads, force=force
     )
@@ -49,7 +47,10 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
         from fcn_onnx.demo.writer import write_scenes
 
         write_scenes(recipe.scenes.folder, images=recipe.scenes.images, seed=recipe.scenes.seed, progress=progress)
-    export(exporting, progress=progress)
+    if exporting:
+        from fcn_onnx.stages.export import export  # needs torch
+
+        export(exporting, progress=progress)
     quantized = quantize(quantizing, progress=progress)
     validation = validate(replace(validating, int8=(quantized.path,)), command=command, progress=progress)
     return RunResult(fp32, quantized, validation, report / "report.html")
@@ -58,22 +59,29 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
 def outputs_of(recipe: Recipe) -> dict[str, Path]:
     """What `run` writes of a recipe beside its scenes, by what it is called."""
     fp32 = _fp32(recipe)
-    models = {"the fp32 model": fp32, "the int8 model": recipe.output / int8_path(fp32).name}
+    models = {"the fp32 model": fp32} if recipe.export else {}
+    models["the int8 model"] = recipe.output / int8_path(fp32).name
     return models | report_files(recipe.output / "report")
 
 
 def inputs_of(recipe: Recipe) -> dict[str, Path | None]:
     """Files that `run` reads of a recipe, images aside, by what they are called."""
-    files: dict[str, Path | None] = {"export.weights": Path(recipe.export.get("weights"))}
-    if isinstance(classes := recipe.export.get("classes"), str):
-        files["export.classes"] = Path(classes)
+    files: dict[str, Path | None] = {"model": recipe.model}
+    if recipe.export:
+        files["export.weights"] = Path(recipe.export.get("weights"))
+        if isinstance(classes := recipe.export.get("classes"), str):
+            files["export.classes"] = Path(classes)
     for name, section in (("quantize", recipe.quantize), ("validate", recipe.validate)):
-        files[f"{name}.annotations"] = section.get("annotations") or annotations_beside(section.get("data"))
+        data: Path | None = section.get("data")
+        files[f"{name}.annotations"] = section.get("annotations") or (annotations_beside(data) if data else None)
         files |= {f"{name}.{key}": section.get(key) for key in ("images", "classes")}
     return files
 
 
 def _fp32(recipe: Recipe) -> Path:
+    if recipe.export is None:
+        assert recipe.model is not None  # a recipe has one of the two
+        return recipe.model
     path = fp32_path(*(recipe.export.get(key) for key in ("arch", "network", "opset")))
     if path is None:
         raise RecipeError("export says neither 'arch' nor 'network'", fix="add the one that is meant")

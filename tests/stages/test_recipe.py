@@ -58,6 +58,9 @@ def test_defaults_and_overrides(tmp_path: Path) -> None:
         (MINIMAL, ["export.size=[0, 64]"], "export: a side of size is 0"),
         (MINIMAL, ["scenes.folder=x", "scenes.images=0"], "scenes: images is 0"),
         ("export: {arch: tiny}\nquantize: {limit: 3}\nvalidate: {data: b}\n", [], "quantize does not say 'data'"),
+        ("model: a.onnx\nquantize: {limit: 3}\nvalidate: {data: b}\n", [], "'data', and 'limit' is of images"),
+        ("quantize: {data: a}\nvalidate: {data: b}\n", [], "neither 'export' nor 'model'"),
+        (MINIMAL, ["model=a.onnx"], "both 'export' and 'model'"),
         (MINIMAL, ["quantize.method=guess"], "method is 'guess'"),
         (MINIMAL, ["export.arch=vgg"], "arch is 'vgg'"),
         (MINIMAL, ["quantize.output=x"], "unknown key 'output'"),
@@ -73,14 +76,6 @@ def test_bad_recipes_are_refused(tmp_path: Path, text: str, overrides: list[str]
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"nowhere\.yaml"):
         load_recipe(tmp_path / "nowhere.yaml")
-
-
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
-def test_recipes_of_the_repository_load_and_say_their_command_and_result(path: Path) -> None:
-    load_recipe(path)
-    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert any("fcn-onnx run" in line or "fcn-onnx demo" in line for line in head)
-    assert any("mIoU" in line for line in head)
 
 
 def test_demo_recipe_is_the_command_demo() -> None:

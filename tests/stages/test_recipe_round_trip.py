@@ -17,7 +17,7 @@ from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.bounds import Bound
 from fcn_onnx.jobs.fields import Declared, assemble, declared
 from fcn_onnx.stages import options as stages
-from fcn_onnx.stages.recipe import DATA_KEY, _section
+from fcn_onnx.stages.recipe import _section
 from fcn_onnx.stages.yaml_text import read_yaml
 
 STAGES = [kind for name, kind in vars(stages).items() if name.endswith("Options")]
@@ -54,7 +54,7 @@ def sections(kind: type) -> st.SearchStrategy[dict[str, Any]]:
     """Some of a stage's options, and all that a recipe must have."""
     entries = [entry for entry in declared(kind) if entry.option.in_recipe and not entry.option.reads]
     wanted = {entry.name: values(entry, entry.hint) for entry in entries}
-    needed = {entry.name for entry in entries if entry.required or entry.name == DATA_KEY}
+    needed = {entry.name for entry in entries if entry.required}
     return st.fixed_dictionaries(
         {name: some.filter(lambda value: value is not None) for name, some in wanted.items() if name in needed},
         optional={name: some for name, some in wanted.items() if name not in needed},

@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
+import ti_small
 from toys import write_coco, write_voc
 from trees import write_ade20k, write_cityscapes
 
@@ -105,17 +107,23 @@ def test_no_two_write_to_one_place() -> None:
     assert len({load_recipe(path).output for path in RECIPES}) == len(RECIPES)
 
 
-SMALL = {
-    "ti/deeplabv3plus-mobilenetv2-cityscapes": (["export.size=[32, 64]"], "ti"),
-    "vastai/fcn32s": (["export.size=[32, 32]"], "vastai"),
-}
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_it_runs_with_random_weights_on_small_images(name: str, inside: Path) -> None:
+def test_it_runs_with_random_weights_on_small_images(inside: Path) -> None:
     """From torch to a report under the family's own protocol, and nothing else needs to be said."""
-    overrides, protocol = SMALL[name]
-    result = run(load_recipe(FOLDER / f"{name}.yaml", ["export.weights=none", *overrides]))
-    assert result.validation.report["protocol"]["name"] == protocol
+    path = FOLDER / "ti" / "deeplabv3plus-mobilenetv2-cityscapes.yaml"
+    result = run(load_recipe(path, ["export.weights=none", "export.size=[32, 64]"]))
+    assert result.validation.report["protocol"] == "ti"
     assert result.quantized.path.is_file()
     assert result.report.is_file()
+
+
+def test_a_model_trained_for_int8_runs_without_images_to_calibrate_on(inside: Path) -> None:
+    model = ti_small.export(ti_small.Small().eval(), inside / "small_qat.onnx")
+    labels = f"output_name='{onnx.load(model).graph.output[-1].name}'"
+    path = FOLDER / "ti" / "unet-aspp-mobilenetv2-cityscapes-qat.yaml"
+    recipe = load_recipe(
+        path, ["model=small_qat.onnx", f"quantize.{labels}", f"validate.{labels}", "validate.data=coco/val2017"]
+    )
+    result = run(recipe)
+    assert model.is_file()
+    assert result.quantized.path == Path("build/ti-unet-aspp-mobilenetv2-cityscapes-qat/small_qat-int8.onnx")
+    assert result.validation.report["protocol"] == "ti"

@@ -91,8 +91,6 @@ def build_network(arch: str | None, weights: str, *, aux: bool | None = None, cl
     architecture = get_architecture(arch) if arch else None
     asked_count(classes)
     require_torch()
-    import torch
-
     from fcn_onnx.networks.checkpoints.reading import read_checkpoint
     from fcn_onnx.networks.randomness import settle
     from fcn_onnx.networks.weights import load_into
@@ -116,9 +114,7 @@ def build_network(arch: str | None, weights: str, *, aux: bool | None = None, cl
     channels = _channels(architecture, state, classes, info.source)
     known = (read.classes if read else (), architecture.classes, *architecture.other_classes)
     names, assumed = name_classes(channels, classes, *known)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_SEED)
-        network = architecture.build(channels, AUX in heads)
+    network = _seeded(architecture, channels, aux=AUX in heads)
     if state is None:
         settle(network, architecture.preprocessing.multiple_of)
     else:
@@ -135,6 +131,15 @@ def build_network(arch: str | None, weights: str, *, aux: bool | None = None, cl
         least_side=architecture.least_side,
         notes=(*notes, *assumed),
     )
+
+
+def _seeded(architecture: Architecture, channels: int, *, aux: bool) -> torch.nn.Module:
+    """The network with the random weights of our seed; the caller's random numbers go on as they were."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_SEED)
+        return architecture.build(channels, aux)
 
 
 def shapes_of(state: State) -> Shapes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from hypothesis import settings
@@ -11,4 +12,6 @@ settings.register_profile("suite", deadline=None, derandomize=True)
 settings.load_profile("suite")
 
 # A suite that a script runs in the background inherits that SIGINT is ignored, and so would the commands that it tests.
+os.environ.pop("GITHUB_STEP_SUMMARY", None)  # tests are no reports of the job that runs them
+
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,7 +12,12 @@ from fcn_onnx.cli.flags import PATH
 
 @click.command("report", epilog="Example: fcn-onnx report report/report.json")
 @click.argument("source", type=PATH, metavar="REPORT.json")
-@click.option("--output", type=PATH, metavar="DIR", help="Gets report.md and report.html. Default: where the file is.")
+@click.option(
+    "--output",
+    type=PATH,
+    metavar="DIR",
+    help="Gets report.md, report.html and metrics.json. Default: where the file is.",
+)
 def command(source: Path, output: Path | None) -> None:
     """Draw an earlier report again, from its report.json and the images.npz beside it."""
     from fcn_onnx.stages.report import report

@@ -11,6 +11,7 @@ import click
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
 from fcn_onnx.cli.flags import PATH, json_option
+from fcn_onnx.cli.summary import summarise
 
 
 @click.command(
@@ -36,6 +37,7 @@ def command(recipe: Path, overrides: tuple[str, ...], force: bool, json_target: 
         command=shlex.join(["fcn-onnx", *sys.argv[1:]]),
         progress=ConsoleProgress(),
     )
+    summarise(result.validation.document)
     write_json(result.validation.report, json_target)
     if not wants_stdout(json_target):
         print_validation(result.validation.document)

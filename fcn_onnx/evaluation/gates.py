@@ -130,8 +130,9 @@ def _by_interval(gate: str, bound: float, estimate: Estimate) -> Outcome:
 def images_to_decide(bound: float, estimate: Estimate, images: int) -> int | None:
     """How many images would bring the interval to one side of the bound, to two digits.
 
-    The value is taken to stay, and the interval to shrink as 1/√n. None where there is no interval, or the value is the
-    bound itself.
+    The value v is taken to stay, and the interval's reach r from it towards the bound b to shrink as 1/√n, as a
+    standard error does: r·√(N/n) = |v − b| where n = N·(r / |v − b|)², N the images so far. None where
+    there is no interval, or the value is the bound itself.
     """
     if estimate.value is None or estimate.ci95 is None or estimate.value == bound:
         return None

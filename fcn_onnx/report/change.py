@@ -104,7 +104,7 @@ def change_verdict(release: Release, images: int) -> str:
         said = "" if relative is None else f" ({relative:+.2f} % relative)"
         finding = f"{_direction(miou)}: int8's mIoU {points(miou.change)} points{said} on {images} images"
     speed = f"{release.speedup:.2f}× the older int8's speed{interval(release.speedup_ci95, 1, '×', signed=False)}"
-    return f"{judgement(release.gate)}{finding}. {speed}.{_lost(release.per_class_iou)}"
+    return f"{judgement(release.gate, images)}{finding}. {speed}.{_lost(release.per_class_iou)}"
 
 
 def _direction(found: Measured) -> str:

@@ -1,4 +1,4 @@
-"""A report's folder: `report.json` and `images.npz` are the source, Markdown and HTML are drawn from them."""
+"""A report's folder: `report.json` and `images.npz` are the source, all else is drawn from them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from fcn_onnx.jobs.artifact import atomic_folder, dump_json
 from fcn_onnx.report.document import Document
 from fcn_onnx.report.html import to_html
 from fcn_onnx.report.markdown import to_markdown
+from fcn_onnx.report.metrics import to_metrics
 from fcn_onnx.report.pictures import NO_PICTURES, PREFIX, Encoded
 
 Arrays = Mapping[str, NDArray[Any]]
 
 REPORT_JSON, ARRAYS = "report.json", "images.npz"
-DRAWN = ("report.md", "report.html")
+DRAWN = ("report.md", "report.html", "metrics.json")
 REPORT_FILES = (REPORT_JSON, *DRAWN, ARRAYS)
 MAX_PICTURES = 256 << 20
 """Bytes of all pictures that are read; a candidate's have less than a megabyte."""
@@ -90,7 +91,9 @@ def read_counts(path: Path) -> dict[str, NDArray[Any]] | None:
 
 
 def _drawn(document: Document, pictures: Encoded) -> dict[str, str]:
-    return dict(zip(DRAWN, (to_markdown(document), to_html(document, pictures)), strict=True))
+    return dict(
+        zip(DRAWN, (to_markdown(document), to_html(document, pictures), dump_json(to_metrics(document))), strict=True)
+    )
 
 
 def _write(files: Mapping[str, str], folder: Path) -> None:

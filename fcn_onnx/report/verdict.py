@@ -37,7 +37,7 @@ def verdict(document: Document, candidate: Candidate) -> str:
         finding = "No verdict: the fp32 model scores no mIoU to lose."
     else:
         finding = _finding(document, candidate)
-    return f"{judgement(gate)}{finding} {bought}."
+    return f"{judgement(gate, document.images)}{finding} {bought}."
 
 
 def cannot_tell(document: Document, candidate: Candidate) -> str | None:
@@ -63,33 +63,38 @@ def _agreement(candidate: Candidate) -> str:
     return said if ends is None else f"{said}, 95 % interval {100 * ends[0]:.2f} … {100 * ends[1]:.2f} %"
 
 
-def judgement(gate: Gate) -> str:
+def judgement(gate: Gate, images: int) -> str:
     """Whether the gates are met, and what each allows; nothing where there is none."""
     if gate.outcome is None:
         return ""
     unsure = not gate.confident and not all(check.certain for check in gate.checks)
     by = " by the point estimate" if unsure else ""
-    return f"{gate.outcome.upper()}{by} ({'; '.join(_said(check, gate) for check in gate.checks)}). "
+    return f"{gate.outcome.upper()}{by} ({'; '.join(said_of(check, gate, images) for check in gate.checks)}). "
 
 
-def _said(check: Check, gate: Gate) -> str:
-    """One gate: its bound, and, where that is not plain from the rest, what was found and what it comes to."""
+def said_of(check: Check, gate: Gate, images: int, *, whole: bool = False) -> str:
+    """One gate: its bound, and, where that is not plain from the rest, what was found and what it comes to.
+
+    Args:
+        images: that it was measured on.
+        whole: nothing else stands beside it.
+    """
     bound = GATES[check.gate](check.bound)
     if check.outcome is Outcome.UNDECIDED:
-        return f"{bound}: undecided, {_more(check)}"
-    if check.gate == MAX_DROP and len(gate.checks) == 1:
+        return f"{bound}: undecided, {_more(check, images)}"
+    if check.gate == MAX_DROP and len(gate.checks) == 1 and not whole:
         return bound  # the rest of the verdict is about this
     found = "cannot be computed" if check.value is None else FOUND[check.gate](check.value)
     return f"{bound}: {found}, {check.outcome}"
 
 
-def _more(check: Check) -> str:
+def _more(check: Check, images: int) -> str:
     """What would decide."""
     if check.ci95 is None:
         return "there is no interval"
     if check.images_to_decide is None:
         return "what was measured is the bound itself"
-    return f"some {check.images_to_decide:,} images would decide"
+    return f"cannot tell on {images:,} images; about {check.images_to_decide:,} would"
 
 
 def _finding(document: Document, candidate: Candidate) -> str:

@@ -289,8 +289,15 @@ class ValidateOptions(Checked):
     gates: Gates = part(Gates)
     report: Path | None = option(
         Path("report"),
-        help="Gets report.json, report.md, report.html and images.npz.",
+        help="Gets report.json, report.md, report.html, metrics.json and images.npz.",
         metavar="DIR",
+        decides=False,
+        in_recipe=False,
+    )
+    junit: Path | None = option(
+        None,
+        help="Also write the run and its gates as JUnit XML, which CI shows as tests.",
+        metavar="FILE",
         decides=False,
         in_recipe=False,
     )

@@ -14,7 +14,7 @@ def report(source: Path, *, output: Path | None = None) -> tuple[Path, ...]:
     The gallery's pictures come from the `images.npz` beside it; without that file the gallery is left out.
 
     Args:
-        output: gets `report.md` and `report.html`; default: the folder that `source` is in.
+        output: gets `report.md`, `report.html` and `metrics.json`; default: the folder that `source` is in.
 
     Raises:
         ReportError: it is not a report.

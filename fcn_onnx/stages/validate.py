@@ -16,7 +16,7 @@ from fcn_onnx.evaluation.protocols import get_protocol
 from fcn_onnx.evaluation.result import Comparison, ModelResult, Validation
 from fcn_onnx.evaluation.scoring import Contest, Tally, score_images
 from fcn_onnx.evaluation.selection import select_images
-from fcn_onnx.jobs.artifact import claim_outputs, digest_json, job_digest
+from fcn_onnx.jobs.artifact import claim_outputs, digest_json, job_digest, write_text
 from fcn_onnx.jobs.executor import EXECUTORS
 from fcn_onnx.jobs.journal import Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
@@ -24,6 +24,7 @@ from fcn_onnx.model.files import data_inputs, model_bytes
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
 from fcn_onnx.report.files import REPORT_FILES, write_report
+from fcn_onnx.report.junit import to_junit
 from fcn_onnx.runtime.interface import declared_classes
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig, get_runtime
@@ -59,7 +60,7 @@ def validate(options: ValidateOptions, *, command: str | None = None, progress: 
     names_of(candidates)
     for runtime in runtimes_of(options):
         get_runtime(runtime)
-    outputs = report_files(options.report)
+    outputs = outputs_of(options)
     models = {f"the model {path}": path for path in (fp32, *candidates)}
     data = {name: file for path in models.values() for name, file in data_inputs(path, outputs.values()).items()}
     claim_outputs(outputs, models | data | options.choice.inputs())
@@ -81,6 +82,8 @@ def validate(options: ValidateOptions, *, command: str | None = None, progress: 
             progress.note(note)
         if options.report is not None:
             write_report(result.document, options.report, {**result.per_image, **result.pictures})
+        if options.junit is not None:
+            write_text(options.junit, to_junit(result.document))
     return result
 
 
@@ -93,6 +96,11 @@ def models_of(options: ValidateOptions) -> tuple[Path, ...]:
 def runtimes_of(options: ValidateOptions) -> tuple[str, ...]:
     """What runs the candidates, each once."""
     return tuple(dict.fromkeys(options.runtime)) or (DEFAULT_RUNTIME,)
+
+
+def outputs_of(options: ValidateOptions) -> dict[str, Path]:
+    """Every file that these options write, by what it is called."""
+    return report_files(options.report) | ({} if options.junit is None else {"--junit": options.junit})
 
 
 def report_files(folder: Path | None) -> dict[str, Path]:

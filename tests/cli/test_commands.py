@@ -56,6 +56,7 @@ def test_quantize_and_validate_follow_one_another_with_nothing_else_typed(folder
     assert "mIoU" in validated.stdout
     assert sorted(p.name for p in (folder / "report").iterdir()) == [
         "images.npz",
+        "metrics.json",
         "report.html",
         "report.json",
         "report.md",

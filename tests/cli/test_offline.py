@@ -37,7 +37,7 @@ COMMANDS: dict[tuple[str, ...], set[str]] = {
         "nc.log",
     },
     ("validate", *DATA, "--fp32", "toy.onnx", "--int8", "int8.onnx", "--workers", "2"): {
-        f"report/{name}" for name in ("report.json", "report.md", "report.html", "images.npz")
+        f"report/{name}" for name in ("report.json", "report.md", "report.html", "metrics.json", "images.npz")
     },
     ("benchmark", "toy.onnx", "int8.onnx", "--size", "32x32", "--runs", "2"): set(),
     ("predict", "int8.onnx", "street.png"): {

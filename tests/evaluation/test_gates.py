@@ -137,6 +137,27 @@ def test_so_many_images_decide_and_few_less_would_not(
     assert not decided(max(images, needed * 0.89))  # two digits
 
 
+def test_so_many_images_do_decide_in_a_simulation() -> None:
+    """With as many images as are named half of all intervals lie on one side of the bound, with more nearly all."""
+    rng = np.random.default_rng(3)
+    bound, mean, deviation, images = 1.0, 0.6, 1.6, 40
+
+    def drawn(n: int) -> Estimate:
+        x = rng.normal(mean, deviation, n)
+        reach = 1.96 * x.std(ddof=1) / sqrt(n)
+        return Estimate(x.mean(), (x.mean() - reach, x.mean() + reach))
+
+    reach = 1.96 * deviation / sqrt(images)
+    needed = images_to_decide(bound, Estimate(mean, (mean - reach, mean + reach)), images)
+    assert needed == 62  # (1.96 · 1.6 / 0.4)² = 61.5
+
+    def decided(n: int) -> float:
+        return float(np.mean([not e.ci95[0] <= bound <= e.ci95[1] for _ in range(1000) if (e := drawn(n)).ci95]))
+
+    assert decided(images) < 0.42 < decided(needed) < 0.6  # the value stays in half of all draws
+    assert decided(4 * needed) > 0.95
+
+
 def test_worst_and_exit_codes() -> None:
     assert [exit_code(found) for found in ([], [None], [PASSED, None], [PASSED, UNDECIDED], [UNDECIDED, FAILED])] == [
         *(0, 0, 0, 3, 1)

@@ -243,7 +243,7 @@ def test_without_intervals_nothing_is_drawn_or_shown_of_them(report: dict[str, A
 def test_files_are_written_together_and_the_json_round_trips(tmp_path: Path, report: dict[str, Any]) -> None:
     document = Document.from_json(report)
     paths = write_report(document, tmp_path / "report", PICTURES)
-    assert [p.name for p in paths] == ["report.json", "report.md", "report.html", "images.npz"]
+    assert [p.name for p in paths] == ["report.json", "report.md", "report.html", "metrics.json", "images.npz"]
     assert json.loads(paths[0].read_text()) == report
     assert Document.load(paths[0]) == document
     broken = replace(document, fp32=replace(document.fp32, miou=float("nan")))
@@ -259,9 +259,11 @@ def test_a_report_is_drawn_again_from_its_folder(tmp_path: Path, report: dict[st
     written = write_report(Document.from_json(report), tmp_path / "report", PICTURES)
     before = {path.name: path.read_bytes() for path in written}
     again = draw(written[0], output=tmp_path / "again")
-    assert {path.name: path.read_bytes() for path in again} == {n: before[n] for n in ("report.md", "report.html")}
+    assert {path.name: path.read_bytes() for path in again} == {
+        n: before[n] for n in ("report.md", "report.html", "metrics.json")
+    }
     assert before["report.html"].count(b"data:image/") == 5 * len(report["gallery"]) > 0
-    written[3].write_bytes(b"not an archive")
+    written[4].write_bytes(b"not an archive")
     draw(written[0])
     assert (tmp_path / "report" / "report.json").read_bytes() == before["report.json"]
     assert b"data:image/" not in (tmp_path / "report" / "report.html").read_bytes()

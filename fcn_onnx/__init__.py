@@ -8,6 +8,7 @@ Each stage is one function; the command of the same name does nothing but parse,
     validate   both models + labelled images → comparison and report
     compare    two reports                   → what got worse
     benchmark, predict, inspect              one model or several, looked at
+    sensitivity                              what each layer's int8 costs
 
 The functions are loaded when first used, so `import fcn_onnx` is cheap and needs no torch.
 """
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
         ExportOptions,
         PredictOptions,
         QuantizeOptions,
+        SensitivityOptions,
         ValidateOptions,
     )
     from fcn_onnx.stages.predict import predict
     from fcn_onnx.stages.quantize import quantize
     from fcn_onnx.stages.run import run
+    from fcn_onnx.stages.sensitivity import sensitivity
     from fcn_onnx.stages.validate import validate
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -53,11 +56,15 @@ _HOMES = {
         "ExportOptions",
         "PredictOptions",
         "QuantizeOptions",
+        "SensitivityOptions",
         "ValidateOptions",
     ),
 } | {
     f"fcn_onnx.stages.{stage}": (stage,)
-    for stage in ("benchmark", "calibrate", "compare", "export", "inspect", "predict", "quantize", "run", "validate")
+    for stage in (
+        *("benchmark", "calibrate", "compare", "export", "inspect", "predict", "quantize", "run", "sensitivity"),
+        "validate",
+    )
 }
 
 __all__ = [
@@ -70,6 +77,7 @@ __all__ = [
     "Interface",
     "PredictOptions",
     "QuantizeOptions",
+    "SensitivityOptions",
     "ValidateOptions",
     "benchmark",
     "calibrate",
@@ -79,6 +87,7 @@ __all__ = [
     "predict",
     "quantize",
     "run",
+    "sensitivity",
     "validate",
 ]
 

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def test_stages_are_functions_of_the_package() -> None:
-    stages = {"benchmark", "calibrate", "export", "inspect", "predict", "quantize", "run", "validate"}
+    stages = {"benchmark", "calibrate", "export", "inspect", "predict", "quantize", "run", "sensitivity", "validate"}
     assert stages <= set(fcn_onnx.__all__)
     for name in fcn_onnx.__all__:
         assert callable(getattr(fcn_onnx, name))

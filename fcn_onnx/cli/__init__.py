@@ -16,6 +16,7 @@ COMMANDS = (
     "benchmark",
     "predict",
     "inspect",
+    "sensitivity",
     "report",
     "compare",
     "run",

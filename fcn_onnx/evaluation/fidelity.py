@@ -58,7 +58,7 @@ class Fidelity:
 
 
 @dataclass(frozen=True)
-class _Stored:
+class Stored:
     """An activation as the int8 model holds it: (q − zero) · scale."""
 
     tensor: str
@@ -95,7 +95,7 @@ def compare_layers(
         raise UsageError("no image to compare on", fix="give at least one")
     models = Model.open(fp32), Model.open(int8)
     original, quantized = (model.proto for model in models)
-    stored = _stored(original, quantized)
+    stored = stored_activations(original, quantized)
     if not stored:
         raise ModelError(
             f"no activation of {fp32} is in 8 bits in {int8}", fix="name an int8 model that was made from this one"
@@ -137,7 +137,7 @@ def _decibel(signal: float, noise: float) -> float:
     return float(10 * np.log10(signal / noise)) if signal else float("-inf")
 
 
-def _stored(original: onnx.ModelProto, quantized: onnx.ModelProto) -> dict[str, _Stored]:
+def stored_activations(original: onnx.ModelProto, quantized: onnx.ModelProto) -> dict[str, Stored]:
     """Where each activation of the original is found in the int8 model.
 
     Quantizers keep the name: `x` has its scale in `x_scale` and its zero point in `x_zero_point`, and is held in the
@@ -165,5 +165,5 @@ def _stored(original: onnx.ModelProto, quantized: onnx.ModelProto) -> dict[str, 
         following = readers.get(name, [])
         rectified = len(following) == 1 and following[0].op_type in RECTIFIERS
         shown = following[0].output[0] if rectified else name
-        found[shown] = _Stored(place, float(values[0].ravel()[0]), int(values[1].ravel()[0]), zero.data_type)
+        found[shown] = Stored(place, float(values[0].ravel()[0]), int(values[1].ravel()[0]), zero.data_type)
     return found

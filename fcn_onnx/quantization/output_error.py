@@ -53,7 +53,7 @@ class OutputError:
     def __call__(self, model: Path | onnx.ModelProto) -> float:
         """Σ (int8 − fp32)² / Σ fp32² of the logits, mean over images."""
         pairs = zip(self._logits(model), self._reference, strict=True)
-        return float(np.mean([np.square(a - b).sum() / np.square(b).sum() for a, b in pairs]))
+        return float(np.mean([relative_error(a, b) for a, b in pairs]))
 
     def _logits(self, model: Path | Model | onnx.ModelProto) -> list[NDArray[np.float32]]:
         segmenter = Segmenter(model, self._config, self._interface, self._runtime)
@@ -67,3 +67,8 @@ class OutputError:
                 )
             found.append(logits)
         return found
+
+
+def relative_error(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Σ (found − expected)² / Σ expected²."""
+    return float(np.square(found - expected).sum() / np.square(expected).sum())

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import onnx
 
 from fcn_onnx.calibration.table import RangeTable
@@ -14,12 +13,13 @@ from fcn_onnx.errors import QuantizationError
 from fcn_onnx.jobs.artifact import digest_json
 from fcn_onnx.jobs.journal import Journal, Journals
 from fcn_onnx.jobs.progress import Progress
-from fcn_onnx.model.graph import read_facts
+from fcn_onnx.model.graph import Graph, read_facts
+from fcn_onnx.model.macs import Multiplication
 from fcn_onnx.quantization.judge import Judge
 from fcn_onnx.quantization.making import Maker
 from fcn_onnx.quantization.plan import Plan, keep_float
 from fcn_onnx.runtime.network import Network
-from fcn_onnx.runtime.timing import alternate, timed
+from fcn_onnx.runtime.timing import time_ratio
 
 RANKING_IMAGES = 8
 SPEED_RUNS = 5
@@ -84,9 +84,7 @@ def within(bound: Bound, maker: Maker, plan: Plan, table: RangeTable, journals: 
         QuantizationError: there is none.
     """
     fp32 = maker.fp32.taken
-    convs = [conv.name for conv in read_facts(maker.make(plan, table).int8).convs if conv.int8]
-    originals = {node.name for node in fp32.model.graph.node}
-    names = [name if name in originals else name.removesuffix("_quant") for name in convs]
+    names = int8_names(fp32, read_facts(maker.make(plan, table).int8).convs)
 
     def kept(convs: Sequence[str]) -> onnx.ModelProto:
         return maker.make(keep_float(plan, fp32, convs), table).int8
@@ -106,17 +104,18 @@ def speed_kept(maker: Maker, whole: Plan, plan: Plan, table: RangeTable) -> floa
     """The speed of the model of `plan` over that of the `whole` one, on the first calibration image, run in turns."""
     batch = next(iter(maker.images.batches()))
     multiple_of = maker.images.preprocessing.multiple_of
-    networks = [
+    first, second = (
         Network(maker.make(form, table).int8, maker.config, multiple_of=multiple_of, runtime=maker.runtime)
         for form in (whole, plan)
-    ]
-    for network in networks:
-        network.run(batch)
-    series: list[list[float]] = [[], []]
-    for turn in range(SPEED_RUNS):
-        for index in alternate(range(len(networks)), turn):
-            series[index].append(timed(partial(networks[index].run, batch))[1])
-    return float(np.median(series[0]) / np.median(series[1]))
+    )
+    return time_ratio(partial(first.run, batch), partial(second.run, batch), SPEED_RUNS)
+
+
+def int8_names(fp32: Graph, nodes: Sequence[Multiplication]) -> list[str]:
+    """Those of the `nodes` of an int8 model that multiply 8-bit integers, as the fp32 model calls them."""
+    originals = {node.name for node in fp32.model.graph.node}
+    names = [node.name for node in nodes if node.int8]
+    return [name if name in originals else name.removesuffix("_quant") for name in names]
 
 
 def search(

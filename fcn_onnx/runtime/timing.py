@@ -39,3 +39,15 @@ def timed(work: Callable[[], T]) -> tuple[T, float]:
 def alternate(items: Sequence[T], turn: int) -> list[T]:
     """The order of this turn: forwards on even turns, backwards on odd (AB, BA, AB, …)."""
     return list(items) if turn % 2 == 0 else list(items)[::-1]
+
+
+def time_ratio(first: Callable[[], object], second: Callable[[], object], runs: int) -> float:
+    """The median time of the first over that of the second, which run in turns, each once to warm up."""
+    works = (first, second)
+    for work in works:
+        work()
+    series: list[list[float]] = [[], []]
+    for turn in range(runs):
+        for index in alternate(range(len(works)), turn):
+            series[index].append(timed(works[index])[1])
+    return float(np.median(series[0]) / np.median(series[1]))

@@ -2,48 +2,35 @@
 
 What says which images are meant, and what a model does not say of itself, are parts that several stages share
 (`ImageSource`, `ImageChoice`, `Interface`). Nothing heavy is imported here: tables of names are looked up when they are
-needed.
+needed. What several stages have in common is in `shared_options`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fcn_onnx.data.choice import ImageChoice, ImageSource
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.gates import Gates
-from fcn_onnx.jobs.bounds import COUNT, DROP, FRACTION, PERCENT, POSITIVE, SIDE, THREADS, WAIT
+from fcn_onnx.jobs.bounds import COUNT, DROP, FRACTION, POSITIVE, SIDE
 from fcn_onnx.jobs.fields import Checked, Pair, option, part
 from fcn_onnx.model.interface import InputHints, Interface, multiple_of_option
-from fcn_onnx.runtime.seam import DEFAULT_RUNTIME
-
-METHODS = "fcn_onnx.calibration.methods:METHODS"
-RUNTIMES = "fcn_onnx.runtime.seam:RUNTIMES"
-LEVELS = "fcn_onnx.calibration.levels:LEVELS"
-FORMATS = {"auto": "what the opset and the target ask for", "qoperator": "quantized operators", "qdq": "Q/DQ pairs"}
-
-
-def _threads(**said: bool) -> Any:
-    return option(0, help="Of each session; 0 means all cores.", bound=THREADS, **said)
-
-
-def _runtime(help: str) -> Any:
-    return option(DEFAULT_RUNTIME, help=help, names=RUNTIMES)
-
-
-def _runtimes(help: str) -> Any:
-    return option((), help=f"{help}; repeatable. Default: {DEFAULT_RUNTIME}.", names=RUNTIMES)
-
-
-def _wait() -> Any:
-    text = "For another run that is at work on the same output, at most."
-    return option(0.0, help=text, metavar="SECONDS", bound=WAIT, decides=False, in_recipe=False)
-
-
-def _force() -> Any:
-    return option(False, help="Redo it though nothing has changed.", decides=False, in_recipe=False)
+from fcn_onnx.stages.shared_options import (
+    LEVELS,
+    METHODS,
+    bias_correction_option,
+    force_option,
+    format_option,
+    per_channel_option,
+    percentile_option,
+    ranges_option,
+    runtime_option,
+    runtimes_option,
+    target_option,
+    threads_option,
+    wait_option,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +90,8 @@ class ExportOptions(Checked):
         decides=False,
         in_recipe=False,
     )
-    force: bool = _force()
-    wait: float = _wait()
+    force: bool = force_option()
+    wait: float = wait_option()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -137,8 +124,8 @@ class BenchmarkOptions(Checked):
     )
     runs: int = option(20, help="Of each model.", bound=COUNT)
     multiple_of: int | None = multiple_of_option()
-    runtime: tuple[str, ...] = _runtimes("What runs each model")
-    threads: int = _threads()
+    runtime: tuple[str, ...] = runtimes_option("What runs each model")
+    threads: int = threads_option()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,9 +152,9 @@ class PredictOptions(Checked):
     )
     legend: bool = option(True, help="Name the classes in the overlay.", flag="--legend", opposite="--no-legend")
     interface: Interface = part(Interface)
-    runtime: str = _runtime("What runs the model.")
-    threads: int = _threads(decides=False)
-    wait: float = _wait()
+    runtime: str = runtime_option("What runs the model.")
+    threads: int = threads_option(decides=False)
+    wait: float = wait_option()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +170,8 @@ class InspectOptions(Checked):
         None, help="Draw histograms with the thresholds of each method.", metavar="FILE.html", decides=False
     )
     interface: Interface = part(Interface)
-    runtime: str = _runtime("Whose kernels it is asked of what runs in int8.")
-    threads: int = _threads()
+    runtime: str = runtime_option("Whose kernels it is asked of what runs in int8.")
+    threads: int = threads_option()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,9 +184,7 @@ class CalibrateOptions(Checked):
         None, help="Histograms of an earlier pass, instead of --data.", flag="--from", metavar="HIST"
     )
     method: str = option("mse", help="How thresholds are chosen; see below.", names=METHODS)
-    percentile: float | None = option(
-        None, help="With --method percentile. Default: 99.999.", metavar="PERCENT", bound=PERCENT
-    )
+    percentile: float | None = percentile_option()
     levels: str = option("u8", help="Of the int8 activations, for mse and kl; see below.", names=LEVELS)
     output: Path | None = option(
         None, help="Default: calibration/<model>-<method>.json.", metavar="FILE", decides=False
@@ -210,8 +195,8 @@ class CalibrateOptions(Checked):
     skip_bad_images: bool = option(False, help="List images that cannot be read instead of stopping.")
     workers: int = option(1, help="Processes.", bound=COUNT, decides=False)
     interface: Interface = part(Interface)
-    threads: int = _threads(decides=False)
-    wait: float = _wait()
+    threads: int = threads_option(decides=False)
+    wait: float = wait_option()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,36 +205,20 @@ class QuantizeOptions(Checked):
 
     model: Path | None = option(None, help="Default: the one fp32 model here.", metavar="FILE", in_recipe=False)
     choice: ImageChoice | None = part(ImageChoice, given="data")
-    ranges: Path | None = option(
-        None,
-        help="A table from `calibrate`, instead of --data. With neither, the model's own clips (TI's *_qat.onnx).",
-        metavar="FILE",
-        in_recipe=False,
-    )
+    ranges: Path | None = ranges_option("--data. With neither, the model's own clips (TI's *_qat.onnx).")
     method: str | None = option(
         None, help="How thresholds are chosen. Default: mse; minmax with neural-compressor.", names=METHODS
     )
-    percentile: float | None = option(
-        None, help="With --method percentile. Default: 99.999.", metavar="PERCENT", bound=PERCENT
-    )
+    percentile: float | None = percentile_option()
     backend: str = option(
         "onnxruntime",
         help="The library that writes the int8 graph.",
         names="fcn_onnx.quantization.backends.table:BACKENDS",
     )
-    format: str = option("auto", help="Of the int8 model.", also=FORMATS)
-    target: str = option(
-        "auto",
-        help="The kind of machine that the model is for; see below.",
-        also={"auto": "this CPU, or what --runtime reads"},
-        names="fcn_onnx.quantization.targets:TARGETS",
-    )
-    per_channel: bool | None = option(
-        None, help="Weight scales. Default: per channel if legal.", flag="--per-channel", opposite="--per-tensor"
-    )
-    bias_correction: bool = option(
-        True, help="Keep channels' means.", flag="--bias-correction", opposite="--no-bias-correction"
-    )
+    format: str = format_option()
+    target: str = target_option("this CPU, or what --runtime reads")
+    per_channel: bool | None = per_channel_option()
+    bias_correction: bool = bias_correction_option()
     keep_float: tuple[str, ...] = option(
         (), help="Convolutions in whose names this is found stay fp32; repeatable.", metavar="REGEX"
     )
@@ -260,14 +229,39 @@ class QuantizeOptions(Checked):
         bound=DROP,
     )
     refine: bool = option(False, help="Move thresholds to where the output errs least; takes minutes.")
-    runtime: str = _runtime("What is to run the model, and what --max-drop and --refine measure in.")
+    runtime: str = runtime_option("What is to run the model, and what --max-drop and --refine measure in.")
     output: Path | None = option(
         None, help="Default: fcn-<arch>-<opset>-int8.onnx here.", metavar="FILE", decides=False, in_recipe=False
     )
     interface: Interface = part(Interface)
-    threads: int = _threads(decides=False, in_recipe=False)
-    force: bool = _force()
-    wait: float = _wait()
+    threads: int = threads_option(decides=False, in_recipe=False)
+    force: bool = force_option()
+    wait: float = wait_option()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensitivityOptions(Checked):
+    """Of `sensitivity`; see the options' help."""
+
+    model: Path | None = option(None, help="Default: the one fp32 model here.", metavar="FILE")
+    choice: ImageChoice = part(ImageChoice)
+    ranges: Path | None = ranges_option("ranges observed on the chosen images.")
+    method: str = option("mse", help="How thresholds are chosen.", names=METHODS)
+    percentile: float | None = percentile_option()
+    format: str = format_option()
+    target: str = target_option()
+    per_channel: bool | None = per_channel_option()
+    bias_correction: bool = bias_correction_option()
+    trial_images: int = option(
+        8, help="Of the chosen images, what each layer is tried on; the front is measured on others.", bound=COUNT
+    )
+    report: Path = option(
+        Path("sensitivity"), help="Gets sensitivity.json and sensitivity.html.", metavar="DIR", decides=False
+    )
+    interface: Interface = part(Interface)
+    threads: int = threads_option()
+    force: bool = force_option()
+    wait: float = wait_option()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,9 +297,9 @@ class ValidateOptions(Checked):
     )
     workers: int = option(1, help="Processes; 1 times best.", bound=COUNT)
     interface: Interface = part(Interface)
-    runtime: tuple[str, ...] = _runtimes("What runs each int8 model, and the first fp32 too")
-    threads: int = _threads(in_recipe=False)
-    wait: float = _wait()
+    runtime: tuple[str, ...] = runtimes_option("What runs each int8 model, and the first fp32 too")
+    threads: int = threads_option(in_recipe=False)
+    wait: float = wait_option()
 
 
 @dataclass(frozen=True, kw_only=True)

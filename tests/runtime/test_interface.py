@@ -88,7 +88,7 @@ def test_a_recipe_says_what_the_model_does_not(tmp_path: Path) -> None:
     assert loaded.validate.build().interface == Interface()
 
 
-@pytest.mark.parametrize("command", ["calibrate", "quantize", "validate", "predict", "inspect"])
+@pytest.mark.parametrize("command", ["calibrate", "quantize", "validate", "predict", "inspect", "sensitivity"])
 def test_every_command_that_runs_models_on_images_takes_what_they_do_not_say(command: str) -> None:
     text = CliRunner().invoke(main, [command, "--help"]).output
     for option in ("--mean", "--std", "--channels", "--output-name", "--classes", "--multiple-of"):

@@ -29,10 +29,12 @@ from fcn_onnx.runtime.cpu import Cpu
 from fcn_onnx.runtime.seam import RUNTIMES
 from fcn_onnx.stages import export as exporter
 from fcn_onnx.stages import quantize as quantizing
+from fcn_onnx.stages import sensitivity as trying
 from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.export import export
-from fcn_onnx.stages.options import CalibrateOptions, ExportOptions, QuantizeOptions
+from fcn_onnx.stages.options import CalibrateOptions, ExportOptions, QuantizeOptions, SensitivityOptions
 from fcn_onnx.stages.quantize import quantize
+from fcn_onnx.stages.sensitivity import sensitivity
 
 Change = Callable[[dict[str, Any], Path, pytest.MonkeyPatch], object]
 
@@ -59,7 +61,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def on_cpu(monkeypatch: pytest.MonkeyPatch, cpu: Cpu) -> None:
-    for module in (quantizing, observing):
+    for module in (quantizing, observing, trying):
         monkeypatch.setattr(module, "measured_cpu", lambda: cpu)
 
 
@@ -321,6 +323,48 @@ def test_calibrate(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> 
     before = job_of_calibrate(options, monkeypatch)
     change(options, folder, monkeypatch)
     assert (job_of_calibrate(options, monkeypatch) != before) == redone
+
+
+SENSITIVITY: dict[str, tuple[Change, bool]] = (
+    EVERYWHERE
+    | {
+        "threads": (option(threads=1), REDONE),  # times are among the numbers
+        "output": (option(report=Path("elsewhere")), not REDONE),
+        "method": (option(method="kl"), REDONE),
+        "the default method": (option(method="mse"), not REDONE),
+        "a percentile": (option(method="percentile", percentile=99.9), REDONE),
+        "form": (option(format="qdq"), REDONE),
+        "target": (option(target="avx2"), REDONE),
+        "the target it chooses": (option(target="vnni"), not REDONE),
+        "scales": (option(per_channel=False), REDONE),
+        "bias correction": (option(bias_correction=False), REDONE),
+        "images of a trial": (option(trial_images=2), REDONE),
+        "classes": (interface(classes=("ground", *VOC_CLASSES[1:])), REDONE),
+        "output that is read": (interface(output_name="body"), REDONE),
+        "truth": (other_truth, not REDONE),
+        "a CPU with other kernels": (cpu(VNNI.saturating()), REDONE),
+    }
+)
+
+
+@pytest.mark.parametrize("name", SENSITIVITY)
+def test_sensitivity(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    found: list[str] = []
+
+    def stop(_: Path, job: str) -> None:
+        found.append(job)
+        raise StoppedError
+
+    monkeypatch.setattr(trying, "_up_to_date", stop)
+    change, redone = SENSITIVITY[name]
+    options: dict[str, Any] = {"model": folder / "m.onnx", "choice": ImageChoice(folder / "coco/val2017", limit=3)}
+    options["interface"] = Interface()
+    for step in (option(), change):
+        step(options, folder, monkeypatch)
+        asked = SensitivityOptions(**without_progress(options))
+        with pytest.raises(StoppedError):
+            sensitivity(asked, progress=options.get("progress", SILENT))
+    assert (found[0] != found[1]) == redone
 
 
 def checkpoint(folder: Path, scale: float = 1.0, name: str = "w.pth") -> str:

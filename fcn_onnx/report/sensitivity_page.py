@@ -1,0 +1,216 @@
+"""The page of `sensitivity`: layers and activations by rank, and the front of agreement against speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from math import ceil
+from pathlib import Path
+
+from fcn_onnx.report.page import page
+from fcn_onnx.report.sensitivity import Deviation, Layer, Point, Sensitivity, Tensor
+from fcn_onnx.report.svg import LABEL, WIDTH, svg
+
+BARS = 40
+"""Most bars of a figure; the table has all."""
+
+NAME = 24
+"""Characters of a name in a figure: the end of it, which tells layers apart."""
+
+HEIGHT = 300
+
+
+def to_page(found: Sensitivity) -> str:
+    """A self-contained HTML page."""
+    title = f"Sensitivity of {Path(found.model).name}"
+    return page(
+        title,
+        "\n".join(
+            [
+                f"<h1>{escape(title)}</h1>",
+                _verdict(found),
+                "<h2>What keeping the worst layers in fp32 gains and costs</h2>",
+                f"<figure>{front_figure(found.front)}<figcaption>{_front_caption(found)}</figcaption></figure>",
+                _front_table(found),
+                "<h2>Layers, by the labels that flip when nothing else is int8</h2>",
+                f"<figure>{layer_bars(found.layers[:BARS])}<figcaption><span class='key int8'></span>in int8 alone"
+                "<span class='key fp32'></span>its share of the multiply-accumulates, to the scale of 100 % = the width"
+                f"</figcaption></figure>{_layer_table(found.layers)}",
+                _tensors(found.tensors),
+                f"<p class='soft'>{_how(found)}</p>",
+            ]
+        ),
+    )
+
+
+def layer_bars(layers: Sequence[Layer]) -> str:
+    """A bar for what each layer flips alone, and a thinner one for its share of the work."""
+    most = max((layer.alone.flipped for layer in layers), default=0) or 1.0
+    row, left, reach = 26, 2 * LABEL, WIDTH - 2 * LABEL - 80
+    parts = []
+    for index, layer in enumerate(layers):
+        top, width = index * row, layer.alone.flipped / most * reach
+        parts.append(_name(layer.name, left, top))
+        parts.append(f'<rect class="int8" x="{left}" y="{top + 3}" width="{width:.1f}" height="12" rx="1"/>')
+        work = (layer.macs_share or 0) * reach
+        parts.append(f'<rect class="fp32" x="{left}" y="{top + 16}" width="{work:.1f}" height="5" rx="1"/>')
+        parts.append(
+            f'<text class="soft" x="{left + max(width, work) + 6:.1f}" y="{top + 15}">{_percent(layer.alone.flipped)}'
+            "</text>"
+        )
+    return svg(len(layers) * row, "share of the labels that each layer flips alone, and its share of the work", parts)
+
+
+def tensor_bars(tensors: Sequence[Tensor]) -> str:
+    """A bar for what rounding each activation alone flips."""
+    most = max((tensor.alone.flipped for tensor in tensors), default=0) or 1.0
+    row, left, reach = 22, 2 * LABEL, WIDTH - 2 * LABEL - 80
+    parts = []
+    for index, tensor in enumerate(tensors):
+        top, width = index * row, tensor.alone.flipped / most * reach
+        parts.append(_name(tensor.name, left, top))
+        parts.append(f'<rect class="int8" x="{left}" y="{top + 4}" width="{width:.1f}" height="12" rx="1"/>')
+        parts.append(
+            f'<text class="soft" x="{left + width + 6:.1f}" y="{top + 15}">{_percent(tensor.alone.flipped)}</text>'
+        )
+    return svg(len(tensors) * row, "share of the labels that rounding each activation alone flips", parts)
+
+
+def front_figure(front: Sequence[Point]) -> str:
+    """Agreement (up) against speed over fp32's (right), a dot for each model; those that no other beats are joined."""
+    lowest = min(point.agreement for point in front)
+    floor = lowest - 0.08 * (1 - lowest) if lowest < 1 else 0.99
+    fastest = max(1.0, *(point.speedup for point in front))
+    slowest = min(1.0, *(point.speedup for point in front))
+    span = (fastest - slowest) or 1.0
+    left, right, bottom = 70, WIDTH - 60, HEIGHT - 40
+
+    def x(speedup: float) -> float:
+        return left + 20 + (speedup - slowest) / span * (right - left - 20)
+
+    def y(agreement: float) -> float:
+        return bottom - (agreement - floor) / (1 - floor) * (bottom - 30)
+
+    parts = [
+        f'<line class="axis" x1="{left}" x2="{right + 30}" y1="{bottom}" y2="{bottom}"/>',
+        f'<line class="axis" x1="{left}" x2="{left}" y1="20" y2="{bottom}"/>',
+    ]
+    for value in (1.0, lowest):
+        parts.append(f'<text class="soft" x="{left - 6}" y="{y(value) + 5:.1f}" text-anchor="end">{value:.4f}</text>')
+    for value in dict.fromkeys((slowest, 1.0, fastest)):
+        parts.append(
+            f'<text class="soft" x="{x(value):.1f}" y="{bottom + 20}" text-anchor="middle">{value:.2f}×</text>'
+        )
+    best = unbeaten(front)
+    path = " ".join(f"{x(point.speedup):.1f},{y(point.agreement):.1f}" for point in best)
+    parts.append(f'<polyline points="{path}" fill="none" stroke="var(--soft)"/>')
+    for point in front:
+        kind = "fp32" if point is front[-1] else "int8"
+        at = x(point.speedup), y(point.agreement)
+        fill = "" if point in best else ' fill-opacity="0.4"'
+        parts.append(
+            f'<circle class="{kind}" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="5"{fill}><title>{point.kept} in fp32: '
+            f"agreement {point.agreement:.4f}, {point.speedup:.2f}× fp32's speed</title></circle>"
+        )
+        parts.append(f'<text class="soft" x="{at[0] + 8:.1f}" y="{at[1] - 6:.1f}">{point.kept}</text>')
+    return svg(HEIGHT, "agreement with fp32 against speed over fp32, by how many layers stay fp32", parts)
+
+
+def unbeaten(front: Sequence[Point]) -> list[Point]:
+    """The points than which none is both faster and agrees as much, or agrees more and is as fast; slowest first."""
+    found: list[Point] = []
+    for point in sorted(front, key=lambda point: (-point.speedup, -point.agreement)):
+        if not found or point.agreement > found[-1].agreement:
+            found.append(point)
+    return found[::-1]
+
+
+def flips_of_half(layers: Sequence[Layer]) -> int:
+    """How many of the worst layers flip half of what all flip, each alone, added up."""
+    half, so_far = sum(layer.alone.flipped for layer in layers) / 2, 0.0
+    for count, layer in enumerate(layers, start=1):
+        so_far += layer.alone.flipped
+        if so_far >= half:
+            return count
+    return ceil(len(layers) / 2)
+
+
+def _verdict(found: Sensitivity) -> str:
+    count, layers = flips_of_half(found.layers), len(found.layers)
+    return (
+        f"<p class='verdict'>All in int8, {_percent(found.whole.flipped)} of the labels flip; "
+        f"{count} of {layers} layers make half of what layers flip alone.</p>"
+    )
+
+
+def _front_caption(found: Sensitivity) -> str:
+    of = "other images than those that ranked" if set(found.front_on).isdisjoint(found.ranked_on) else "the same images"
+    return (
+        f"Up: share of the labels that are fp32's, on {len(found.front_on)} images ({of}). Right: fp32's time over the "
+        "model's, in turns. The numbers say how many of the layers below, from the first on, stay fp32; pale dots are "
+        "beaten by another in both."
+    )
+
+
+def _front_table(found: Sensitivity) -> str:
+    best = unbeaten(found.front)
+    rows = [
+        (
+            f"{point.kept} of {len(found.layers)}{'' if point in best else ' (beaten)'}",
+            _percent(point.kept_macs_share),
+            f"{point.agreement:.4f}",
+            f"{point.speedup:.2f}×",
+        )
+        for point in found.front
+    ]
+    return _table("In fp32", ("share of MACs", "agreement", "speed-up over fp32"), rows)
+
+
+def _layer_table(layers: Sequence[Layer]) -> str:
+    rows = [
+        (layer.name, layer.op_type, _percent(layer.macs_share), *_shown(layer.alone), *_shown(layer.without))
+        for layer in layers
+    ]
+    heads = ("operator", "MACs", "flips alone", "error alone", "flips without", "error without")
+    return _table("Layer", heads, rows)
+
+
+def _tensors(tensors: Sequence[Tensor]) -> str:
+    if not tensors:
+        return ""
+    rows = [(t.name, f"{t.scale:.4g}", str(t.zero_point), *_shown(t.alone)) for t in tensors]
+    heads = ("scale", "zero point", "flips alone", "error alone")
+    return (
+        "<h2>Activations, by the labels that flip when nothing else is rounded</h2>\n"
+        f"<figure>{tensor_bars(tensors[:BARS])}</figure>{_table('Activation', heads, rows)}"
+    )
+
+
+def _how(found: Sensitivity) -> str:
+    return escape(
+        f"Judged by fp32's labels on {len(found.ranked_on)} images. Alone: nothing else multiplies in int8; without: "
+        "it alone is in fp32. A layer's int8 is the rounding of its weights, of what it reads and of what it writes. "
+        f"Error: Σ(model − fp32)² / Σ fp32² of the logits. MACs at {found.size[0]}×{found.size[1]}. "
+        f"{found.plan.get('quant_format')}, {found.plan.get('target')}, {found.method}; {found.cpu}, "
+        f"{found.threads} threads."
+    )
+
+
+def _table(first: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(text)}</th>" for text in (first, *heads))
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _name(name: str, left: float, top: float) -> str:
+    shown = name if len(name) <= NAME else "…" + name[1 - NAME :]
+    return f'<text x="{left - 8}" y="{top + 15}" text-anchor="end">{escape(shown)}<title>{escape(name)}</title></text>'
+
+
+def _shown(deviation: Deviation) -> tuple[str, str]:
+    error = deviation.logits_error
+    return f"{100 * deviation.flipped:.3f} %", "–" if error is None else f"{error:.2g}"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.2f} %"

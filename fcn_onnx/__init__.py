@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from fcn_onnx.stages.compare import compare
     from fcn_onnx.stages.export import export
     from fcn_onnx.stages.inspect import inspect
+    from fcn_onnx.stages.model_card import model_card
     from fcn_onnx.stages.options import (
         BenchmarkOptions,
         CalibrateOptions,
-        CompareOptions,
         ExportOptions,
         PredictOptions,
         QuantizeOptions,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from fcn_onnx.stages.predict import predict
     from fcn_onnx.stages.quantize import quantize
+    from fcn_onnx.stages.report_options import CompareOptions, ModelCardOptions
     from fcn_onnx.stages.run import run
     from fcn_onnx.stages.sensitivity import sensitivity
     from fcn_onnx.stages.validate import validate
@@ -49,10 +50,10 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 _HOMES = {
     "fcn_onnx.data.choice": ("ImageChoice", "ImageSource"),
     "fcn_onnx.model.interface": ("Interface",),
+    "fcn_onnx.stages.report_options": ("CompareOptions", "ModelCardOptions"),
     "fcn_onnx.stages.options": (
         "BenchmarkOptions",
         "CalibrateOptions",
-        "CompareOptions",
         "ExportOptions",
         "PredictOptions",
         "QuantizeOptions",
@@ -62,7 +63,8 @@ _HOMES = {
 } | {
     f"fcn_onnx.stages.{stage}": (stage,)
     for stage in (
-        *("benchmark", "calibrate", "compare", "export", "inspect", "predict", "quantize", "run", "sensitivity"),
+        *("benchmark", "calibrate", "compare", "export", "inspect", "model_card", "predict", "quantize", "run"),
+        "sensitivity",
         "validate",
     )
 }
@@ -75,6 +77,7 @@ __all__ = [
     "ImageChoice",
     "ImageSource",
     "Interface",
+    "ModelCardOptions",
     "PredictOptions",
     "QuantizeOptions",
     "SensitivityOptions",
@@ -84,6 +87,7 @@ __all__ = [
     "compare",
     "export",
     "inspect",
+    "model_card",
     "predict",
     "quantize",
     "run",

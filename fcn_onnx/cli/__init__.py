@@ -19,6 +19,7 @@ COMMANDS = (
     "sensitivity",
     "report",
     "compare",
+    "model-card",
     "run",
     "demo",
     "doctor",
@@ -36,7 +37,7 @@ class Group(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"fcn_onnx.cli.{name}").command
+        command: click.Command = import_module(f"fcn_onnx.cli.{name.replace('-', '_')}").command
         return command
 
     def invoke(self, ctx: click.Context) -> object:

@@ -7,7 +7,7 @@ import sys
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import print_line, print_table, wants_stdout, write_json
 from fcn_onnx.cli.flags import StageCommand
-from fcn_onnx.stages.options import CompareOptions
+from fcn_onnx.stages.report_options import CompareOptions
 
 
 def act(options: CompareOptions, json_target: str | None) -> None:

@@ -19,6 +19,7 @@ from fcn_onnx.evaluation.protocols import get_protocol
 from fcn_onnx.evaluation.result import bounds, drop, relative_percent
 from fcn_onnx.report.change import Change, Measured, Release
 from fcn_onnx.report.document import FP32, Candidate, Document, Row
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME
 
 Arrays = Mapping[str, NDArray[Any]]
 CLOSE = 1e-9
@@ -41,8 +42,13 @@ class Side:
 
     @property
     def candidates(self) -> dict[str, str]:
-        """By the name of the file, without its ending, what each candidate is called in the report."""
-        return {Path(found.int8.path).stem: name for name, found in self.document.candidates.items()}
+        """By the name of the file, without its ending, and the runtime: what each candidate is called in the report."""
+        rows = {name: found.int8 for name, found in self.document.candidates.items()}
+        plain = DEFAULT_RUNTIME
+        return {
+            Path(row.path).stem + ("" if row.runtime == plain else f" ({row.runtime})"): name
+            for name, row in rows.items()
+        }
 
     @property
     def names(self) -> NDArray[Any]:

@@ -26,18 +26,18 @@ def to_markdown(document: Document) -> str:
     """The whole report: verdict, table, classes of each candidate, and where it came from."""
     parts = ["# int8 against fp32"]
     if document.several:
-        parts += [markdown_table(CANDIDATES_HEADER, candidate_rows(document)), _escape(candidates_line(document))]
+        parts += [markdown_table(CANDIDATES_HEADER, candidate_rows(document)), escaped(candidates_line(document))]
         parts += _about(document)
     for name, candidate in document.candidates.items():
         if document.several:
-            parts.append(f"## {_escape(name)}")
-        parts.append(f"**{_escape(verdict(document, candidate))}**")
+            parts.append(f"## {escaped(name)}")
+        parts.append(f"**{escaped(verdict(document, candidate))}**")
         parts.append(markdown_table(HEADER, summary_rows(document, candidate)))
         line = coverage_line(candidate.coverage)
         if not document.several:
             parts += _about(document, line)
         elif line:
-            parts.append(f"- {_escape(line)}")
+            parts.append(f"- {escaped(line)}")
         parts += _details(document, candidate)
     parts += ["## Where this came from", markdown_table(("", ""), _facts(document))]
     if document.command:
@@ -48,11 +48,11 @@ def to_markdown(document: Document) -> str:
 def _about(document: Document, coverage: str | None = None) -> Iterator[str]:
     """What was scored, and what a reader must know of it."""
     yield (
-        f"Protocol {_escape(protocol_line(document))} {document.images} images. "
+        f"Protocol {escaped(protocol_line(document))} {document.images} images. "
         "Changes of scores are in percentage points, int8 − fp32."
     )
     for note in filter(None, [document.dataset.description, coverage, *document.notes]):
-        yield f"- {_escape(note)}"
+        yield f"- {escaped(note)}"
 
 
 def _details(document: Document, candidate: Candidate) -> Iterator[str]:
@@ -81,11 +81,11 @@ def _facts(document: Document) -> Iterator[tuple[str, str]]:
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table whose cells hold no markup of their own."""
     align = ["---", *["---:"] * (len(header) - 1)]
-    lines = [list(header), align, *([_escape(cell) for cell in row] for row in rows)]
+    lines = [list(header), align, *([escaped(cell) for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _escape(text: str) -> str:
+def escaped(text: str) -> str:
     """File names are not to be trusted: no markup, no new rows, no HTML, nothing that a terminal obeys."""
     text = visible(text.replace("\n", " ").replace("\r", " "))
     for sign in "\\|*_[]`":

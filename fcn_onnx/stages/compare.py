@@ -8,7 +8,7 @@ from fcn_onnx.evaluation.releases import Side, compare_releases
 from fcn_onnx.report.change import Change
 from fcn_onnx.report.document import Document
 from fcn_onnx.report.files import ARRAYS, read_counts
-from fcn_onnx.stages.options import CompareOptions
+from fcn_onnx.stages.report_options import CompareOptions
 
 
 def compare(options: CompareOptions) -> Change:

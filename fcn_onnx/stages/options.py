@@ -13,7 +13,7 @@ from pathlib import Path
 from fcn_onnx.data.choice import ImageChoice, ImageSource
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.gates import Gates
-from fcn_onnx.jobs.bounds import COUNT, DROP, FRACTION, POSITIVE, SIDE
+from fcn_onnx.jobs.bounds import COUNT, DROP, SIDE
 from fcn_onnx.jobs.fields import Checked, Pair, option, part
 from fcn_onnx.model.interface import InputHints, Interface, multiple_of_option
 from fcn_onnx.stages.shared_options import (
@@ -300,43 +300,3 @@ class ValidateOptions(Checked):
     runtime: tuple[str, ...] = runtimes_option("What runs each int8 model, and the first fp32 too")
     threads: int = threads_option(in_recipe=False)
     wait: float = wait_option()
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompareOptions(Checked):
-    """Of `compare`; see the options' help."""
-
-    old: Path = option(help="The report.json of the last release.", argument=True, metavar="OLD.json")
-    new: Path = option(help="That of this one.", argument=True, metavar="NEW.json")
-    max_drop: float | None = option(
-        None,
-        help="Exit 1 if int8's mIoU in NEW is lower than in OLD by more than this, relative, in percent.",
-        metavar="PERCENT",
-        bound=DROP,
-    )
-    min_agreement: float | None = option(
-        None,
-        help="Exit 1 if fewer of int8's labels in NEW are those of its fp32 model; a share in [0, 1].",
-        metavar="FRACTION",
-        bound=FRACTION,
-    )
-    min_speedup: float | None = option(
-        None,
-        help="Exit 1 if int8's median latency in OLD over that in NEW is less; 0.9 lets it be 11 % slower.",
-        metavar="RATIO",
-        bound=POSITIVE,
-    )
-    confident: bool = option(
-        False,
-        help="A gate passes or fails where its 95 % interval does, and is undecided (exit 3) where that does not.",
-    )
-
-    @property
-    def gates(self) -> Gates:
-        """The same as `validate` knows them."""
-        return Gates(
-            max_drop=self.max_drop,
-            min_agreement=self.min_agreement,
-            min_speedup=self.min_speedup,
-            confident=self.confident,
-        )

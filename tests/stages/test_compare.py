@@ -17,7 +17,7 @@ from fcn_onnx.cli import main
 from fcn_onnx.evaluation.comparison import compare as compare_counts
 from fcn_onnx.evaluation.metrics import ConfusionMetric
 from fcn_onnx.stages.compare import compare
-from fcn_onnx.stages.options import CompareOptions
+from fcn_onnx.stages.report_options import CompareOptions
 
 SCHEMA_1 = Path(__file__).parents[1] / "report" / "schema-1.json"
 

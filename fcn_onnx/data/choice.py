@@ -49,7 +49,7 @@ class ImageSource(Checked):
         help="What the values of --masks mean: lines of `R G B class` or `number class`. Default: they are labels.",
         metavar="FILE",
     )
-    split: str | None = option(None, help="Of VOC, Cityscapes or ADE20K. Default: val.", metavar="NAME")
+    split: str | None = option(None, help="Which split of VOC, Cityscapes or ADE20K. Default: val.", metavar="NAME")
     images: Path | None = option(
         None, help="Exactly these images: one name a line, relative to --data.", metavar="LIST"
     )
@@ -110,7 +110,7 @@ class ImageChoice(ImageSource):
     """
 
     limit: int | None = option(None, help="How many to calibrate on. Default: min(100, half).", bound=COUNT)
-    seed: int = option(0, help="Of the draw of calibration images.")
+    seed: int = option(0, help="Seed of the draw of calibration images.")
     spread: bool = option(False, help="Draw images that cover the classes evenly (needs annotations).")
 
     def __post_init__(self) -> None:

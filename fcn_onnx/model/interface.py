@@ -46,7 +46,7 @@ class InputHints(Checked):
     std: Triple | None = option(
         None, help="Divisor of the input's normalisation, (x/255 - mean)/std, as R,G,B. Default: what the model says."
     )
-    channels: str | None = option(None, help="In which order the model takes them. Default: RGB.", also=CHANNELS)
+    channels: str | None = option(None, help="Order in which the model takes colours. Default: RGB.", also=CHANNELS)
     multiple_of: int | None = multiple_of_option()
 
     def __post_init__(self) -> None:

@@ -52,7 +52,7 @@ class ExportOptions(Checked):
         "here. Its code runs.",
         metavar="PACKAGE.MODULE:FACTORY",
     )
-    opset: int = option(12, help="11, 12 and newer.")
+    opset: int = option(12, help="The opset of the ONNX file: 11, 12 and newer.")
     weights: str = option(
         "DEFAULT",
         help="The published weights (of --network: what it comes with), random ones (seeded, recorded as random), or "
@@ -61,12 +61,12 @@ class ExportOptions(Checked):
     )
     classes: int | str | None = option(
         None,
-        help="How many, or a file with their names, one a line. Default: as many as the weights are for.",
+        help="How many classes, or a file with their names, one a line. Default: as many as the weights are for.",
         metavar="N|FILE",
     )
     aux: bool | None = option(
         None,
-        help="With the auxiliary head and its output, or without. Default: as the network's origin has it.",
+        help="Export the auxiliary head and its output, or leave them out. Default: as the network's origin has it.",
         flag="--aux",
         opposite="--no-aux",
     )
@@ -78,7 +78,11 @@ class ExportOptions(Checked):
     output_labels: bool = option(False, help="Outputs are uint8 labels (N, H, W), the argmax, not logits.")
     fp16: bool = option(False, help="Compute in float16, for GPUs; input and outputs stay float32.")
     output: Path | None = option(
-        None, help="Default: fcn-<arch or factory>-<opset>.onnx here.", metavar="FILE", decides=False, in_recipe=False
+        None,
+        help="The model to write. Default: fcn-<arch or factory>-<opset>.onnx here.",
+        metavar="FILE",
+        decides=False,
+        in_recipe=False,
     )
     test_data: bool = option(
         False, help="Also write the model zoo's test data set and .tar.gz.", decides=False, in_recipe=False
@@ -118,11 +122,11 @@ class BenchmarkOptions(Checked):
     )
     size: tuple[Pair, ...] = option(
         (),
-        help="Of the random input; may be repeated. Default: the one that a model takes, or 520x520.",
+        help="Size of the random input; may be repeated. Default: the one that a model takes, or 520x520.",
         metavar="HxW",
         bound=SIDE,
     )
-    runs: int = option(20, help="Of each model.", bound=COUNT)
+    runs: int = option(20, help="Timed runs of each model.", bound=COUNT)
     multiple_of: int | None = multiple_of_option()
     runtime: tuple[str, ...] = runtimes_option("What runs each model")
     threads: int = threads_option()
@@ -140,7 +144,7 @@ class PredictOptions(Checked):
     )
     output: Path | None = option(
         None,
-        help="Default: predictions; with images from standard input, standard output, as PNG.",
+        help="Where pictures go. Default: predictions; with images from standard input, standard output, as PNG.",
         metavar="DIR|-",
         decides=False,
     )
@@ -165,7 +169,9 @@ class InspectOptions(Checked):
     int8: Path | None = option(None, help="The int8 model made from it.", argument=True, metavar="[INT8]")
     choice: ImageSource | None = part(ImageSource, given="data")
     limit: int = option(8, help="Images of --data to run on, of a list or of all, the first.", bound=COUNT)
-    size: Pair = option((520, 520), help="That the MACs are for. Default: 520x520.", metavar="HxW", bound=SIDE)
+    size: Pair = option(
+        (520, 520), help="Input size that the MACs are counted for. Default: 520x520.", metavar="HxW", bound=SIDE
+    )
     plot: Path | None = option(
         None, help="Draw histograms with the thresholds of each method.", metavar="FILE.html", decides=False
     )
@@ -178,7 +184,7 @@ class InspectOptions(Checked):
 class CalibrateOptions(Checked):
     """Of `calibrate`; see the options' help."""
 
-    model: Path | None = option(None, help="Default: the one fp32 model here.", metavar="FILE")
+    model: Path | None = option(None, help="The fp32 model. Default: the one here.", metavar="FILE")
     choice: ImageChoice | None = part(ImageChoice, given="data")
     source: Path | None = option(
         None, help="Histograms of an earlier pass, instead of --data.", flag="--from", metavar="HIST"
@@ -187,13 +193,13 @@ class CalibrateOptions(Checked):
     percentile: float | None = percentile_option()
     levels: str = option("u8", help="Of the int8 activations, for mse and kl; see below.", names=LEVELS)
     output: Path | None = option(
-        None, help="Default: calibration/<model>-<method>.json.", metavar="FILE", decides=False
+        None, help="The table to write. Default: calibration/<model>-<method>.json.", metavar="FILE", decides=False
     )
     histograms: Path | None = option(
-        None, help="Also write what was observed, for --from.", metavar="FILE", decides=False
+        None, help="Also write what was observed, from which --from makes other tables.", metavar="FILE", decides=False
     )
     skip_bad_images: bool = option(False, help="List images that cannot be read instead of stopping.")
-    workers: int = option(1, help="Processes.", bound=COUNT, decides=False)
+    workers: int = option(1, help="Processes that share the images.", bound=COUNT, decides=False)
     interface: Interface = part(Interface)
     threads: int = threads_option(decides=False)
     wait: float = wait_option()
@@ -203,7 +209,7 @@ class CalibrateOptions(Checked):
 class QuantizeOptions(Checked):
     """Of `quantize`; see the options' help."""
 
-    model: Path | None = option(None, help="Default: the one fp32 model here.", metavar="FILE", in_recipe=False)
+    model: Path | None = option(None, help="The fp32 model. Default: the one here.", metavar="FILE", in_recipe=False)
     choice: ImageChoice | None = part(ImageChoice, given="data")
     ranges: Path | None = ranges_option("--data. With neither, the model's own clips (TI's *_qat.onnx).")
     method: str | None = option(
@@ -231,7 +237,11 @@ class QuantizeOptions(Checked):
     refine: bool = option(False, help="Move thresholds to where the output errs least; takes minutes.")
     runtime: str = runtime_option("What is to run the model, and what --max-drop and --refine measure in.")
     output: Path | None = option(
-        None, help="Default: fcn-<arch>-<opset>-int8.onnx here.", metavar="FILE", decides=False, in_recipe=False
+        None,
+        help="The int8 model to write. Default: fcn-<arch>-<opset>-int8.onnx here.",
+        metavar="FILE",
+        decides=False,
+        in_recipe=False,
     )
     interface: Interface = part(Interface)
     threads: int = threads_option(decides=False, in_recipe=False)
@@ -243,7 +253,7 @@ class QuantizeOptions(Checked):
 class SensitivityOptions(Checked):
     """Of `sensitivity`; see the options' help."""
 
-    model: Path | None = option(None, help="Default: the one fp32 model here.", metavar="FILE")
+    model: Path | None = option(None, help="The fp32 model. Default: the one here.", metavar="FILE")
     choice: ImageChoice = part(ImageChoice)
     ranges: Path | None = ranges_option("ranges observed on the chosen images.")
     method: str = option("mse", help="How thresholds are chosen.", names=METHODS)
@@ -268,14 +278,14 @@ class SensitivityOptions(Checked):
 class ValidateOptions(Checked):
     """Of `validate`; see the options' help."""
 
-    fp32: Path | None = option(None, help="Default: the one fp32 model here.", metavar="FILE", in_recipe=False)
+    fp32: Path | None = option(None, help="The fp32 model. Default: the one here.", metavar="FILE", in_recipe=False)
     int8: tuple[Path, ...] = option(
-        (), help="Default: the one here; several are compared.", metavar="FILE", in_recipe=False
+        (), help="The int8 model; repeat it to compare several. Default: the one here.", metavar="FILE", in_recipe=False
     )
     choice: ImageSource = part(ImageSource)
     protocol: str | None = option(
         None,
-        help="How is scored; see below. Default: as the network's origin does, else torchvision.",
+        help="Protocol to score by; see below. Default: as the network's origin does, else torchvision.",
         names="fcn_onnx.evaluation.protocols:PROTOCOLS",
     )
     limit: int | None = option(None, help="Only the first N images.", bound=COUNT)
@@ -295,7 +305,7 @@ class ValidateOptions(Checked):
         decides=False,
         in_recipe=False,
     )
-    workers: int = option(1, help="Processes; 1 times best.", bound=COUNT)
+    workers: int = option(1, help="Processes that share the images; 1 times best.", bound=COUNT)
     interface: Interface = part(Interface)
     runtime: tuple[str, ...] = runtimes_option("What runs each int8 model, and the first fp32 too")
     threads: int = threads_option(in_recipe=False)

@@ -15,7 +15,7 @@ class CompareOptions(Checked):
     """Of `compare`; see the options' help."""
 
     old: Path = option(help="The report.json of the last release.", argument=True, metavar="OLD.json")
-    new: Path = option(help="That of this one.", argument=True, metavar="NEW.json")
+    new: Path = option(help="The report.json of this release.", argument=True, metavar="NEW.json")
     max_drop: float | None = option(
         None,
         help="Exit 1 if int8's mIoU in NEW is lower than in OLD by more than this, relative, in percent.",

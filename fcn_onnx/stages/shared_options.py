@@ -16,7 +16,7 @@ FORMATS = {"auto": "what the opset and the target ask for", "qoperator": "quanti
 
 def threads_option(**said: bool) -> Any:
     """`--threads`; what else is said of it goes to `option`."""
-    return option(0, help="Of each session; 0 means all cores.", bound=THREADS, **said)
+    return option(0, help="Threads of each session; 0 means all cores.", bound=THREADS, **said)
 
 
 def runtime_option(help: str) -> Any:
@@ -31,7 +31,7 @@ def runtimes_option(help: str) -> Any:
 
 def wait_option() -> Any:
     """`--wait`."""
-    text = "For another run that is at work on the same output, at most."
+    text = "How long to wait, at most, for another run that is at work on the same output."
     return option(0.0, help=text, metavar="SECONDS", bound=WAIT, decides=False, in_recipe=False)
 
 
@@ -48,12 +48,17 @@ def ranges_option(default_source: str) -> Any:
 
 def percentile_option() -> Any:
     """`--percentile`."""
-    return option(None, help="With --method percentile. Default: 99.999.", metavar="PERCENT", bound=PERCENT)
+    return option(
+        None,
+        help="Share of the magnitudes that --method percentile keeps. Default: 99.999.",
+        metavar="PERCENT",
+        bound=PERCENT,
+    )
 
 
 def format_option() -> Any:
     """`--format`."""
-    return option("auto", help="Of the int8 model.", also=FORMATS)
+    return option("auto", help="How the int8 model is written.", also=FORMATS)
 
 
 def target_option(auto: str = "this CPU") -> Any:
@@ -69,10 +74,18 @@ def target_option(auto: str = "this CPU") -> Any:
 def per_channel_option() -> Any:
     """`--per-channel` and its opposite."""
     return option(
-        None, help="Weight scales. Default: per channel if legal.", flag="--per-channel", opposite="--per-tensor"
+        None,
+        help="One scale for each output channel of the weights, or one for all. Default: per channel if legal.",
+        flag="--per-channel",
+        opposite="--per-tensor",
     )
 
 
 def bias_correction_option() -> Any:
     """`--bias-correction` and its opposite."""
-    return option(True, help="Keep channels' means.", flag="--bias-correction", opposite="--no-bias-correction")
+    return option(
+        True,
+        help="Correct biases, so that each channel keeps its mean, or do not.",
+        flag="--bias-correction",
+        opposite="--no-bias-correction",
+    )

@@ -7,8 +7,10 @@ from onnx import TensorProto, helper
 
 from fcn_onnx.errors import ExportError
 from fcn_onnx.model.files import check_model
+from fcn_onnx.model.uses import producers, readers
 
-LEFTOVERS = frozenset({"BatchNormalization", "Identity", "Dropout"})
+LEFTOVERS = frozenset({"Identity", "Dropout"})
+CONVS = ("Conv", "ConvTranspose")
 
 
 def clean(
@@ -16,11 +18,11 @@ def clean(
 ) -> onnx.ModelProto:
     """Remove Identity nodes, the exporter's notes and unused initializers; declare the output shapes.
 
-    Requires: a graph of one input, `input`. Ensures: onnx's full check passes, no node of `LEFTOVERS` remains, and
-    every output is declared (batch, classes, height, width).
+    Requires: a graph of one input, `input`. Ensures: onnx's full check passes, no node of `LEFTOVERS` remains, nor a
+    batch norm that a convolution before it could hold, and every output is declared (batch, classes, height, width).
 
     Raises:
-        ExportError: batch norm was not folded, or something else was left over.
+        ExportError: such a batch norm, or something else, was left over.
     """
     import onnx_ir
     from onnx_ir.passes import Sequential
@@ -44,7 +46,7 @@ def clean(
     del cleaned.graph.value_info[:], cleaned.metadata_props[:]
     cleaned.graph.name, cleaned.doc_string = "fcn", ""
     cleaned.producer_name, cleaned.producer_version = "fcn-onnx", ""
-    left = sorted({node.op_type for node in cleaned.graph.node} & LEFTOVERS)
+    left = sorted({node.op_type for node in cleaned.graph.node if _is_left_over(node, cleaned.graph)})
     names = tuple(value.name for value in cleaned.graph.output)
     if left or names != outputs or [value.name for value in cleaned.graph.input] != ["input"]:
         raise ExportError(
@@ -53,3 +55,10 @@ def clean(
         )
     check_model(cleaned)
     return cleaned
+
+
+def _is_left_over(node: onnx.NodeProto, graph: onnx.GraphProto) -> bool:
+    if node.op_type != "BatchNormalization":
+        return node.op_type in LEFTOVERS
+    maker = producers(graph).get(node.input[0])
+    return maker is not None and maker.op_type in CONVS and len(readers(graph)[node.input[0]]) == 1

@@ -15,8 +15,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from foreign.pictures import write_pictures
 from torch import nn
 
+from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.errors import FcnOnnxError, NetworkError, UsageError, WeightsError
 from fcn_onnx.model.card import ModelCard
@@ -24,7 +26,8 @@ from fcn_onnx.model.interface import InputHints
 from fcn_onnx.networks.building import Built
 from fcn_onnx.networks.own import build_own
 from fcn_onnx.stages.export import export
-from fcn_onnx.stages.options import ExportOptions
+from fcn_onnx.stages.options import ExportOptions, QuantizeOptions
+from fcn_onnx.stages.quantize import quantize
 
 NUMBERS = itertools.count()
 
@@ -288,6 +291,34 @@ def test_from_a_file_here_to_onnx(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     out, aux = session.run(["out", "aux"], {"input": np.zeros((1, 3, 40, 24), np.float32)})
     assert out.shape == aux.shape == (1, 3, 40, 24)
     assert export(options).skipped
+
+
+class PreActivated(nn.Module):
+    """Batch norms that stand before their convolutions, or behind one whose result is read elsewhere too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 5, 1)
+        self.body = nn.Sequential(nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
+        self.body[0].running_mean.uniform_(-1, 1)
+        self.body[0].running_var.uniform_(0.5, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        return self.last(x + self.body(x))
+
+
+@pytest.mark.parametrize("opset", [11, 18])
+def test_batch_norms_that_cannot_be_folded_stay(module: ModuleType, tmp_path: Path, opset: int) -> None:
+    vars(module)["PreActivated"] = PreActivated
+    fp32 = tmp_path / "m.onnx"
+    result = export(ExportOptions(network=f"{module.__name__}:PreActivated", opset=opset, output=fp32))
+    assert result.parity is not None
+    assert [node.op_type for node in onnx.load(fp32).graph.node].count("BatchNormalization") == 1
+    images = write_pictures(tmp_path / "images", range(2))
+    int8 = quantize(QuantizeOptions(model=fp32, choice=ImageChoice(images, limit=2), output=tmp_path / "i.onnx"))
+    shares = {"stem": 3 * 8 * 9, "body": 8 * 8 * 9, "last": 8 * 5}
+    assert int8.facts.int8_macs_share == pytest.approx(1 - shares["last"] / sum(shares.values()))
 
 
 class Attention(nn.Module):

@@ -8,7 +8,6 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -29,8 +28,6 @@ def test_every_script_is_shown_and_short() -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_what_is_found_is_what_is_said(script: str) -> None:
-    if "entropy" in str(script) and np.lib.NumpyVersion(np.__version__) >= "2.0.0":
-        pytest.skip("onnxruntime's Entropy fails with this numpy")
     """(Where a CPU decides, the page has what is found on each.)"""
     runtime, release = next(versions for shown, versions, _ in SHOWN if shown == script).split(",")[0].split()
     try:

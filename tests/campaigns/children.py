@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import fcn_onnx
@@ -37,12 +38,13 @@ ESCAPED = 70
 
 
 def warm() -> None:
-    """Import all that commands use. Nothing is computed, as threads do not live on in a child."""
+    """Import all that commands use and that is installed. Nothing is computed: threads do not live on in a child."""
     import torch  # noqa: F401
 
     import_torchvision()
+    left_out = ("__main__", "neural_compressor", *(() if find_spec("openvino") else ("openvino",)))
     for module in pkgutil.walk_packages(fcn_onnx.__path__, "fcn_onnx."):
-        if not module.name.endswith(("__main__", "neural_compressor")):
+        if not module.name.endswith(left_out):
             importlib.import_module(module.name)
 
 

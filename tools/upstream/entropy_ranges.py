@@ -19,7 +19,7 @@ values = np.random.default_rng(0).standard_normal(100_000).astype(np.float32)
 values[0] = 100
 settings = [("MinMax", {}), ("Entropy", {}), ("Entropy", {"num_bins": 2048})]
 with tempfile.TemporaryDirectory() as folder:
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), f"{folder}/one.onnx")
+    onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]), f"{folder}/one.onnx")
     for name, extra in settings:
         files, method = (f"{folder}/one.onnx", None, f"{folder}/more.onnx"), CalibrationMethod[name]
         calibrator = create_calibrator(*files, method, extra_options=extra)

@@ -7,10 +7,12 @@ import fcntl
 import glob
 import os
 import shutil
+import signal
 import stat
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from fcn_onnx.errors import OutputError
@@ -97,17 +99,46 @@ def replacing(path: Path) -> Iterator[int]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent, f"{path.name}.")
-    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
-    try:
-        lock(descriptor)
+    with ExitStack() as stack:
+        with undivided():
+            descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+            stack.callback(discard, descriptor, Path(name))
+            lock(descriptor)
         yield descriptor
         os.fsync(descriptor)
         Path(name).replace(path)
         sync(path.parent)
-    except BaseException:
+        stack.pop_all()
+
+
+@contextmanager
+def undivided() -> Iterator[None]:
+    """SIGINT and SIGTERM take effect behind the block, not within: what it makes is known, or gone, by then.
+
+    Only the main thread gets signals; in another one this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: handler for number, handler in handlers.items() if handler is not None}  # None: not Python's
+    try:
+        for number in before:
+            signal.signal(number, lambda number, _: came.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
+
+
+def discard(descriptor: int, path: Path) -> None:
+    """Close an open file and remove it, unless it has another name than `path` by then."""
+    with undivided():
         os.close(descriptor)
-        Path(name).unlink(missing_ok=True)
-        raise
+        path.unlink(missing_ok=True)
 
 
 def sweep(folder: Path, prefix: str, suffix: str = "") -> None:

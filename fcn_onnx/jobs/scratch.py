@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
-from fcn_onnx.jobs.files import SCRATCH, lock, sweep, writing
+from fcn_onnx.jobs.files import SCRATCH, discard, lock, sweep, undivided, writing
 
 
 @contextmanager
@@ -38,15 +38,18 @@ def folder_in(parent: Path, prefix: str) -> Iterator[Path]:
         OSError: it cannot be made.
     """
     sweep_once(parent, prefix, "")
-    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-    try:
+    with ExitStack() as stack:
+        with undivided():
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            stack.callback(_remove, folder)
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            lock(descriptor)
-            yield folder
-        finally:
-            os.close(descriptor)
-    finally:
+        stack.callback(os.close, descriptor)
+        lock(descriptor)
+        yield folder
+
+
+def _remove(folder: Path) -> None:
+    with undivided():
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -58,13 +61,12 @@ def file_in(parent: Path, prefix: str, suffix: str) -> Iterator[Path]:
         OSError: it cannot be made.
     """
     sweep_once(parent, prefix, suffix)
-    descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=parent)
-    try:
-        lock(descriptor)
+    with ExitStack() as stack:
+        with undivided():
+            descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=parent)
+            stack.callback(discard, descriptor, Path(name))
+            lock(descriptor)
         yield Path(name)
-    finally:
-        os.close(descriptor)
-        Path(name).unlink(missing_ok=True)
 
 
 def sweep_once(parent: Path, prefix: str, suffix: str) -> None:

@@ -87,7 +87,11 @@ def _row(name: str, options: argparse.Namespace) -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench.of(GRAPHS[name], Path(folder), max(OPSET, GRAPHS[name].opset)) if name in GRAPHS else _fitted(name, Path(folder), options)
+        bench = (
+            Bench.of(GRAPHS[name], Path(folder), max(OPSET, GRAPHS[name].opset))
+            if name in GRAPHS
+            else _fitted(name, Path(folder), options)
+        )
         paths = {"fp32": bench.model, "ours": bench.ours().path}
         row: Row = {"name": name}
         for form in QuantFormat:

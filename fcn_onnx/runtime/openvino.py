@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.model.files import load_model
 from fcn_onnx.runtime.seam import SessionConfig, Value
+from fcn_onnx.runtime.telling import told
 
 TELEMETRY = "openvino_telemetry"
 
@@ -197,14 +198,5 @@ def _said(error: BaseException) -> str:
     return "; ".join(found[:2]) or type(error).__name__
 
 
-@contextmanager
-def _told(what: str, fix: str) -> Iterator[None]:
-    """Errors of OpenVINO, all of which are RuntimeErrors, as errors of ours."""
-    try:
-        yield
-    except MemoryError as error:
-        raise MemoryError(f"{what}: memory is short") from error
-    except (RuntimeError, TypeError, ValueError) as error:
-        if any(words in str(error) for words in NO_MEMORY):
-            raise MemoryError(f"{what}: {_said(error)}") from error
-        raise ModelError(f"{what}: {_said(error)}", fix=fix) from error
+_told = partial(told, raised=(RuntimeError, TypeError, ValueError), said=_said, no_memory=NO_MEMORY)
+"""Errors of OpenVINO as errors of ours."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from fcn_onnx.errors import ModelError, first_line
+from fcn_onnx.errors import first_line
 from fcn_onnx.runtime.seam import SessionConfig, Value
+from fcn_onnx.runtime.telling import told
 
 ort.disable_telemetry_events()  # `fcn_onnx/__init__.py` does more, unless onnxruntime was imported before it
 
@@ -35,6 +36,10 @@ def options_of(config: SessionConfig) -> ort.SessionOptions:
     if config.exact_int8:
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
+
+
+_told = partial(told, raised=(Exception,), said=first_line, no_memory=NO_MEMORY)
+"""Errors of onnxruntime, of many unrelated types, as errors of ours."""
 
 
 class Session:
@@ -72,17 +77,3 @@ class Session:
 def _value(found: ort.NodeArg) -> Value:
     kind = found.type.removeprefix("tensor(").removesuffix(")")
     return Value(found.name, TYPES.get(kind, kind), tuple(found.shape or ()))
-
-
-@contextmanager
-def _told(what: str, fix: str) -> Iterator[None]:
-    """Errors of onnxruntime, of many unrelated types, as errors of ours."""
-    try:
-        yield
-    except MemoryError as error:
-        raise MemoryError(f"{what}: memory is short") from error
-    except Exception as error:
-        line = first_line(error)
-        if any(words in str(error) for words in NO_MEMORY):
-            raise MemoryError(f"{what}: {line}") from error
-        raise ModelError(f"{what}: {line}", fix=fix) from error

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from campaigns.disk import NEVER, Disk
+from campaigns.ground import RECIPE
 from click.testing import CliRunner, Result
 from toys import photograph, residual_network, save, write_coco
 
@@ -37,13 +38,6 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "export": ("export", "--arch", "tiny", "--output", "out/tiny.onnx", "--test-data"),
     "run": ("run", "r.yaml"),
 }
-RECIPE = """
-export: {arch: tiny}
-quantize: {data: out/scenes/val2017, limit: 2}
-validate: {data: out/scenes/val2017, limit: 2}
-output: out
-scenes: {folder: out/scenes, images: 4}
-"""
 SLOW = {"validate": 10, "export": 4, "run": 3}
 """Of commands that take a second or more: how many n are tried, spread over all."""
 

@@ -158,7 +158,7 @@ def assemble(options: type[T], values: Mapping[str, Any]) -> T:
     A file that is to be read is read here.
 
     Raises:
-        UsageError: a value that no stage takes, or a file that cannot be read.
+        UsageError: a value that no stage takes, a file that cannot be read, or an option of a part that there is not.
     """
     holders = {entry.name: entry.metadata[PART] for entry in fields(options) if PART in entry.metadata}  # type: ignore[arg-type]
     parts: dict[str, dict[str, Any]] = {name: {} for name in holders}
@@ -172,7 +172,20 @@ def assemble(options: type[T], values: Mapping[str, Any]) -> T:
     for name, (kind, given) in holders.items():
         if given is None or parts[name].get(given) is not None:
             own[name] = kind(**parts[name])
+        else:
+            _require_default(kind, given, parts[name])
     return options(**own)
+
+
+def _require_default(kind: type, given: str, values: Mapping[str, Any]) -> None:
+    """Raise UsageError where a value is said of a part, and `given`, without which there is no part, is not."""
+    entries = {entry.name: entry for entry in declared(kind)}
+    for name, value in values.items():
+        if name != given and value != entries[name].default:
+            flag = entries[given].flag
+            raise UsageError(
+                f"{entries[name].flag} is of {flag}, which is not given", fix=f"give {flag}, or leave it out"
+            )
 
 
 class Checked:

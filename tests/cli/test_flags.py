@@ -52,6 +52,20 @@ def test_what_has_no_default_is_required_and_a_part_that_may_be_absent_is_not() 
 
 
 @pytest.mark.parametrize(
+    ("given", "flag"),
+    [
+        (("--limit", "2"), "--limit"),
+        (("--spread",), "--spread"),
+        (("--masks", "m"), "--masks"),
+        (("--seed", "1"), "--seed"),
+    ],
+)
+def test_what_is_said_of_images_that_are_not_given_is_refused(given: tuple[str, ...], flag: str) -> None:
+    with pytest.raises(UsageError, match=f"{flag} is of --data, which is not given"):
+        parsed("--name", "a", *given)
+
+
+@pytest.mark.parametrize(
     ("command", "missing"), [(["export"], "--network"), (["validate"], "--data"), (["benchmark"], "MODEL")]
 )
 def test_commands_say_what_is_missing(command: list[str], missing: str) -> None:

@@ -147,6 +147,30 @@ def test_several_candidates_go_by_their_files(folder: Path) -> None:
     assert "has the candidates other, and two/report.json m1, m2" in none.stderr
 
 
+def test_without_truth_agreement_and_latency_are_compared_and_nothing_is_scored(folder: Path) -> None:
+    shutil.copytree(next(folder.glob("coco/**/val2017")), "plain")
+    for name, model in (("old", "m1.onnx"), ("new", "m2.onnx")):
+        words = ["validate", "--fp32", "m0.onnx", "--int8", model, "--data", "plain", "--report", name]
+        assert CliRunner().invoke(main, words).exit_code == 0
+    change = compare(CompareOptions(old=Path("old/report.json"), new=Path("new/report.json")))
+    found = change.candidates["int8"]
+    assert {name for name, measure in found.measures.items() if measure.change is None} >= {
+        *("fp32_miou", "int8_miou", "int8_pixel_accuracy")
+    }
+    assert (found.per_class_iou, found.miou_relative_percent) == (None, None)
+    old, new = (np.load(f"{name}/images.npz")["agreement"] for name in ("old", "new"))
+    agreement = found.measures["label_agreement"]
+    shares = [float(pairs[:, 0].sum() / pairs[:, 1].sum()) for pairs in (old, new)]
+    assert agreement.change == pytest.approx(shares[1] - shares[0])
+    low, high = agreement.change_ci95 or (1, -1)
+    assert low <= (agreement.change or 0) <= high
+    assert found.speedup > 0
+    assert call("--min-agreement", "1").exit_code == 1
+    refused = call("--max-drop", "1")
+    assert refused.exit_code == 2
+    assert "--max-drop" in refused.stderr
+
+
 def test_a_report_of_schema_1_is_read() -> None:
     result = call(old=str(SCHEMA_1), new=str(SCHEMA_1))
     assert result.exit_code == 0, result.output

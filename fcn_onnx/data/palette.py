@@ -11,6 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from fcn_onnx.data.labels import VOID, LabelSpace
 from fcn_onnx.jobs.text import one_line
 
+BAND = 256
+"""Rows that are blended at once."""
+
 LONGEST = 60
 """Characters of a class name in a legend."""
 
@@ -52,12 +55,15 @@ def label_image(labels: NDArray[np.uint8], space: LabelSpace) -> Image.Image:
 
 def overlay(image: Image.Image, labels: NDArray[np.uint8], space: LabelSpace, opacity: float = 0.5) -> Image.Image:
     """The RGB photograph with every class but background blended over it in its colour."""
-    pixels = np.asarray(image, np.float32)
-    colours = palette_of(space)[labels].astype(np.float32)
-    alpha = np.full((*labels.shape, 1), opacity, np.float32)
-    if space.background is not None:
-        alpha[labels == space.background] = 0
-    return Image.fromarray(np.rint(pixels * (1 - alpha) + colours * alpha).astype(np.uint8))
+    pixels, palette = np.asarray(image), palette_of(space).astype(np.float32)
+    blended = np.empty(pixels.shape, np.uint8)
+    for top in range(0, len(labels), BAND):  # as floats, all of a large photograph is ten times the photograph
+        band = np.s_[top : top + BAND]
+        alpha = np.full((*labels[band].shape, 1), opacity, np.float32)
+        if space.background is not None:
+            alpha[labels[band] == space.background] = 0
+        blended[band] = np.rint(pixels[band].astype(np.float32) * (1 - alpha) + palette[labels[band]] * alpha)
+    return Image.fromarray(blended)
 
 
 def draw_legend(image: Image.Image, labels: Iterable[int], space: LabelSpace) -> Image.Image:

@@ -106,8 +106,11 @@ class InputForm:
                     f"{self.model} takes images of {axis} {fixed}, not {got}",
                     fix="export it without --size, or use a protocol or --size that fits it",
                 )
-        height, width = batch.shape[2:]
-        below, right = (a - b for a, b in zip(self.padded_size(height, width), (height, width), strict=True))
+        return self.filled(batch, self.padded_size(*batch.shape[2:]))
+
+    def filled(self, batch: Batch, size: tuple[int, int]) -> Batch:
+        """(N, C, H, W) with the mean colour to the right and below, so that it has this (height, width)."""
+        below, right = (a - b for a, b in zip(size, batch.shape[2:], strict=True))
         if not (below or right):
             return batch
         colour = MEAN_PIXEL if self.takes_pixels else 0

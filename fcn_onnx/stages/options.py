@@ -16,6 +16,7 @@ from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.jobs.bounds import COUNT, DROP, SIDE
 from fcn_onnx.jobs.fields import Checked, Pair, option, part
 from fcn_onnx.model.interface import InputHints, Interface, multiple_of_option
+from fcn_onnx.model.tiling import Tiling
 from fcn_onnx.stages.shared_options import (
     LEVELS,
     METHODS,
@@ -155,6 +156,7 @@ class PredictOptions(Checked):
         decides=False,
     )
     legend: bool = option(True, help="Name the classes in the overlay.", flag="--legend", opposite="--no-legend")
+    tiling: Tiling = part(Tiling)
     interface: Interface = part(Interface)
     runtime: str = runtime_option("What runs the model.")
     threads: int = threads_option(decides=False)

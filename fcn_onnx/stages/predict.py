@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from fcn_onnx.data.frames import read_frames
 from fcn_onnx.data.images import read_rgb, require_file, upright
 from fcn_onnx.data.label_spaces import label_space
 from fcn_onnx.data.palette import draw_legend, label_image, overlay
-from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.data.sets.folder import images_below
 from fcn_onnx.errors import OutputError, UsageError
 from fcn_onnx.jobs.artifact import (
@@ -34,10 +33,11 @@ from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.jobs.records import Arrays
 from fcn_onnx.model.files import digest_model
 from fcn_onnx.model.model import Model
+from fcn_onnx.runtime.looking import Eye
 from fcn_onnx.runtime.memory import Room
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.seam import RUNTIMES, SessionConfig, get_runtime
-from fcn_onnx.runtime.segmenter import Segmenter, on_grid
+from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.options import PredictOptions
 
@@ -92,7 +92,8 @@ def predict(options: PredictOptions, *, progress: Progress = SILENT) -> tuple[Pr
     """Segment photographs and write `<name>-labels.png`, `<name>-overlay.jpg` and `<name>-confidence.png`.
 
     An image is turned upright as its EXIF says, normalised at its own size (a fixed-size model gets it resized),
-    and labelled with the argmax of `out`, as the ONNX model zoo's FCN notebook does. Images of a folder are taken with
+    and labelled with the argmax of `out`, as the ONNX model zoo's FCN notebook does; with tiles, in pieces, as
+    `fcn_onnx.model.tiling` has it. Images of a folder are taken with
     those of its subfolders, and their results lie in the same subfolders of the output. An interrupted run continues.
 
     Raises:
@@ -105,7 +106,8 @@ def predict(options: PredictOptions, *, progress: Progress = SILENT) -> tuple[Pr
         {f"the {kind} of {path}": output / _named(name, kind) for path, name in files.items() for kind in KINDS},
         {"the model": model} | {f"the image {path}": path for path in files},
     )
-    eye = _Eye.of(options, progress)
+    painter = _Painter.of(options, progress)
+    eye = painter.eye
     job = job_digest(
         "predict",
         "pillow",
@@ -119,13 +121,14 @@ def predict(options: PredictOptions, *, progress: Progress = SILENT) -> tuple[Pr
             eye.segmenter.output,
             list(eye.segmenter.classes),
             options.legend,
+            str(eye.grid),
         ],
     )
-    rows = Rows(eye.to_arrays, lambda name, arrays: eye.from_arrays(items[name], arrays))
+    rows = Rows(painter.to_arrays, lambda name, arrays: painter.from_arrays(items[name], arrays))
     items = {str(path): (path, output / result) for path, result in files.items()}
     with _made(output), Journals(output, wait_s=options.wait, progress=progress) as journals:
         fold(
-            _Drawing(eye),
+            _Drawing(painter),
             items,
             rows,
             executor=Here(),
@@ -147,9 +150,9 @@ def predict_frames(
     Raises:
         ImageError, ModelError: see the message.
     """
-    eye = _Eye.of(options, progress)
+    painter = _Painter.of(options, progress)
     for name, photograph in frames:
-        yield name, eye.look(photograph, name)
+        yield name, painter.paint(photograph, name)
 
 
 Named = tuple[Path, Path]
@@ -160,7 +163,7 @@ Named = tuple[Path, Path]
 class _Drawing:
     """The task that draws what a model sees in an image."""
 
-    eye: _Eye
+    painter: _Painter
 
     def load(self, named: Named) -> tuple[Named, Image.Image]:
         return named, upright(named[0], read_rgb(named[0]))
@@ -168,62 +171,51 @@ class _Drawing:
     def open(self) -> Callable[[tuple[Named, Image.Image]], Prediction]:
         def draw(loaded: tuple[Named, Image.Image]) -> Prediction:
             (image, result), photograph = loaded
-            return self.eye.look(photograph, str(image)).save(image, result)
+            return self.painter.paint(photograph, str(image)).save(image, result)
 
         return draw
 
 
-class _Eye:
-    """A model that photographs are shown at their own size, or at its one size."""
+class _Painter:
+    """What an eye sees, as pictures."""
 
-    def __init__(self, segmenter: Segmenter, room: Room, *, legend: bool) -> None:
-        self.segmenter = segmenter
-        self.preprocessing: Preprocessing = replace(
-            segmenter.preprocessing, resize=Resize(size=segmenter.fixed_size), pad=None
-        )
-        self._room = room
+    def __init__(self, eye: Eye, *, legend: bool) -> None:
+        self.eye = eye
         self._legend = legend
-        self._space = label_space(segmenter.classes)
+        self._classes = eye.segmenter.classes
+        self._space = label_space(self._classes)
 
     @classmethod
-    def of(cls, options: PredictOptions, progress: Progress) -> _Eye:
+    def of(cls, options: PredictOptions, progress: Progress) -> _Painter:
         """Open the model that the options name."""
         model = Model.open(options.model)
         interface = settle([model], options.interface, progress)
         segmenter = Segmenter(model, SessionConfig(threads=options.threads), interface, options.runtime)
         if remark := get_runtime(options.runtime).remark:
             progress.note(remark)
-        return cls(segmenter, Room(options.model), legend=options.legend)
+        return cls(Eye(segmenter, Room(options.model), options.tiling), legend=options.legend)
 
-    def look(self, photograph: Image.Image, name: str) -> Picture:
+    def paint(self, photograph: Image.Image, name: str) -> Picture:
         """Everything that is drawn of one photograph."""
-        batch = self.preprocessing(photograph, name)
-        self._room.require((batch.shape[2], batch.shape[3]), name)
-        value = self.segmenter.run(batch)
-        grid = photograph.height, photograph.width
-        labels = on_grid(self.segmenter.labels(value, name), grid)
-        scores = self.segmenter.scores(value, name)
-        confidence = None
-        if scores is not None:
-            probability = self.segmenter.certainty(scores, name)
-            confidence = Image.fromarray(on_grid(np.rint(255 * probability).astype(np.uint8), grid))
-        blended = overlay(photograph, labels, self._space)
-        shares = _shares(labels, self.segmenter.classes)
+        seen = self.eye.look(photograph, name)
+        blended = overlay(photograph, seen.labels, self._space)
+        shares = _shares(seen.labels, self._classes)
         if self._legend:
-            blended = draw_legend(blended, map(self.segmenter.classes.index, shares), self._space)
-        return Picture(label_image(labels, self._space), blended, confidence, shares)
+            blended = draw_legend(blended, map(self._classes.index, shares), self._space)
+        confidence = None if seen.confidence is None else Image.fromarray(seen.confidence)
+        return Picture(label_image(seen.labels, self._space), blended, confidence, shares)
 
     def to_arrays(self, prediction: Prediction) -> Arrays:
         """What the journal keeps of a prediction: the shares by label, and which pictures there are."""
         return {
-            "shares": np.array([prediction.shares.get(name, 0.0) for name in self.segmenter.classes]),
+            "shares": np.array([prediction.shares.get(name, 0.0) for name in self._classes]),
             "rated": np.array(prediction.confidence is not None),
             "pictures": np.array(_digest(prediction)),
         }
 
     def from_arrays(self, named: Named, arrays: Arrays) -> Prediction:
         """The inverse of `to_arrays`. Raises ValueError if the pictures are not those any more."""
-        shares = dict(zip(self.segmenter.classes, arrays["shares"].tolist(), strict=True))
+        shares = dict(zip(self._classes, arrays["shares"].tolist(), strict=True))
         prediction = _prediction(*named, shares, rated=bool(arrays["rated"]))
         if _digest(prediction) != str(arrays["pictures"]):
             raise ValueError(f"the pictures of {named[0]} have changed")

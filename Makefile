@@ -1,7 +1,8 @@
 # make            set up .venv, the environment in which everything works, Neural Compressor included
 # make demo       the whole flow on data that comes with the package
 # make docs       the pages of docs/, in build/docs
-# make test       lint, types, import layers, and the suite in both environments
+# make test       lint, types, import layers, the suite in both environments, a part of it in another Python, and the wheel
+# make package    build the wheel and the sdist, and use them in empty environments
 # make campaigns  kills, fuzzed inputs, faults and twins for BUDGET_S seconds, counted in a ledger outside of the repository
 # make validate   export, quantize and validate a real network on DATA (default coco/val2017)
 
@@ -16,7 +17,13 @@ INT8     = fcn-$(ARCH)-$(OPSET)-int8.onnx
 BIN      = .venv/bin
 PYTEST   = -m pytest -n 2
 
-.PHONY: all demo docs test check suite suite-newest campaigns validate tiny-weights clean
+# Another Python than PYTHON, in which everything but torch is tried: the newest that is here.
+OTHER_PYTHON ?= $(shell for p in python3.13 $(HOME)/.pyenv/versions/3.13.*/bin/python python3.12 \
+	$(HOME)/.pyenv/versions/3.12.*/bin/python $(PYTHON); do $$p -c '' 2>/dev/null && echo $$p && break; done)
+# what needs no command and no torch
+ROOMS    = tests/model tests/data tests/calibration tests/evaluation tests/runtime
+
+.PHONY: all demo docs test check suite suite-newest suite-other package campaigns validate tiny-weights clean
 all: .venv/ready
 
 # pip's resolver is given the constraints, so a bare machine gets the versions that are known to work together.
@@ -30,10 +37,15 @@ all: .venv/ready
 	.venv-newest/bin/pip install --quiet --disable-pip-version-check -c constraints/newest.txt -e '.[export,dev]'
 	touch $@
 
+.venv-other/ready: pyproject.toml constraints/newest.txt
+	$(OTHER_PYTHON) -m venv .venv-other
+	.venv-other/bin/pip install --quiet --disable-pip-version-check -c constraints/newest.txt -e '.[dev]'
+	touch $@
+
 demo: .venv/ready
 	$(BIN)/fcn-onnx demo demo
 
-test: check suite suite-newest
+test: check suite suite-newest suite-other package
 
 check: .venv/ready
 	$(BIN)/ruff check .
@@ -50,6 +62,14 @@ suite: .venv/ready
 
 suite-newest: .venv-newest/ready
 	.venv-newest/bin/python $(PYTEST)
+
+suite-other: .venv-other/ready
+	.venv-other/bin/python --version
+	.venv-other/bin/python $(PYTEST) $(ROOMS)
+
+# the wheel, in environments that hold nothing else
+package: .venv/ready
+	$(BIN)/python tools/try_package.py --constraints constraints/newest.txt --without-torch $(OTHER_PYTHON)
 
 campaigns: .venv/ready
 	cd tests && ../$(BIN)/python -m campaigns --budget $(BUDGET_S)
@@ -74,4 +94,4 @@ tiny-weights: .venv/ready
 	$(BIN)/python tools/train_tiny.py
 
 clean:
-	rm -rf .venv .venv-newest build demo report
+	rm -rf .venv .venv-newest .venv-other build demo report

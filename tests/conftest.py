@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+from importlib.util import find_spec
+from pathlib import Path
 
 from hypothesis import settings
 
@@ -15,3 +18,18 @@ settings.load_profile("suite")
 os.environ.pop("GITHUB_STEP_SUMMARY", None)  # tests are no reports of the job that runs them
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+WITHOUT_TORCH = find_spec("torch") is None
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Where torch is not installed, the tests that compare with it are left out; the report's head says so."""
+    if not WITHOUT_TORCH or collection_path.suffix != ".py":
+        return None
+    return (
+        bool(re.search(r"^(?:import|from) torch\b", collection_path.read_text(encoding="utf-8"), re.MULTILINE)) or None
+    )
+
+
+def pytest_report_header() -> str | None:
+    return "torch is not installed: tests that compare with it are left out" if WITHOUT_TORCH else None

@@ -70,9 +70,10 @@ class Job:
     images: int
     interface: Interface
     target: str
+    seed: int = 0
 
     def choice(self) -> ImageChoice:
-        return ImageChoice(self.data, limit=self.images)
+        return ImageChoice(self.data, limit=self.images, seed=self.seed)
 
     def batches(self, samples: Sequence[Sample]) -> Iterator[dict[str, NDArray[np.float32]]]:
         """What the peers' readers are fed: inputs in the model's own layout, by its own name."""

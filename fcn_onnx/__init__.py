@@ -8,6 +8,7 @@ Each stage is one function; the command of the same name does nothing but parse,
     validate   both models + labelled images → comparison and report
     compare    two reports                   → what got worse
     benchmark, predict, inspect              one model or several, looked at
+    bundle                                   a model → a folder that serves it
     sensitivity                              what each layer's int8 costs
 
 The functions are loaded when first used, so `import fcn_onnx` is cheap and needs no torch.
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from fcn_onnx.data.choice import ImageChoice, ImageSource
     from fcn_onnx.model.interface import Interface
     from fcn_onnx.stages.benchmark import benchmark
+    from fcn_onnx.stages.bundle import bundle
+    from fcn_onnx.stages.bundle_options import BundleOptions
     from fcn_onnx.stages.calibrate import calibrate
     from fcn_onnx.stages.compare import compare
     from fcn_onnx.stages.export import export
@@ -50,6 +53,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 _HOMES = {
     "fcn_onnx.data.choice": ("ImageChoice", "ImageSource"),
     "fcn_onnx.model.interface": ("Interface",),
+    "fcn_onnx.stages.bundle_options": ("BundleOptions",),
     "fcn_onnx.stages.report_options": ("CompareOptions", "ModelCardOptions"),
     "fcn_onnx.stages.options": (
         "BenchmarkOptions",
@@ -63,7 +67,18 @@ _HOMES = {
 } | {
     f"fcn_onnx.stages.{stage}": (stage,)
     for stage in (
-        *("benchmark", "calibrate", "compare", "export", "inspect", "model_card", "predict", "quantize", "run"),
+        *(
+            "benchmark",
+            "bundle",
+            "calibrate",
+            "compare",
+            "export",
+            "inspect",
+            "model_card",
+            "predict",
+            "quantize",
+            "run",
+        ),
         "sensitivity",
         "validate",
     )
@@ -71,6 +86,7 @@ _HOMES = {
 
 __all__ = [
     "BenchmarkOptions",
+    "BundleOptions",
     "CalibrateOptions",
     "CompareOptions",
     "ExportOptions",
@@ -83,6 +99,7 @@ __all__ = [
     "SensitivityOptions",
     "ValidateOptions",
     "benchmark",
+    "bundle",
     "calibrate",
     "compare",
     "export",

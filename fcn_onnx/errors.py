@@ -18,6 +18,7 @@ FcnOnnxError                     exit code
     ├── ParityError                 the exported model disagrees with torch
     ├── CalibrationError            an activation that has no range (NaN, infinity)
     ├── QuantizationError           the int8 model cannot be written, loaded or run
+    ├── BundleError                 what serves a model does not label as it should
     ├── WorkerError                 a worker process died
     └── BusyError                   another run is at work on the same output
 
@@ -130,6 +131,10 @@ class CalibrationError(WorkError):
 
 
 class QuantizationError(WorkError):
+    pass
+
+
+class BundleError(WorkError):
     pass
 
 

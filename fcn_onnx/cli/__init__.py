@@ -20,6 +20,7 @@ COMMANDS = (
     "report",
     "compare",
     "model-card",
+    "bundle",
     "run",
     "demo",
     "doctor",

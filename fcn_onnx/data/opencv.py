@@ -8,7 +8,7 @@ sums may differ, which is the last digit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -158,3 +158,20 @@ def _mean_of_cells(pixels: NDArray[Pixel], cell: tuple[int, int]) -> NDArray[Pix
 def _rounded(values: NDArray[np.float32], like: NDArray[Pixel]) -> NDArray[Pixel]:
     """As pixels of the same type: uint8 are the nearest, the even one of two."""
     return (np.rint(values).clip(0, 255) if like.dtype == np.uint8 else values).astype(like.dtype)
+
+
+Resize = Callable[[NDArray[Any], tuple[int, int]], NDArray[Any]]
+
+
+def _area_where_smaller(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """OpenCV's INTER_AREA where a side shrinks, else INTER_LINEAR: TI's."""
+    shrinks = size[0] < pixels.shape[1] or size[1] < pixels.shape[0]
+    return (resize_area if shrinks else resize_linear)(pixels, size)
+
+
+OPENCV: Mapping[str, Resize] = {
+    "opencv-linear": resize_linear,
+    "opencv-area": resize_area,
+    "opencv-area-where-smaller": _area_where_smaller,
+}
+"""OpenCV's ways of resizing (H, W, C) to (width, height), uint8 or float32, by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fcn_onnx.data.images import MAX_PIXELS
-from fcn_onnx.data.opencv import resize_area, resize_linear
+from fcn_onnx.data.opencv import OPENCV
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import ImageError, UsageError
 from fcn_onnx.jobs.bounds import MULTIPLE, SIDE
@@ -97,22 +97,6 @@ class Resize:
 
 PILLOW = "pillow"
 """Pillow's bilinear filter, which widens where it shrinks: torchvision's."""
-
-Resample = Callable[[NDArray[Any], tuple[int, int]], NDArray[Any]]
-
-
-def _area_where_smaller(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """OpenCV's INTER_AREA where a side shrinks, else INTER_LINEAR: TI's."""
-    shrinks = size[0] < pixels.shape[1] or size[1] < pixels.shape[0]
-    return (resize_area if shrinks else resize_linear)(pixels, size)
-
-
-OPENCV: Mapping[str, Resample] = {
-    "opencv-linear": resize_linear,
-    "opencv-area": resize_area,
-    "opencv-area-where-smaller": _area_where_smaller,
-}
-"""OpenCV's ways of resizing (H, W, C) to (width, height), uint8 or float32, by name."""
 
 
 @dataclass(frozen=True)

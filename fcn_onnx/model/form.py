@@ -85,6 +85,11 @@ class InputForm:
             return rng.integers(0, 256, shape).astype(np.float32)
         return rng.standard_normal(shape, np.float32)
 
+    @property
+    def colour(self) -> int:
+        """The mean colour, with which pictures are filled up."""
+        return MEAN_PIXEL if self.takes_pixels else 0
+
     def padded_size(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) that a picture of this size is padded to."""
         return -(-height // self.multiple_of) * self.multiple_of, -(-width // self.multiple_of) * self.multiple_of
@@ -113,8 +118,7 @@ class InputForm:
         below, right = (a - b for a, b in zip(size, batch.shape[2:], strict=True))
         if not (below or right):
             return batch
-        colour = MEAN_PIXEL if self.takes_pixels else 0
-        return np.pad(batch, ((0, 0), (0, 0), (0, below), (0, right)), constant_values=colour)
+        return np.pad(batch, ((0, 0), (0, 0), (0, below), (0, right)), constant_values=self.colour)
 
     def fed(self, batch: Batch) -> NDArray[Any]:
         """What the session gets for (N, C, H, W) float32: padded, of the model's layout and type.

@@ -119,11 +119,15 @@ class Grid:
     unit: int
     fixed: bool
 
+    def step(self, tile: int) -> int:
+        """From one tile to the next along a side, in pixels."""
+        return (tile - self.overlap) // self.unit * self.unit
+
     def spans(self, side: int, tile: int) -> tuple[Span, ...]:
         """The tiles along a side of so many pixels."""
         if side <= tile:
             return (Span(0, side, 0, side),)
-        step = (tile - self.overlap) // self.unit * self.unit
+        step = self.step(tile)
         starts = [step * k for k in range(-(-(side - tile) // step) + 1)]
         if self.fixed:
             starts[-1] = side - tile

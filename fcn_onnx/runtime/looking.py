@@ -60,12 +60,12 @@ class Eye:
         """
         size = photograph.height, photograph.width
         if self.grid is None:
-            return self._seen(photograph, size, name)
+            return self._seen(photograph, name)
         labels = np.empty(size, np.uint8)
         confidence: NDArray[np.uint8] | None = None
         for rows, columns in self.grid.tiles(*size):
             tile = photograph.crop((columns.start, rows.start, columns.stop, rows.stop))
-            seen = self._seen(tile, self.grid.tile if self.grid.fixed else (tile.height, tile.width), name)
+            seen = self._seen(tile, name)
             there = np.s_[rows.first : rows.last, columns.first : columns.last]
             inside = np.s_[
                 rows.first - rows.start : rows.last - rows.start,
@@ -77,13 +77,11 @@ class Eye:
                 confidence[there] = seen.confidence[inside]
         return Seen(labels, confidence)
 
-    def _seen(self, picture: Image.Image, size: tuple[int, int], name: str) -> Seen:
-        """On a grid of (height, width): the picture's own, or that of the tile that it is filled up to."""
+    def _seen(self, picture: Image.Image, name: str) -> Seen:
+        size = picture.height, picture.width
         batch = self.preprocessing(picture, name)
-        if self.grid is not None:
-            batch = self.segmenter.network.form.filled(batch, size)
         self._room.require((batch.shape[2], batch.shape[3]), name)
-        value = self.segmenter.run(batch)
+        value = self.segmenter.run(batch, self.grid.tile if self.grid and self.grid.fixed else None)
         labels = on_grid(self.segmenter.labels(value, name), size)
         scores = self.segmenter.scores(value, name)
         if scores is None:

@@ -78,7 +78,7 @@ class Segmenter:
                 f"{self.network.name} tells {len(self.classes)} classes apart, and labels are stored in 8 bits",
                 fix=f"use a model of {MAX_CLASSES} classes at most",
             )
-        if self.knows_classes and self._axes(self._declared) is None:
+        if self.knows_classes and self.axes(self._declared) is None:
             raise self._wrong(f"is declared as {_shown(self._declared)}")
 
     @property
@@ -93,19 +93,26 @@ class Segmenter:
 
     def require_classes(self, value: NDArray[Any]) -> None:
         """Check the shape of what `run` returned. Raises ModelError where it is not one of so many classes."""
-        if self._axes(value.shape) is None:
+        if self.axes(value.shape) is None:
             raise self._wrong(f"has shape {value.shape}")
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[Any]:
-        """The model's own output for a batch (1, 3, H, W): what belongs to the picture, otherwise as it returns it."""
-        return self.cropped(self.network.run(batch, [self.output])[self.output], batch)
+    def run(self, batch: NDArray[np.float32], size: tuple[int, int] | None = None) -> NDArray[Any]:
+        """The model's own output for a batch (1, 3, H, W): what belongs to the picture, otherwise as it returns it.
 
-    def cropped(self, value: NDArray[Any], batch: NDArray[np.float32]) -> NDArray[Any]:
-        """Of an output for `batch`, the part that belongs to its picture and not to what it was padded with.
+        Args:
+            size: the (height, width) that it is filled up to first.
+        """
+        filled = batch if size is None else self.network.form.filled(batch, size)
+        return self.cropped(self.network.run(filled, [self.output])[self.output], batch, size)
+
+    def cropped(
+        self, value: NDArray[Any], batch: NDArray[np.float32], size: tuple[int, int] | None = None
+    ) -> NDArray[Any]:
+        """Of an output for `batch`, the part that belongs to its picture and not to what it was filled up with.
 
         An output of fewer pixels than the input is cut at the same share of its sides, rounded up.
         """
-        axes = self._axes(value.shape)
+        axes = self.axes(value.shape)
         if axes is None:
             return value  # `scores` or `labels` will say what is wrong with it
         kept: list[slice] = [slice(None)] * value.ndim
@@ -113,7 +120,10 @@ class Segmenter:
             kept[axes.batch] = slice(len(batch))
         height, width = batch.shape[2:]
         for axis, own, shown in zip(
-            (axes.rows, axes.columns), (height, width), self.network.form.padded_size(height, width), strict=True
+            (axes.rows, axes.columns),
+            (height, width),
+            size or self.network.form.padded_size(height, width),
+            strict=True,
         ):
             kept[axis] = slice(-(-value.shape[axis] * own // shown))
         return value[tuple(kept)]
@@ -129,7 +139,7 @@ class Segmenter:
         """
         if self.meaning is Meaning.LABELS:
             return None
-        axes = self._axes(value.shape)
+        axes = self.axes(value.shape)
         if axes is None:
             raise self._wrong(f"has shape {value.shape} {_summary(value)} for {image}")
         planes = axes.first(value)
@@ -154,7 +164,7 @@ class Segmenter:
         scores = self.scores(value, image)
         if scores is not None:
             return likeliest(scores)
-        axes = self._axes(value.shape)
+        axes = self.axes(value.shape)
         plane = None if axes is None else axes.first(value)[0]
         if plane is None or plane.min() < 0 or plane.max() >= len(self.classes) or (plane != np.rint(plane)).any():
             raise self._wrong(f"has shape {value.shape} {_summary(value)} for {image}")
@@ -180,7 +190,7 @@ class Segmenter:
             return None
         return self._declared[3 if self.network.channels_last else 1]
 
-    def _axes(self, shape: Shape) -> Axes | None:
+    def axes(self, shape: Shape) -> Axes | None:
         """Where the classes lie in an output; a model of two may return one channel, that of the second."""
         last = self.network.channels_last
         if self.meaning is Meaning.LABELS:

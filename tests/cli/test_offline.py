@@ -49,6 +49,13 @@ COMMANDS: dict[tuple[str, ...], set[str]] = {
         f"seen/street-{kind}" for kind in ("labels.png", "overlay.jpg", "confidence.png")
     },
     ("inspect", "toy.onnx", "int8.onnx", *DATA): set(),
+    ("bundle", "toy.onnx", "--image", "street.png"): {
+        f"bundle/{name}"
+        for name in (
+            *("model.onnx", "bundle.json", "segment.py", "check.py", "test.png", "test-labels.png"),
+            *("README.md", "requirements.txt", "Dockerfile"),
+        )
+    },
     ("doctor",): set(),
 }
 

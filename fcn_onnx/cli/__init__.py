@@ -24,6 +24,7 @@ COMMANDS = (
     "run",
     "demo",
     "doctor",
+    "completion",
 )
 """In the order in which they are used. Each is the `command` of the module of its name, and imports what it works with
 when it is run: help is shown without."""

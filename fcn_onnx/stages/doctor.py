@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import platform
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 
 from fcn_onnx.runtime.cpu import Cpu
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 
 PROBE_SECONDS = 120
+PIP = (sys.executable, "-m", "pip", "install")
 
 
 @dataclass(frozen=True)
@@ -72,17 +77,29 @@ class Diagnosis:
 
     @property
     def remedies(self) -> tuple[str, ...]:
-        """One command for each extra that is missing or broken."""
-        extras = {p.extra for p in self.packages if p.state != "ok"}
-        return tuple(
-            f"pip install 'fcn-onnx[{extra}]'" if extra else "pip install --force-reinstall fcn-onnx"
-            for extra in sorted(extras, key=str)
-        )
+        """One command for each extra that is missing or broken: as it is typed, for the Python that runs this."""
+        broken = {(p.extra, p.name) for p in self.packages if p.state != "ok"}
+        extras = sorted({extra for extra, _ in broken}, key=str)
+        return tuple(_command(extra, {name for of, name in broken if of == extra}) for extra in extras)
 
     @property
     def healthy(self) -> bool:
         """Whether everything that the core needs works; extras may be missing."""
         return all(p.state == "ok" for p in self.packages if p.extra is None)
+
+
+def _command(extra: str | None, broken: Collection[str]) -> str:
+    """What installs an extra, or again what is broken of the core: what they require, as no index need have us."""
+    with suppress(PackageNotFoundError):
+        stated = [line.replace('"', "'").split(";") for line in requires("fcn-onnx") or ()]
+        marker = [] if extra is None else [f"extra == '{extra}'"]
+        wanted = [text.strip() for text, *condition in stated if [part.strip() for part in condition] == marker]
+        if extra is None:
+            wanted = [text for text in wanted if re.split(r"[^\w.-]", text, maxsplit=1)[0].lower() in broken]
+        if wanted:
+            again = ["--force-reinstall"] if extra is None else []
+            return shlex.join([*PIP, *again, *wanted])
+    return shlex.join([*PIP, f"fcn-onnx[{extra}]"] if extra else [*PIP, "--force-reinstall", "fcn-onnx"])
 
 
 def diagnose() -> Diagnosis:

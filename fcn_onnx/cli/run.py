@@ -20,8 +20,21 @@ from fcn_onnx.cli.summary import summarise
 @click.argument("recipe", type=PATH, metavar="RECIPE.yaml")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides the recipe.")
 @click.option("--force", is_flag=True, help="Redo it though nothing has changed.")
+@click.option(
+    "--save", type=PATH, metavar="FILE", help="Also write the recipe with --set and all that the run decided in it."
+)
+@click.option(
+    "--junit", type=PATH, metavar="FILE", help="Also write the run and its gates as JUnit XML, which CI shows as tests."
+)
 @json_option
-def command(recipe: Path, overrides: tuple[str, ...], force: bool, json_target: str | None) -> None:
+def command(
+    recipe: Path,
+    overrides: tuple[str, ...],
+    force: bool,
+    save: Path | None,
+    junit: Path | None,
+    json_target: str | None,
+) -> None:
     """Export, quantize and validate as a recipe says; what is up to date is not made again."""
     from fcn_onnx import run as run_recipe
     from fcn_onnx.cli.tables import print_validation
@@ -30,10 +43,12 @@ def command(recipe: Path, overrides: tuple[str, ...], force: bool, json_target: 
     from fcn_onnx.stages.run import inputs_of, outputs_of
 
     plan = load_recipe(recipe, overrides)
-    claim(json_target, outputs_of(plan), inputs_of(plan))
+    claim(json_target, outputs_of(plan) | {"--save": save, "--junit": junit}, inputs_of(plan))
     result = run_recipe(
         plan,
         force=force,
+        save=save,
+        junit=junit,
         command=shlex.join(["fcn-onnx", *sys.argv[1:]]),
         progress=ConsoleProgress(),
     )

@@ -8,13 +8,14 @@ from pathlib import Path
 from fcn_onnx.data.sets.discover import annotations_beside
 from fcn_onnx.errors import RecipeError
 from fcn_onnx.evaluation.result import Validation
-from fcn_onnx.jobs.artifact import claim_outputs
+from fcn_onnx.jobs.artifact import claim_outputs, write_text
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.quantization.writing import Quantized
 from fcn_onnx.stages.naming import fp32_path, int8_path
 from fcn_onnx.stages.options import ExportOptions, QuantizeOptions, ValidateOptions
 from fcn_onnx.stages.quantize import choose_method, quantize, require_consistent
 from fcn_onnx.stages.recipe import Recipe, ScenesSection, Section
+from fcn_onnx.stages.recipe_writing import resolved, to_text
 from fcn_onnx.stages.validate import report_files, validate
 
 
@@ -28,8 +29,22 @@ class RunResult:
     report: Path
 
 
-def run(recipe: Recipe, *, force: bool = False, command: str | None = None, progress: Progress = SILENT) -> RunResult:
+def run(
+    recipe: Recipe,
+    *,
+    force: bool = False,
+    save: Path | None = None,
+    junit: Path | None = None,
+    command: str | None = None,
+    progress: Progress = SILENT,
+) -> RunResult:
     """Run a recipe from end to end; models that are up to date are not made again.
+
+    Args:
+        force: make them again all the same.
+        save: gets the recipe with all that was decided.
+        junit: gets the run and its gates as JUnit XML.
+        command: recorded in the report as the way to repeat it.
 
     Raises:
         FcnOnnxError: what the stages raise.
@@ -39,10 +54,10 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
     quantizing = recipe.quantize.build(
         model=fp32, output=recipe.output / int8_path(fp32).name, threads=recipe.threads, force=force
     )
-    validating = recipe.validate.build(fp32=fp32, report=report, threads=recipe.threads)
+    validating = recipe.validate.build(fp32=fp32, report=report, threads=recipe.threads, junit=junit)
     choose_method(quantizing)
     require_consistent(quantizing)
-    claim_outputs(outputs_of(recipe), inputs_of(recipe))
+    claim_outputs(outputs_of(recipe) | {"--save": save, "--junit": junit}, inputs_of(recipe))
     if recipe.scenes:
         from fcn_onnx.demo.writer import write_scenes
 
@@ -53,13 +68,16 @@ def run(recipe: Recipe, *, force: bool = False, command: str | None = None, prog
         export(exporting, progress=progress)
     quantized = quantize(quantizing, progress=progress)
     validation = validate(replace(validating, int8=(quantized.path,)), command=command, progress=progress)
+    if save is not None:
+        values = resolved(recipe, quantized, validation.document)
+        write_text(save, to_text(values, "What `fcn-onnx run` did, with all that it decided."))
     return RunResult(fp32, quantized, validation, report / "report.html")
 
 
-def outputs_of(recipe: Recipe) -> dict[str, Path]:
+def outputs_of(recipe: Recipe) -> dict[str, Path | None]:
     """What `run` writes of a recipe beside its scenes, by what it is called."""
     fp32 = _fp32(recipe)
-    models = {"the fp32 model": fp32} if recipe.export else {}
+    models: dict[str, Path | None] = {"the fp32 model": fp32} if recipe.export else {}
     models["the int8 model"] = recipe.output / int8_path(fp32).name
     return models | report_files(recipe.output / "report")
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import yaml
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 from PIL import Image
 from toys import MIXED_MACS, mixed_products, photograph, pixel_classifier, residual_network, save, write_coco
@@ -20,7 +23,10 @@ from fcn_onnx.cli.console import print_table
 from fcn_onnx.data.preprocess import Preprocessing, Resize
 from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.jobs.journal import Journal
+from fcn_onnx.model.card import ModelCard
 from fcn_onnx.networks.families import ARCHITECTURES
+from fcn_onnx.runtime.cpu import read_cpu
+from fcn_onnx.stages.doctor import Diagnosis, PackageState
 
 
 @pytest.fixture
@@ -149,17 +155,60 @@ def test_run_makes_everything_and_then_nothing(folder: Path) -> None:
         "export: {arch: tiny}\nquantize: {data: scenes/val2017, limit: 2}\n"
         "validate: {data: scenes/val2017, limit: 2}\noutput: out\nscenes: {folder: scenes, images: 6}\n"
     )
-    result = succeed("run", "r.yaml", "--set", "validate.protocol=zoo")
+    result = succeed("run", "r.yaml", "--set", "validate.protocol=zoo", "--save", "all.yaml", "--junit", "gates.xml")
     assert "protocol zoo, 2 images" in result.stdout
-    made = (folder / "out" / "fcn-tiny-12-int8.onnx").stat().st_mtime_ns
-    succeed("run", "r.yaml")
-    assert (folder / "out" / "fcn-tiny-12-int8.onnx").stat().st_mtime_ns == made
+    assert "<testsuites" in Path("gates.xml").read_text()
+    models = [folder / "out" / name for name in ("fcn-tiny-12.onnx", "fcn-tiny-12-int8.onnx")]
+    made = [path.stat().st_mtime_ns for path in models]
+    assert "protocol zoo, 2 images" in succeed("run", "all.yaml", "--save", "again.yaml").stdout
+    assert [path.stat().st_mtime_ns for path in models] == made
+    assert Path("again.yaml").read_text() == Path("all.yaml").read_text()
+    saved = yaml.safe_load(Path("all.yaml").read_text())
+    assert saved["validate"]["protocol"] == "zoo"
+    card = ModelCard.read_from(onnx.load(models[1]), "int8")
+    assert card.quantization is not None
+    assert saved["quantize"]["target"] == card.quantization["target"] != "auto"
+    assert (saved["quantize"]["limit"], saved["quantize"]["method"]) == (len(card.calibration_images), "mse")
+    assert call("run", "all.yaml", "--save", "all.yaml").exit_code == 2
 
 
 def test_doctor_finds_the_core(folder: Path) -> None:
     shown = succeed("doctor").stdout
     assert re.search(r"onnxruntime +\S+ +everything +ok", shown)
     assert "int8 " in shown
+
+
+def test_doctor_says_what_to_type_for_what_is_missing() -> None:
+    packages = [
+        PackageState("torch", None, "export", "missing", "export"),
+        PackageState("numpy", "1", "everything", "does not import", None),
+        PackageState("onnx", "1", "everything", "ok", None),
+    ]
+    lines = Diagnosis("3.11", read_cpu(), tuple(packages)).remedies
+    pip = f"{sys.executable} -m pip install "
+    assert lines[0] == pip + "--force-reinstall 'numpy>=1.26'"
+    assert lines[1].startswith(pip)
+    assert "'torch>=2.5'" in lines[1]
+    assert "hypothesis" not in lines[1]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_of_the_shell(shell: str) -> None:
+    assert "_FCN_ONNX_COMPLETE" in succeed("completion", shell).stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["quan"], {"quantize"}),
+        (["quantize", "--per-"], {"--per-channel", "--per-tensor"}),
+        (["quantize", "--target", "avx"], {"avx2"}),
+    ],
+)
+def test_what_is_typed_is_completed(typed: list[str], offered: set[str]) -> None:
+    found = ShellComplete(main, {}, "fcn-onnx", "_FCN_ONNX_COMPLETE").get_completions(typed[:-1], typed[-1])
+    assert {item.value for item in found} >= offered
+    assert all(item.value.startswith(typed[-1]) for item in found)
 
 
 def _bad_image(folder: Path) -> None:

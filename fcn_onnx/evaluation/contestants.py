@@ -34,18 +34,21 @@ class Contestant:
         entrant: its row.
         digest: of the file, and of its external data.
         card: what it says of itself.
+        size_bytes: likewise.
         quantized: whether anything in it is in 8 bits.
     """
 
     entrant: Entrant
     digest: str
+    size_bytes: int
     card: ModelCard
     quantized: bool
 
     @classmethod
     def of(cls, name: str, model: Model, runtime: str = DEFAULT_RUNTIME) -> Self:
         """What is known of an open model, without what is in it. Raises ModelError if its card cannot be read."""
-        return cls(Entrant(name, model.path, runtime), model.digest, model.card, is_quantized(model.proto))
+        entrant = Entrant(name, model.path, runtime)
+        return cls(entrant, model.digest, model.size_bytes, model.card, is_quantized(model.proto))
 
     @property
     def name(self) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.jobs.records import Arrays
 from fcn_onnx.model.interface import Interface
+from fcn_onnx.report.gallery import most_changed
 from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig
 from fcn_onnx.runtime.segmenter import Labels, Segmenter
 from fcn_onnx.runtime.timing import alternate, timed
@@ -55,6 +56,7 @@ class Scored:
         latency_ms: (R,) float64.
         agreement: (R, 2) int64: pixels with the reference's label, and pixels compared.
         seconds: (3,) float64: reading and preprocessing, all sessions, scoring.
+        labels: (H, W) uint8 of each row, which no journal keeps.
     """
 
     name: str
@@ -62,15 +64,17 @@ class Scored:
     latency_ms: NDArray[np.float64]
     agreement: NDArray[np.int64]
     seconds: NDArray[np.float64]
+    labels: tuple[Labels, ...] = field(default=(), repr=False)
 
     def to_arrays(self) -> Arrays:
-        """All but the name, for the journal."""
+        """All but the name and the labels, for the journal."""
         return {key: getattr(self, key) for key in ARRAYS}
 
     @classmethod
     def from_arrays(cls, name: str, arrays: Arrays) -> Scored:
         """The inverse of `to_arrays`."""
-        return cls(name, **{key: arrays[key] for key in ARRAYS})
+        counts, latency_ms, agreement, seconds = (arrays[key] for key in ARRAYS)
+        return cls(name, counts, latency_ms, agreement, seconds)
 
 
 ARRAYS = ("counts", "latency_ms", "agreement", "seconds")
@@ -87,6 +91,7 @@ class Tally:
         latency_ms: (R, N) float64.
         agreement: (R, N, 2) int64.
         seconds: (N, 3) float64.
+        labels: (H, W) uint8 of each row, by the name of an image: of those that a candidate changes most.
     """
 
     rows: tuple[str, ...]
@@ -95,15 +100,42 @@ class Tally:
     latency_ms: NDArray[np.float64]
     agreement: NDArray[np.int64]
     seconds: NDArray[np.float64]
+    labels: Mapping[str, tuple[Labels, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, rows: Sequence[str], scored: Sequence[Scored]) -> Tally:
+    def of(cls, rows: Sequence[str], scored: Sequence[Scored], labels: Mapping[str, tuple[Labels, ...]]) -> Tally:
         """Of images in this order."""
         counts, latency_ms, agreement = (
             np.stack([getattr(one, key) for one in scored], axis=1) for key in ("counts", "latency_ms", "agreement")
         )
         images = tuple(one.name for one in scored)
-        return cls(tuple(rows), images, counts, latency_ms, agreement, np.stack([one.seconds for one in scored]))
+        seconds = np.stack([one.seconds for one in scored])
+        return cls(tuple(rows), images, counts, latency_ms, agreement, seconds, labels)
+
+
+class Scores(Rows[Scored]):
+    """What every image came to, and the labels of those that a candidate changes most.
+
+    Args:
+        kept: of how many images labels are kept for each candidate; they are the large part.
+
+    Attributes:
+        labels: by image; of images that a journal brought there are none.
+    """
+
+    def __init__(self, kept: int) -> None:
+        super().__init__(Scored.to_arrays, Scored.from_arrays)
+        self.labels: dict[str, tuple[Labels, ...]] = {}
+        self._agreement: dict[str, NDArray[np.int64]] = {}
+        self._kept = kept
+
+    def add(self, name: str, result: Scored) -> None:
+        super().add(name, replace(result, labels=()))
+        self.labels[name], self._agreement[name] = result.labels, result.agreement
+        names, rows = list(self.labels), np.stack(list(self._agreement.values()), axis=1)
+        most = {names[index] for row in rows[1:] for index in most_changed(row, self._kept)}
+        for other in set(names) - most:
+            del self.labels[other], self._agreement[other]
 
 
 Turn = tuple[Sample, int]
@@ -120,6 +152,7 @@ class Contest:
         preprocessing: makes the input that all see.
         dataset, protocol: the truth, and how it is scored.
         threads: of each session; 0 means all cores.
+        opened: the entrants' sessions of so many threads, where this process has them; another one opens its own.
     """
 
     entrants: tuple[Entrant, ...]
@@ -128,13 +161,17 @@ class Contest:
     dataset: Dataset
     protocol: Protocol
     threads: int
+    opened: Sequence[Segmenter] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"opened": ()}
 
     def load(self, turn: Turn) -> Turn:
         """Nothing: an image is read in its turn, as nothing may run beside a session that is timed."""
         return turn
 
     def open(self) -> Callable[[Turn], Scored]:
-        """Open the sessions, and return what scores the n-th image."""
+        """What scores the n-th image, with the sessions open."""
         return Match(self)
 
 
@@ -147,7 +184,9 @@ class Match:
     def __init__(self, contest: Contest) -> None:
         self._contest = contest
         config = SessionConfig(threads=contest.threads)
-        self._segmenters = [Segmenter(row.model, config, contest.interface, row.runtime) for row in contest.entrants]
+        self._segmenters = contest.opened or [
+            Segmenter(row.model, config, contest.interface, row.runtime) for row in contest.entrants
+        ]
         self._warm: set[int] = set()
         self._scorers = ThreadPoolExecutor(SCORERS, thread_name_prefix="scoring")
 
@@ -176,6 +215,7 @@ class Match:
             latency_ms=latency_ms,
             agreement=np.array(agreement, np.int64),
             seconds=np.array([loaded - started, sessions, time.perf_counter() - loaded - sessions]),
+            labels=labels,
         )
 
     def _run(self, batch: NDArray[np.float32], index: int) -> tuple[dict[int, NDArray[Any]], NDArray[np.float64]]:
@@ -192,12 +232,21 @@ class Match:
 
 
 def score_images(
-    contest: Contest, samples: Sequence[Sample], *, executor: Executor, journal: Journal, progress: Progress
+    contest: Contest,
+    samples: Sequence[Sample],
+    *,
+    executor: Executor,
+    journal: Journal,
+    progress: Progress,
+    kept: int = 0,
 ) -> Tally:
     """Run, time and count all rows on every sample; continues what `journal` holds.
 
     Any number of workers counts the same; their sessions share the threads, so their latencies are those of a busy
     machine.
+
+    Args:
+        kept: of how many images, for each candidate, labels are kept; see `Tally`.
 
     Raises:
         ImageError, DatasetError: an image or its truth cannot be read.
@@ -205,15 +254,15 @@ def score_images(
         WorkerError: a worker process died.
     """
     threads = max(1, SessionConfig(threads=contest.threads).thread_count // executor.workers)
-    rows = Rows(Scored.to_arrays, Scored.from_arrays)
+    scores = Scores(kept)
     items = {name: (sample, index) for index, (name, sample) in enumerate(by_name(samples).items())}
     fold(
         replace(contest, threads=threads),
         items,
-        rows,
+        scores,
         executor=executor,
         journal=journal,
         progress=progress,
         label="validating",
     )
-    return Tally.of([entrant.name for entrant in contest.entrants], rows.in_order(items))
+    return Tally.of([entrant.name for entrant in contest.entrants], scores.in_order(items), scores.labels)

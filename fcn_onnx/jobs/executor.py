@@ -23,7 +23,7 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 class Task(Protocol[Item_contra, Loaded, Result_co]):
-    """What is done with every item; it crosses to another process by pickle, so it holds nothing that is open.
+    """What is done with every item; it crosses to another process by pickle, so what is open in it stays behind.
 
     An item's result is `open()(load(item))`, wherever and after whatever else it is computed.
     """

@@ -1,4 +1,4 @@
-"""The images that each candidate changed most, shown to the models once more to be drawn."""
+"""The images that each candidate changed most, drawn."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def look(
     """What each candidate changed most, and the pictures of it.
 
     Args:
-        samples, segmenters: of the tally's images and rows.
+        samples, segmenters: of the tally's images and rows; what the tally has no labels of, as an earlier run scored
+            it, is shown to the models once more.
 
     Returns:
         By candidate, and by the pictures' names: see `draw`.
@@ -47,13 +48,14 @@ def look(
     for image, rows in wanted.items():
         sample = samples[image]
         photograph = sample.read()
-        batch = preprocessing(photograph, sample.name)
-        labels = {
-            tally.rows[row]: protocol.predicted(
-                segmenters[row], segmenters[row].run(batch), photograph, preprocessing, sample.name
-            ).labels
-            for row in rows
-        }
+        known = tally.labels.get(sample.name)
+        if known is None:
+            batch = preprocessing(photograph, sample.name)
+            known = tuple(
+                protocol.predicted(segmenter, segmenter.run(batch), photograph, preprocessing, sample.name).labels
+                for segmenter in segmenters
+            )
+        labels = {tally.rows[row]: known[row] for row in rows}
         truth = protocol.read_truth(dataset, sample, protocol.grid(photograph))
         flat = np.where(truth.any(0), truth.argmax(0), VOID).astype(np.uint8) if truth.ndim == 3 else truth
         pictures |= draw(image, photograph, flat if dataset.labelled else None, labels, dataset.label_space)

@@ -20,7 +20,7 @@ from fcn_onnx.jobs.artifact import claim_outputs, digest_json, job_digest, write
 from fcn_onnx.jobs.executor import EXECUTORS
 from fcn_onnx.jobs.journal import Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
-from fcn_onnx.model.files import data_inputs, model_bytes
+from fcn_onnx.model.files import data_inputs
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
 from fcn_onnx.report.files import REPORT_FILES, write_report
@@ -31,7 +31,7 @@ from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig, get_runtime
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.documenting import Setting, document, notes_on, packages_of
-from fcn_onnx.stages.gallery import look, per_image
+from fcn_onnx.stages.gallery import GALLERY_IMAGES, look, per_image
 from fcn_onnx.stages.naming import find_pair
 from fcn_onnx.stages.options import ValidateOptions
 
@@ -70,12 +70,19 @@ def validate(options: ValidateOptions, *, command: str | None = None, progress: 
         entrants = tuple(model.entrant for model in entered.contestants.all)
         tally = score_images(
             Contest(
-                entrants, entered.interface, entered.preprocessing, entered.dataset, entered.rules, options.threads
+                entrants,
+                entered.interface,
+                entered.preprocessing,
+                entered.dataset,
+                entered.rules,
+                options.threads,
+                entered.segmenters,
             ),
             setting.selection.samples,
             executor=EXECUTORS["local"](options.workers, progress),
             journal=journals.of(setting.job),
             progress=progress,
+            kept=GALLERY_IMAGES,
         )
         result = _result(setting, entered, tally, options.gates)
         for note in result.document.notes[len(setting.notes) :]:
@@ -212,7 +219,7 @@ def _compared(
             path=model.path,
             runtime=model.runtime,
             digest=model.digest,
-            size_bytes=model_bytes(model.path),
+            size_bytes=model.size_bytes,
             scores=rules.metric.scores(counts),
             counts=counts,
             latency_ms=latency_ms,

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from toys import compare, pixel_classifier, save, write_coco
 
+from fcn_onnx.data import labelmaps
 from fcn_onnx.data.labels import VOC, LabelSpace, read_classes
 from fcn_onnx.data.palette import draw_legend, label_image, overlay, palette_of, voc_palette
 from fcn_onnx.data.selection import spread_over_classes
@@ -16,6 +17,24 @@ from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.data.sets.memory import MemoryDataset
 from fcn_onnx.errors import DatasetError, UsageError
 from fcn_onnx.evaluation.protocols import get_protocol
+
+
+@pytest.mark.parametrize("classes", [1, 2, 21, 256])
+@pytest.mark.parametrize("layout", ["planes", "pixels"])
+def test_the_likeliest_class_is_the_lowest_of_those_that_tie(
+    classes: int, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labelmaps, "BAND", 40)  # several bands, the last one short
+    levels = np.float32([-np.finfo(np.float32).max, -1.5, -0.0, 0.0, 1e-45, 3e38])
+    scores = np.random.default_rng(classes).choice(levels, (classes, 13, 11)).astype(np.float32)
+    expected = scores.argmax(0)
+    if layout == "pixels":
+        scores = np.ascontiguousarray(scores.transpose(1, 2, 0)).transpose(2, 0, 1)
+    found = labelmaps.likeliest(scores)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(labelmaps.likeliest(scores[:, 2:, :7]), expected[2:, :7])
+
 
 STREET = ("road", "sidewalk", "sky")
 

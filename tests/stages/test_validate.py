@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner
+from numpy.typing import NDArray
 from toys import coarse_classifier, compare, photograph, pixel_classifier, save, write_coco
 
 from fcn_onnx.cli import main
@@ -30,6 +32,7 @@ from fcn_onnx.report.html import to_html
 from fcn_onnx.report.markdown import to_markdown
 from fcn_onnx.report.verdict import verdict
 from fcn_onnx.runtime.onnxruntime import measured_cpu
+from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.stages import validate as validation
 from fcn_onnx.stages.export import export
 from fcn_onnx.stages.options import ExportOptions, ValidateOptions
@@ -293,6 +296,40 @@ def test_an_interrupted_run_continues_to_the_same_scores(
             assert resumed[name][score] == whole[name][score]
     assert resumed["delta"]["miou_ci95"] == whole["delta"]["miou_ci95"]
     assert resumed["confusion"] == whole["confusion"]
+    assert resumed["gallery"] == whole["gallery"]
+
+
+def test_every_model_is_opened_once_and_runs_once_an_image_and_once_to_warm_up(
+    tmp_path: Path, coco: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pictures are of labels that were seen when they were scored: the same as of models that are run for them."""
+    opened: list[Segmenter] = []
+    runs: list[Segmenter] = []
+    made, run = Segmenter.__init__, Segmenter.run
+
+    def making(self: Segmenter, *arguments: Any, **named: Any) -> None:
+        opened.append(self)
+        made(self, *arguments, **named)
+
+    def running(self: Segmenter, batch: NDArray[np.float32]) -> NDArray[Any]:
+        runs.append(self)
+        return run(self, batch)
+
+    monkeypatch.setattr(Segmenter, "__init__", making)
+    monkeypatch.setattr(Segmenter, "run", running)
+    models, dataset = two_models(tmp_path), open_dataset(coco)
+    models = carded(tmp_path, "said", channels="RGB"), models[1]  # a model without a card is tried out before
+    result = compare(*models, dataset)
+    assert len(opened) == 2
+    assert len(runs) == 2 * (1 + len(dataset.samples))
+    assert result.pictures
+    score = validation.score_images
+    monkeypatch.setattr(validation, "score_images", lambda *a, **named: replace(score(*a, **named), labels={}))
+    again = compare(*models, dataset)
+    assert len(runs) > 4 * (1 + len(dataset.samples))
+    assert again.pictures.keys() == result.pictures.keys()
+    for name, picture in again.pictures.items():
+        np.testing.assert_array_equal(picture, result.pictures[name])
 
 
 @pytest.mark.parametrize("change", ["nothing", "image", "annotations", "kernel", "threads"])

@@ -26,7 +26,6 @@ from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.interface import preprocessing_of
 from fcn_onnx.runtime.network import Network
-from fcn_onnx.runtime.seam import SessionConfig
 
 
 def pixels(sample: Sample) -> int:
@@ -45,7 +44,7 @@ def with_largest(samples: Sequence[Sample], count: int) -> tuple[Sample, ...]:
 
 def bare_pass(model: Path, samples: Sequence[Sample], method: str) -> None:
     """The fp32 model once over the samples, nothing else."""
-    network = Network(model, SessionConfig(arena=False))
+    network = Network(model)
     for sample in samples:
         network.run(Preprocessing()(read_rgb(sample.path)))
 

@@ -60,7 +60,7 @@ class Pass:
         proto = self.model.taken.model
         inputs = {value.name for value in proto.graph.input}
         inner = [name for name in dict.fromkeys([*self.tensors, *self.conv_inputs]) if name not in inputs]
-        config = SessionConfig(threads=self.threads, arena=False)
+        config = SessionConfig(threads=self.threads)
         multiple_of = self.preprocessing.multiple_of
         network = Network(with_taps(proto, inner), config, name=self.model.name, multiple_of=multiple_of)
         pool = ThreadPoolExecutor(config.thread_count, thread_name_prefix="count")

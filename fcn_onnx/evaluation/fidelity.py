@@ -100,7 +100,7 @@ def compare_layers(
         raise ModelError(
             f"no activation of {fp32} is in 8 bits in {int8}", fix="name an int8 model that was made from this one"
         )
-    config = SessionConfig(threads=threads, arena=False)
+    config = SessionConfig(threads=threads)
     interface = settle(models, interface, progress)
     segmenter, other = (Segmenter(model, config, interface) for model in models)
     names = list(stored)

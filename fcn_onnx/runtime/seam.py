@@ -33,7 +33,6 @@ class SessionConfig:
         exact_int8: run int8 kernels that cannot saturate, slower on a CPU without VNNI
             (`session.x64quantprecision`).
         optimise: let onnxruntime rewrite the graph (its own default).
-        arena: keep freed memory for the next run; off, memory stays flat over images of many sizes.
 
     All but the threads are onnxruntime's alone.
     """
@@ -41,7 +40,6 @@ class SessionConfig:
     threads: int = 0
     exact_int8: bool = False
     optimise: bool = True
-    arena: bool = True
 
     def __post_init__(self) -> None:
         """Raise UsageError on a number of threads that no session can have."""

@@ -28,7 +28,6 @@ def options_of(config: SessionConfig) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = config.thread_count
     options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = config.arena
     options.enable_mem_pattern = False  # plans memory per input shape; shapes vary here
     options.log_severity_level = 4  # an error is raised, and what is tried out may raise one: not logged as well
     if not config.optimise:

@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, print_table, wants_stdout, write_json
 from fcn_onnx.cli.flags import StageCommand
+from fcn_onnx.cli.looked import print_looked
 from fcn_onnx.stages.options import BenchmarkOptions
+
+if TYPE_CHECKING:
+    from fcn_onnx.stages.benchmark import Timing
+
+
+COLUMNS = (
+    "model",
+    "runtime",
+    "size",
+    "p50 ms",
+    "p90 ms",
+    "p99 ms",
+    "images/s",
+    "MB",
+    "GMAC/s",
+    "of peak",
+    "speed-up",
+    "95 % interval",
+    "all ms",
+)
 
 
 def act(options: BenchmarkOptions, json_target: str | None) -> None:
     """Time models in turns on random images; speed-ups refer to the first, in the first runtime.
 
     A model named twice is an A/A control. `of peak` is the time that the convolutions would take at the speed of one
-    large matrix product (int8 ones at int8's, as the runtime runs them), over the median. Only the output that predict
-    and validate read is computed; `all ms` is the median of the whole file, where it has others.
+    large matrix product or convolution (int8 ones at int8's, as the runtime runs them), over the median. Only the
+    output that predict and validate read is computed; `all ms` is the median of the whole file, where it has others.
+    `MB` is the most memory that the session ever held, in a process of its own.
+
+    --profile gives each layer's time by the runtime's own clock, and beside it what it multiplies. --tune times all
+    settings in turns; those that are faster by more than their 95 % interval are put together and timed once more.
     """
     from fcn_onnx.stages.benchmark import benchmark
 
@@ -24,48 +50,47 @@ def act(options: BenchmarkOptions, json_target: str | None) -> None:
     write_json(result.to_json(), json_target)
     if wants_stdout(json_target):
         return
+    peaks = "; ".join(
+        f"{peak.fp32:.0f} GMAC/s in fp32 and {peak.int8:.0f} in int8" + (f" ({name})" if len(result.peaks) > 1 else "")
+        for name, peak in result.peaks.items()
+    )
     print_line(
         f"{result.runs} runs in turns, {result.threads} threads, {result.cpu.model} ({result.cpu.int8_kernel}), "
-        f"peak {result.peak.fp32:.0f} GMAC/s in fp32 and {result.peak.int8:.0f} in int8"
+        f"peak {peaks}"
     )
-    print_table(
-        (
-            "model",
-            "runtime",
-            "size",
-            "p50 ms",
-            "p90 ms",
-            "p99 ms",
-            "GMAC/s",
-            "of peak",
-            "speed-up",
-            "95 % interval",
-            "all ms",
-        ),
-        (
-            (
-                Path(row.model).name,
-                row.runtime,
-                f"{row.size[0]}×{row.size[1]}",
-                f"{row.latency_ms.p50:.1f}",
-                f"{row.latency_ms.p90:.1f}",
-                f"{row.latency_ms.p99:.1f}",
-                "–" if row.gmacs_per_second is None else f"{row.gmacs_per_second:.0f}",
-                "–" if row.share_of_peak is None else f"{100 * row.share_of_peak:.0f} %",
-                f"{row.speedup:.2f}×",
-                "–" if row.speedup_ci95 is None else f"{row.speedup_ci95[0]:.2f}–{row.speedup_ci95[1]:.2f}",
-                "–" if row.all_outputs_ms is None else f"{row.all_outputs_ms:.1f}",
-            )
-            for row in result.rows
-        ),
-    )
+    print_table(COLUMNS, map(_cells, result.rows))
     for note in result.notes:
         print_line(note)
+    for one in result.looked:
+        print_looked(one)
+
+
+def _cells(row: Timing) -> tuple[str, ...]:
+    """A row of `COLUMNS`."""
+    return (
+        Path(row.model).name,
+        row.runtime,
+        f"{row.size[0]}×{row.size[1]}",
+        f"{row.latency_ms.p50:.1f}",
+        f"{row.latency_ms.p90:.1f}",
+        f"{row.latency_ms.p99:.1f}",
+        f"{row.images_per_second:.1f}",
+        "–" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e6:.0f}",
+        "–" if row.gmacs_per_second is None else f"{row.gmacs_per_second:.0f}",
+        "–" if row.share_of_peak is None else f"{100 * row.share_of_peak:.0f} %",
+        f"{row.speedup:.2f}×",
+        "–" if row.speedup_ci95 is None else f"{row.speedup_ci95[0]:.2f}–{row.speedup_ci95[1]:.2f}",
+        "–" if row.all_outputs_ms is None else f"{row.all_outputs_ms:.1f}",
+    )
 
 
 command = StageCommand(
     "benchmark",
     BenchmarkOptions,
     act,
-    examples=("benchmark fcn-resnet50-12.onnx fcn-resnet50-12-int8.onnx --size 520x520",),
+    tables={"runtime": "Runtimes"},
+    examples=(
+        "benchmark fcn-resnet50-12.onnx fcn-resnet50-12-int8.onnx --size 520x520",
+        "benchmark fcn-resnet50-12-int8.onnx --profile --tune",
+    ),
 )

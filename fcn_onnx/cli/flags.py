@@ -14,8 +14,8 @@ from fcn_onnx.jobs.fields import Checked, Declared, Pair, Triple, assemble, decl
 Chosen = TypeVar("Chosen", bound=Checked)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-MOST_CHOICES = 8
-"""Names beside a flag; more of them are listed where the help ends, and nowhere else."""
+MOST_CHOICES, WIDEST_CHOICES = 8, 72
+"""Names beside a flag, and their characters; more of them are listed where the help ends, and nowhere else."""
 
 JSON_TARGET, JSON_HELP = "FILE|-", "Write the result as one JSON object; - is stdout."
 
@@ -127,7 +127,9 @@ def parameter(entry: Declared) -> click.Parameter:
     said = entry.option
     kind = click.Choice(list(said.table())) if said.names or said.also else TYPES.get(entry.kind)
     default = {} if entry.several or entry.required else {"default": entry.default}
-    many = isinstance(kind, click.Choice) and len(kind.choices) > MOST_CHOICES
+    many = isinstance(kind, click.Choice) and (
+        len(kind.choices) > MOST_CHOICES or len("|".join(map(str, kind.choices))) > WIDEST_CHOICES
+    )
     if said.argument:
         count = -1 if entry.several else 1
         return click.Argument(

@@ -154,6 +154,7 @@ command = StageCommand(
     "inspect",
     InspectOptions,
     act,
+    tables={"runtime": "Runtimes"},
     examples=(
         "inspect fcn-resnet50-12-int8.onnx",
         "inspect fcn-resnet50-12.onnx fcn-resnet50-12-int8.onnx --data coco/val2017 --limit 8",

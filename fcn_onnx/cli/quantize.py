@@ -88,6 +88,6 @@ command = StageCommand(
     "quantize",
     QuantizeOptions,
     act,
-    tables={"target": "Targets"},
+    tables={"target": "Targets", "runtime": "Runtimes"},
     examples=("quantize --data coco/train2017 --limit 64",),
 )

@@ -40,6 +40,6 @@ command = StageCommand(
     "validate",
     ValidateOptions,
     act,
-    tables={"protocol": "Protocols"},
+    tables={"protocol": "Protocols", "runtime": "Runtimes"},
     examples=("validate --data coco/val2017 --limit 40 --max-drop 1",),
 )

@@ -67,8 +67,8 @@ class Coverage:
         }
 
 
-def read_coverage(path: Path, size: tuple[int, int] = (520, 520), runtime: str = DEFAULT_RUNTIME) -> Coverage:
-    """Load the model as a session would, and look at the graph that it executes.
+def read_coverage(path: Path, size: tuple[int, int] = (520, 520), runtime: str = DEFAULT_RUNTIME) -> Coverage | None:
+    """Load the model as a session would, and look at the graph that it executes; None where the runtime hides it.
 
     Args:
         size: (height, width) that the multiply-accumulates are for.
@@ -81,6 +81,8 @@ def read_coverage(path: Path, size: tuple[int, int] = (520, 520), runtime: str =
     facts = read_facts(model, size)
     planned = (ModelCard.read_from(model, str(path)).quantization or {}).get("float_nodes", ())
     executed = _int8_names(path, model, get_runtime(runtime))
+    if executed is None:
+        return None
     floats = {
         node.name: FloatNode(node.op_type, facts.share_of(node), _reason(node, planned, runtime))
         for node in facts.multiplications
@@ -103,7 +105,7 @@ def _reason(node: Multiplication, planned: tuple[str, ...], runtime: str) -> str
     return "the plan keeps it in fp32" if node.name in planned else "fp32 in the file"
 
 
-def _int8_names(path: Path, model: onnx.ModelProto, runtime: Runtime) -> frozenset[str]:
+def _int8_names(path: Path, model: onnx.ModelProto, runtime: Runtime) -> frozenset[str] | None:
     """Names of the nodes that a session computes on 8-bit integers, as the file (or `node_names`) has them.
 
     onnxruntime keeps a node's name when it fuses the Q/DQ pairs around it, so a file that names its nodes is loaded

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from fcn_onnx.errors import ModelError
@@ -17,12 +19,11 @@ from fcn_onnx.jobs.scratch import scratch
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.macs import INTEGER_OPS
 from fcn_onnx.runtime.cpu import Cpu, read_cpu
-from fcn_onnx.runtime.seam import SessionConfig
-from fcn_onnx.runtime.session import Session, options_of
+from fcn_onnx.runtime.seam import Profiled, SessionConfig
+from fcn_onnx.runtime.session import CPU, Session, options_of, python_of
+from fcn_onnx.runtime.trace import MOVED, traced
 
 QMAX = 127
-MOVED = re.compile(r"(_token_\d+)+$|/MatMulAddFusion$")
-"""What onnxruntime appends to the names of nodes that it moves to channels-last, or makes a Gemm of."""
 
 
 class OnnxRuntime:
@@ -39,6 +40,16 @@ class OnnxRuntime:
     def int8_nodes(self, path: Path) -> frozenset[str]:
         """See `seam.Runtime`."""
         return int8_names(executed_graph(path))
+
+    def python(self, path: str, config: SessionConfig) -> str:
+        """See `seam.Runtime`."""
+        return python_of(path, config)
+
+    def profile(
+        self, source: str | bytes, config: SessionConfig, feeds: Mapping[str, NDArray[Any]], runs: int, *, name: str
+    ) -> Profiled:
+        """See `seam.Runtime`."""
+        return traced(source, options_of(config), feeds, runs, name=name, provider=CPU)
 
 
 RUNTIME = OnnxRuntime()
@@ -77,13 +88,13 @@ def _fast_kernel_saturates() -> bool:
     return bool((found != 255).any())
 
 
-def executed_graph(path: Path) -> onnx.ModelProto:
-    """The graph that a session runs: what onnxruntime makes of the file on this machine.
+def executed_graph(path: Path, provider: str = CPU) -> onnx.ModelProto:
+    """The graph that a session runs: what onnxruntime makes of the file on this machine for `provider`.
 
     Raises:
         ModelError: onnxruntime does not load it.
     """
-    return _rewritten(path, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    return _rewritten(path, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, provider)
 
 
 def fused_graph(path: Path) -> onnx.ModelProto:
@@ -95,7 +106,7 @@ def fused_graph(path: Path) -> onnx.ModelProto:
     return _rewritten(path, ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED)
 
 
-def _rewritten(path: Path, level: ort.GraphOptimizationLevel) -> onnx.ModelProto:
+def _rewritten(path: Path, level: ort.GraphOptimizationLevel, provider: str = CPU) -> onnx.ModelProto:
     with scratch() as folder:
         rewritten = Path(folder, "executed.onnx")
         options = options_of(SessionConfig())
@@ -103,9 +114,11 @@ def _rewritten(path: Path, level: ort.GraphOptimizationLevel) -> onnx.ModelProto
         options.optimized_model_filepath = str(rewritten)
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "executed.data")
         try:
-            Session(str(path), options, name=str(path))
+            Session(str(path), options, name=str(path), provider=provider)
         except ModelError as error:
-            Session(str(path), options_of(SessionConfig()), name=str(path))  # raises if the model is to blame
+            Session(
+                str(path), options_of(SessionConfig()), name=str(path), provider=provider
+            )  # raises if the model is to blame
             raise unwritable(rewritten, OSError(f"{error.__cause__} (is the disk full?)")) from error
         return load_model(rewritten)
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +24,9 @@ from numpy.typing import NDArray
 
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.model.files import load_model
-from fcn_onnx.runtime.seam import SessionConfig, Value
+from fcn_onnx.runtime.seam import Layer, Profiled, SessionConfig, Value
 from fcn_onnx.runtime.telling import told
+from fcn_onnx.runtime.timing import timed
 
 TELEMETRY = "openvino_telemetry"
 
@@ -137,29 +141,73 @@ class OpenVino:
         """See `seam.Runtime`."""
         _require_whole_scales(load_model(path).graph, str(path))
         with _told(f"OpenVINO cannot load {path}", WAY_OUT):
-            layers = self._compiled(str(path), SessionConfig()).get_runtime_model().get_ordered_ops()
-        told = ({key: layer.rt_info[key].astype(str) for key in FACTS} for layer in layers)
-        return frozenset(
-            name
-            for said in told
-            if said["layerType"] in MULTIPLYING and said["runtimePrecision"] in EIGHT_BITS
-            for name in said["originalLayersNames"].split(",")
-        )
+            layers = _executed(self._compiled(str(path), SessionConfig()))
+        return frozenset(name for layer in layers.values() if layer.int8 for name in layer.nodes)
 
-    def _compiled(self, source: str | bytes, config: SessionConfig) -> Any:
+    def profile(
+        self, source: str | bytes, config: SessionConfig, feeds: Mapping[str, NDArray[Any]], runs: int, *, name: str
+    ) -> Profiled:
+        """See `seam.Runtime`. A run's time is that of the call; OpenVINO counts the mean of a layer over all runs,
+        from which the first is taken out."""
+        with _told(f"{name} does not run in OpenVINO", WAY_OUT):
+            compiled = self._compiled(source, config, PERF_COUNT=True)
+            request, fed = compiled.create_infer_request(), dict(feeds)
+            request.infer(fed, share_inputs=True, share_outputs=True)
+            first = _counted(request)
+            whole = sum(
+                timed(partial(request.infer, fed, share_inputs=True, share_outputs=True))[1] for _ in range(runs)
+            )
+            spent = {key: max(0.0, (1 + runs) * mean - first[key]) / runs for key, mean in _counted(request).items()}
+            layers = _executed(compiled)
+        ran = [replace(layers[key], milliseconds=spent[key]) for key in layers if key in spent]
+        return Profiled(whole / runs, tuple(ran))
+
+    def python(self, path: str, config: SessionConfig) -> str:
+        """See `seam.Runtime`."""
+        return f"import openvino\nmodel = openvino.Core().compile_model({path!r}, {CPU!r}, {self._settings(config)!r})"
+
+    def _compiled(self, source: str | bytes, config: SessionConfig, **more: Any) -> Any:
+        return self._core.compile_model(self._core.read_model(source), CPU, self._settings(config) | more)
+
+    def _settings(self, config: SessionConfig) -> dict[str, Any]:
         """Threads are not bound to cores: those of two sessions, or of two processes, would wait for the same ones."""
-        settings = {
+        return {
             "INFERENCE_NUM_THREADS": config.thread_count,
             "INFERENCE_PRECISION_HINT": self._precision,
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,
             "ENABLE_HYPER_THREADING": True,
         }
-        return self._core.compile_model(self._core.read_model(source), CPU, settings)
 
 
 FACTS = ("layerType", "runtimePrecision", "originalLayersNames")
 """Of an executed layer; the last are the nodes that it was fused from, with commas between."""
+
+
+def _counted(request: Any) -> Counter[str]:
+    """Milliseconds of each layer that was run, mean of all runs so far."""
+    found = Counter[str]()
+    for count in request.profiling_info:
+        if count.status == ov.ProfilingInfo.Status.EXECUTED:
+            found[count.node_name] += count.real_time / timedelta(milliseconds=1)
+    return found
+
+
+def _executed(compiled: Any) -> dict[str, Layer]:
+    """What OpenVINO executes, by its names, without times; after a run as it was run."""
+    found = {}
+    for layer in compiled.get_runtime_model().get_ordered_ops():
+        kind, precision, nodes = (layer.rt_info[key].astype(str) for key in FACTS)
+        multiplies = kind in MULTIPLYING
+        found[layer.get_friendly_name()] = Layer(
+            name=layer.get_friendly_name(),
+            op_type=f"{kind} {precision}",
+            milliseconds=0.0,
+            int8=multiplies and precision in EIGHT_BITS,
+            nodes=tuple(nodes.split(",")) if multiplies else (),
+        )
+    return found
+
 
 F32 = OpenVino("openvino", "f32")
 BF16 = OpenVino("openvino-bf16", "bf16")

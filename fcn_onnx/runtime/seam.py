@@ -3,6 +3,7 @@
 Network (network.py)  what a model takes, and what it is fed: the same for every runtime
   │  Runtime.open     a file or bytes, a `SessionConfig` → `Session`
   │  Session.run      arrays in, arrays out
+  ├  Runtime.profile, how long each layer of it takes: for profiling.py
   └  Runtime.int8_nodes, what of a file it computes in int8: for coverage.py
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,6 +35,8 @@ class SessionConfig:
         exact_int8: run int8 kernels that cannot saturate, slower on a CPU without VNNI
             (`session.x64quantprecision`).
         optimise: let onnxruntime rewrite the graph (its own default).
+        spinning: threads that have nothing to do look for work for a while before they sleep.
+        memory_pattern: allocate what an image takes at once, from the second image of a size on.
 
     All but the threads are onnxruntime's alone.
     """
@@ -40,6 +44,8 @@ class SessionConfig:
     threads: int = 0
     exact_int8: bool = False
     optimise: bool = True
+    spinning: bool = True
+    memory_pattern: bool = False
 
     def __post_init__(self) -> None:
         """Raise UsageError on a number of threads that no session can have."""
@@ -71,6 +77,38 @@ class Value:
 
     def __str__(self) -> str:
         return f"{self.name} {self.dtype} ({', '.join('?' if side is None else str(side) for side in self.shape)})"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer as a runtime executes it, in one of several runs.
+
+    Attributes:
+        name: the runtime's own.
+        op_type: its operator, as the runtime calls it.
+        milliseconds: mean of the runs.
+        int8: whether it multiplies 8-bit integers.
+        nodes: what of the file it may have been made of: names of nodes, or of what they return.
+    """
+
+    name: str
+    op_type: str
+    milliseconds: float
+    int8: bool
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """Where a session spent its time.
+
+    Attributes:
+        milliseconds: of a whole run, mean of the runs; the layers' add up to less.
+        layers: in the order in which they run.
+    """
+
+    milliseconds: float
+    layers: tuple[Layer, ...]
 
 
 class Session(Protocol):
@@ -133,8 +171,26 @@ class Runtime(Protocol):
         """
         ...
 
-    def int8_nodes(self, path: Path) -> frozenset[str]:
-        """Names, as the file has them, of the nodes that it computes on 8-bit integers. Raises ModelError."""
+    def int8_nodes(self, path: Path) -> frozenset[str] | None:
+        """Names, as the file has them, of the nodes that it computes on 8-bit integers; None where it does not tell.
+
+        Raises:
+            ModelError: it does not load.
+        """
+        ...
+
+    def python(self, path: str, config: SessionConfig) -> str:
+        """Lines of Python that open a session of the file `path` as `open` does, without this package."""
+        ...
+
+    def profile(
+        self, source: str | bytes, config: SessionConfig, feeds: Mapping[str, NDArray[Any]], runs: int, *, name: str
+    ) -> Profiled:
+        """Run a model `runs` times after a first, with the runtime's own clock on every layer.
+
+        Raises:
+            ModelError: it does not load, or does not run on this input.
+        """
         ...
 
 
@@ -146,8 +202,9 @@ class RuntimeEntry:
         name: as reports have it.
         description: one line for `--help`.
         place: `package.module:name` of the `Runtime`.
-        package: on PyPI; what is not onnxruntime comes with the extra of that name.
+        package: on PyPI; what is not onnxruntime, or one of its other builds, comes with the extra of that name.
         target: the kind of int8 model that it reads; None where the CPU decides.
+        provider: of onnxruntime, which its build on PyPI has not got and `package` has.
     """
 
     name: str
@@ -155,9 +212,17 @@ class RuntimeEntry:
     place: str
     package: str = DEFAULT_RUNTIME
     target: str | None = None
+    provider: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether its library seems to be there; nothing is imported."""
+        return find_spec(DEFAULT_RUNTIME if self.provider else self.package) is not None
 
     def load(self) -> Runtime:
         """The runtime. Raises MissingDependencyError where its library is not installed, or does not import."""
+        if self.provider is not None:
+            self._require_provider(self.provider)
         try:
             runtime: Runtime = found(self.place)
         except ImportError as error:
@@ -168,6 +233,17 @@ class RuntimeEntry:
                 fix=f"install it with: pip install 'fcn-onnx[{self.package}]'",
             ) from error
         return runtime
+
+    def _require_provider(self, provider: str) -> None:
+        """Raise MissingDependencyError where the build of onnxruntime that is installed has no such provider."""
+        available = found("onnxruntime:get_available_providers")()
+        if provider not in available:
+            raise MissingDependencyError(
+                f"the runtime {self.name} needs {provider}, and the onnxruntime that is installed has "
+                f"{', '.join(available)}",
+                fix="only one build of onnxruntime can be installed: pip uninstall -y onnxruntime, then "
+                f"pip install {self.package}",
+            )
 
 
 RUNTIMES: Mapping[str, RuntimeEntry] = {
@@ -187,6 +263,38 @@ RUNTIMES: Mapping[str, RuntimeEntry] = {
             "fcn_onnx.runtime.openvino:BF16",
             package="openvino",
             target="openvino",
+        ),
+        RuntimeEntry(
+            "onnxruntime-cuda",
+            "onnxruntime's provider for NVIDIA GPUs",
+            "fcn_onnx.runtime.providers:CUDA",
+            package="onnxruntime-gpu",
+            target="tensorrt",
+            provider="CUDAExecutionProvider",
+        ),
+        RuntimeEntry(
+            "onnxruntime-tensorrt",
+            "the same by TensorRT",
+            "fcn_onnx.runtime.providers:TENSORRT",
+            package="onnxruntime-gpu",
+            target="tensorrt",
+            provider="TensorrtExecutionProvider",
+        ),
+        RuntimeEntry(
+            "onnxruntime-migraphx",
+            "onnxruntime's provider for AMD GPUs",
+            "fcn_onnx.runtime.providers:MIGRAPHX",
+            package="onnxruntime-migraphx",
+            target="tensorrt",
+            provider="MIGraphXExecutionProvider",
+        ),
+        RuntimeEntry(
+            "onnxruntime-openvino",
+            "onnxruntime's provider that is OpenVINO",
+            "fcn_onnx.runtime.providers:OPENVINO",
+            package="onnxruntime-openvino",
+            target="openvino",
+            provider="OpenVINOExecutionProvider",
         ),
     )
 }

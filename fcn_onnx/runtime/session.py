@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
@@ -19,6 +20,8 @@ NO_MEMORY = ("Failed to allocate memory", "bad_alloc", "bad allocation")
 """How onnxruntime says that memory is short."""
 
 
+CPU = "CPUExecutionProvider"
+
 TYPES = {"float": "float32", "double": "float64"}
 """onnxruntime's names of types that numpy calls otherwise."""
 
@@ -28,13 +31,28 @@ def options_of(config: SessionConfig) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = config.thread_count
     options.inter_op_num_threads = 1
-    options.enable_mem_pattern = False  # plans memory per input shape; shapes vary here
+    options.enable_mem_pattern = config.memory_pattern  # plans memory per input shape; shapes vary here
     options.log_severity_level = 4  # an error is raised, and what is tried out may raise one: not logged as well
     if not config.optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if not config.spinning:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if config.exact_int8:
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
+
+
+def python_of(path: str, config: SessionConfig, provider: str = "CPUExecutionProvider") -> str:
+    """See `seam.Runtime.python`: `options_of` as the lines that it is."""
+    lines = [
+        "import onnxruntime",
+        "options = onnxruntime.SessionOptions()",
+        f"options.intra_op_num_threads = {config.thread_count}",
+        f"options.enable_mem_pattern = {config.memory_pattern}",
+    ]
+    if not config.spinning:
+        lines.append('options.add_session_config_entry("session.intra_op.allow_spinning", "0")')
+    return "\n".join([*lines, f"session = onnxruntime.InferenceSession({path!r}, options, providers=[{provider!r}])"])
 
 
 _told = partial(told, raised=(Exception,), said=first_line, no_memory=NO_MEMORY)
@@ -42,13 +60,14 @@ _told = partial(told, raised=(Exception,), said=first_line, no_memory=NO_MEMORY)
 
 
 class Session:
-    """A model in onnxruntime, on the CPU.
+    """A model in onnxruntime.
 
     Args:
         source: a file's name, or a model's bytes.
         options: how it runs.
         name: what errors call it.
         fix: what to do about a model that does not load.
+        provider: onnxruntime's name of what runs it; the CPU runs what that does not take.
 
     Raises:
         ModelError: it does not load.
@@ -56,11 +75,18 @@ class Session:
     """
 
     def __init__(
-        self, source: str | bytes, options: ort.SessionOptions, *, name: str, fix: str = "make the file again"
+        self,
+        source: str | bytes,
+        options: ort.SessionOptions,
+        *,
+        name: str,
+        fix: str = "make the file again",
+        provider: str = CPU,
     ) -> None:
         self._name = name
         with _told(f"onnxruntime cannot load {name}", fix):
-            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            providers = list(dict.fromkeys((provider, CPU)))
+            self._session = ort.InferenceSession(source, options, providers=providers, enable_fallback=0)
         self.inputs = tuple(map(_value, self._session.get_inputs()))
         self.outputs = tuple(map(_value, self._session.get_outputs()))
 
@@ -71,6 +97,21 @@ class Session:
         with _told(f"{self._name} does not run" + (f" on {of}" if of else ""), fix or "make the file again"):
             values: list[NDArray[Any]] = self._session.run(outputs, feeds)
         return values
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """What it really runs on: one that does not start is left out by onnxruntime, without an error."""
+        return tuple(self._session.get_providers())
+
+    @property
+    def assignment(self) -> Iterator[tuple[str, str, str]]:
+        """(provider, node, operator) of each node, where the options asked for that to be recorded."""
+        for part in self._session.get_provider_graph_assignment_info():
+            yield from ((part.ep_name, node.name, node.op_type) for node in part.get_nodes())
+
+    def stop_profiling(self) -> Path:
+        """Where onnxruntime has written the profile that the options asked for."""
+        return Path(self._session.end_profiling())
 
 
 def _value(found: ort.NodeArg) -> Value:

@@ -137,10 +137,9 @@ def _on_runtimes(results: Sequence[ModelResult]) -> tuple[str, ...]:
     return runtime_notes([Run(row.path.name, row.digest, row.runtime, row.latency_ms) for row in results])
 
 
-def _coverage(found: Comparison) -> Coverage:
-    return codec.from_json(
-        Coverage, read_coverage(found.int8.path, runtime=found.int8.runtime).to_json(), str(found.int8.path)
-    )
+def _coverage(found: Comparison) -> Coverage | None:
+    seen = read_coverage(found.int8.path, runtime=found.int8.runtime)
+    return None if seen is None else codec.from_json(Coverage, seen.to_json(), str(found.int8.path))
 
 
 def _confusion(rules: Protocol, results: Sequence[ModelResult]) -> dict[str, Matrix] | None:

@@ -129,6 +129,10 @@ class BenchmarkOptions(Checked):
     )
     runs: int = option(20, help="Timed runs of each model.", bound=COUNT)
     multiple_of: int | None = multiple_of_option()
+    profile: bool = option(False, help="Also say where the time goes: by operator, and by layer.")
+    tune: bool = option(
+        False, help="Also try threads, spinning, memory pattern, batches and several sessions, and say what is faster."
+    )
     runtime: tuple[str, ...] = runtimes_option("What runs each model")
     threads: int = threads_option()
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from onnx import TensorProto, helper
 from toys import coarse_classifier, pixel_classifier, save
 
+from fcn_onnx.cli.looked import print_looked
 from fcn_onnx.errors import UsageError
 from fcn_onnx.runtime.roofline import Peak, measure_peak
+from fcn_onnx.stages import benchmark as stage
 from fcn_onnx.stages.benchmark import benchmark
 from fcn_onnx.stages.options import BenchmarkOptions
+
+
+@pytest.fixture(autouse=True)
+def _known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's peak, and each row's memory, which a process measures, take a second: in one test here."""
+    monkeypatch.setattr(stage, "peak_memory_bytes", lambda *_, **__: 12_000_000)
+    monkeypatch.setattr(stage, "measure_peak", lambda *_, **__: Peak(fp32=50.0, int8=200.0))
 
 
 def test_every_model_is_timed_at_every_size(tmp_path: Path) -> None:
@@ -24,6 +34,8 @@ def test_every_model_is_timed_at_every_size(tmp_path: Path) -> None:
         assert row.gmacs == pytest.approx(21 * 3 * row.size[0] * row.size[1] / 1e9)  # a 1×1 convolution
         assert row.gmacs_per_second == pytest.approx(row.gmacs / row.latency_ms.p50 * 1e3)
         assert row.share_of_peak == pytest.approx(row.gmacs_per_second / result.peak.fp32)
+        assert row.images_per_second == pytest.approx(1e3 / row.latency_ms.mean)
+        assert row.peak_memory_bytes == 12_000_000
     assert [row.speedup for row in result.rows[::2]] == [1, 1]
     assert [row.speedup_ci95 for row in result.rows] == [None] * 4  # of four runs
     assert [
@@ -52,6 +64,40 @@ def test_one_output_is_timed_and_the_whole_file_beside_it(tmp_path: Path) -> Non
     assert rows[0].gmacs == rows[1].gmacs == pytest.approx(21 * 3 * 32 * 48 / 1e9)
     assert rows[0].all_outputs_ms > 0
     assert rows[1].all_outputs_ms is None
+
+
+def test_profile_and_tuning_are_of_every_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # all of it is measured
+    model = save(pixel_classifier(), tmp_path / "m.onnx")
+    result = benchmark(BenchmarkOptions(models=[model], size=[(32, 48)], runs=5, profile=True, tune=True, threads=1))
+    assert 0 < result.rows[0].peak_memory_bytes < 50_000_000
+    written = json.loads(json.dumps(result.to_json()))
+    (profile,), (tuning,) = written["profiles"], written["tunings"]
+    assert (profile["model"], profile["runtime"], profile["size"]) == (str(model), "onnxruntime", [32, 48])
+    assert [layer["gmacs"] for layer in profile["layers"] if layer["gmacs"]] == [pytest.approx(21 * 3 * 32 * 48 / 1e9)]
+    assert profile["peak_gmacs_per_second"] == written["machine"]["peaks"]["onnxruntime"]
+    tried = {(trial["batch"], trial["sessions"], trial["spinning"]) for trial in tuning["trials"]}
+    assert {(2, 1, True), (8, 1, True), (1, 1, False)} <= tried
+    for goal in ("latency", "throughput"):
+        fastest = tuning["fastest"][goal]
+        assert fastest["is_default"] or tuning["confirmed"][goal]["speedup_ci95"][0] > 1
+        assert "InferenceSession" in fastest["python"]
+    print_looked(result.looked[0])
+    shown = capsys.readouterr().out
+    assert "profile of m.onnx in onnxruntime" in shown
+    assert "tuning of m.onnx in onnxruntime at 32×48" in shown
+    assert "for images a second" in shown
+
+
+def test_batches_are_tried_where_a_model_takes_any(tmp_path: Path) -> None:
+    proto = pixel_classifier()
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    model = save(proto, tmp_path / "m.onnx")
+    (looked,) = benchmark(BenchmarkOptions(models=[model], size=[(8, 8)], runs=1, tune=True)).looked
+    assert {trial.settings.batch for trial in looked.tuning.trials} == {1}
+    assert "batches: the model takes 1 at a time" in looked.tuning.left_out
 
 
 def test_the_best_time_weighs_each_kind_at_its_own_peak() -> None:

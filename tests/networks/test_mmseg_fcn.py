@@ -118,6 +118,9 @@ def test_a_file_of_training_is_loaded_without_what_is_not_run(tmp_path: Path, zi
 
 D6 = "backbone=dict(type='ResNetV1c', dilations=(1, 1, 1, 2), strides=(1, 2, 2, 1)), decode_head=dict(dilation=6)"
 
+WRAPPED = "backbone=dict(dilations=(\n    1,\n    1,\n    2,\n    {last},\n), strides=(\n    1,\n    2,\n    1,\n    1,\n))"
+"""As mmengine 0.10 writes a configuration into its checkpoints."""
+
 
 @pytest.mark.parametrize(
     ("name", "config", "words"),
@@ -125,6 +128,8 @@ D6 = "backbone=dict(type='ResNetV1c', dilations=(1, 1, 1, 2), strides=(1, 2, 2, 
         ("fcn_d6_r50-d16.pth", "", "of mmsegmentation's fcn_d6"),
         ("mine.pth", D6, "with a backbone of other dilations"),
         ("fcn_r50-d8.pth", "backbone=dict(dilations=(1, 1, 2, 4), strides=(1, 2, 1, 1))", None),
+        ("iter_20000.pth", WRAPPED.format(last=4), None),
+        ("iter_20000.pth", WRAPPED.format(last=2), "with a backbone of other dilations"),
     ],
 )
 def test_one_that_has_the_same_keys_is_told_by_what_its_file_says(

@@ -18,7 +18,7 @@ STEM = "backbone.stem.0.weight"
 HEAD = "decode_head.conv_cat.conv.weight"
 LOOKALIKES = {
     r"fcn_d6_": "mmsegmentation's fcn_d6, whose head is dilated",
-    r"\bdilations=\((?!1, 1, 2, 4\))": "mmsegmentation's FCN with a backbone of other dilations",
+    r"\bdilations=[([](?!\s*1,\s*1,\s*2,\s*4,?\s*[)\]])": "mmsegmentation's FCN with a backbone of other dilations",
 }
 LAST_OF_STAGE_3 = "backbone.layer3.{}.conv1.weight"
 

@@ -7,6 +7,9 @@ from onnx import TensorProto, helper
 
 from fcn_onnx.errors import ExportError
 from fcn_onnx.model.files import check_model
+from fcn_onnx.model.passes.affine import fold_affine
+from fcn_onnx.model.passes.sharing import unshare
+from fcn_onnx.model.passes.unused import drop_unused
 from fcn_onnx.model.uses import producers, readers
 
 LEFTOVERS = frozenset({"Identity", "Dropout"})
@@ -16,7 +19,8 @@ CONVS = ("Conv", "ConvTranspose")
 def clean(
     model: onnx.ModelProto, *, outputs: tuple[str, ...], classes: int, size: tuple[int, int] | None
 ) -> onnx.ModelProto:
-    """Remove Identity nodes, the exporter's notes and unused initializers; declare the output shapes.
+    """Remove Identity nodes, the exporter's notes, unused initializers, and batch norms that the exporter could have
+    folded and did not; declare the output shapes.
 
     Requires: a graph of one input, `input`. Ensures: onnx's full check passes, no node of `LEFTOVERS` remains, nor a
     batch norm that a convolution before it could hold, and every output is declared (batch, classes, height, width).
@@ -46,6 +50,10 @@ def clean(
     del cleaned.graph.value_info[:], cleaned.metadata_props[:]
     cleaned.graph.name, cleaned.doc_string = "fcn", ""
     cleaned.producer_name, cleaned.producer_version = "fcn-onnx", ""
+    if any(_is_left_over(node, cleaned.graph) for node in cleaned.graph.node):
+        unshare(cleaned.graph)
+        fold_affine(cleaned.graph)
+        drop_unused(cleaned.graph)
     left = sorted({node.op_type for node in cleaned.graph.node if _is_left_over(node, cleaned.graph)})
     names = tuple(value.name for value in cleaned.graph.output)
     if left or names != outputs or [value.name for value in cleaned.graph.input] != ["input"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 
 from fcn_onnx.errors import ParityError
+from fcn_onnx.networks.rounding import TYPES, Rounding, measure
 from fcn_onnx.runtime.network import Network
 
 if TYPE_CHECKING:
@@ -55,6 +57,10 @@ PRECISIONS: Mapping[str, Precision] = {
 }
 
 
+class BeyondTolerance(ParityError):
+    """Logits that differ by more than the fixed tolerance allows."""
+
+
 @dataclass(frozen=True)
 class ShapeParity:
     """Agreement on one input shape.
@@ -66,6 +72,8 @@ class ShapeParity:
         max_abs_value: the largest magnitude that torch returned, to judge the difference by.
         labels: how many labels all outputs have.
         labels_differ: how many of them are not torch's.
+        max_abs_error, own_error: where the difference is larger than the fixed tolerance: the file's distance from
+            torch's logits in the next better type, and torch's own, see `networks.rounding`; None elsewhere.
     """
 
     shape: tuple[int, int, int, int]
@@ -73,6 +81,8 @@ class ShapeParity:
     max_abs_value: float
     labels: int
     labels_differ: int
+    max_abs_error: float | None = None
+    own_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -117,8 +127,17 @@ class Parity:
             )
         return (
             f"parity{form} with torch on {tried}: largest difference {self.max_abs_difference:.2e} "
-            f"on values up to {_size(largest)} ({tolerance}){f', {labels}' if form else ''}"
+            f"on values up to {_size(largest)} ({tolerance}{self._rounded()}){f', {labels}' if form else ''}"
         )
+
+    def _rounded(self) -> str:
+        """Of what was larger than the tolerance, how far both are from exact logits."""
+        ours = max((s.max_abs_error for s in self.shapes if s.max_abs_error is not None), default=None)
+        if ours is None:
+            return ""
+        own = max(s.own_error for s in self.shapes if s.own_error is not None)
+        exact = TYPES[self.precision][1]
+        return f"; beyond it {ours:.2e} from torch in {exact}, where {self.precision} torch is {own:.2e} away"
 
 
 def _size(value: float) -> str:
@@ -138,7 +157,8 @@ def check_parity(
     """Compare torch and onnxruntime on seeded normal inputs.
 
     Labels are compared with torch's argmax; a label is right, too, whose logit torch has within the tolerance of its
-    largest.
+    largest. Logits beyond the tolerance are right where they are no farther from torch's in the next better type than
+    `rounding.OWN_ROUNDINGS` times torch's own are: a network that magnifies rounding does so in torch too.
 
     Args:
         network: its forward returns logits (N, C, H, W) by name.
@@ -163,15 +183,23 @@ def check_parity(
         with torch.no_grad():
             expected = network(torch.from_numpy(values))
         actual: Mapping[str, NDArray[Any]] = session.run(values, outputs)
-        parts = []
+        rounding = cache(partial(measure, network, values, outputs, precision))
+        parts, errors = [], []
         for name in outputs:
             where = f"output {name} for an input of {values.shape}"
             reference, value = expected[name].numpy(), actual[name]
             kinds.add("labels" if value.dtype == np.uint8 else "logits")
             compare = _compare_labels if value.dtype == np.uint8 else _compare_logits
-            parts.append(compare(where, reference, value, PRECISIONS[precision]))
+            try:
+                parts.append(compare(where, reference, value, PRECISIONS[precision]))
+            except BeyondTolerance as error:
+                errors.append(_require_rounding(error, value, (rounding() or {}).get(name)))
+                parts.append(_found(reference, value))
         differences, largest, labels, differ = zip(*parts, strict=True)
-        found.append(ShapeParity((batch, 3, height, width), max(differences), max(largest), sum(labels), sum(differ)))
+        beyond = tuple(map(max, zip(*errors, strict=True))) or (None, None)
+        found.append(
+            ShapeParity((batch, 3, height, width), max(differences), max(largest), sum(labels), sum(differ), *beyond)
+        )
     return Parity(" and ".join(sorted(kinds)), precision, tuple(found))
 
 
@@ -182,13 +210,30 @@ def _compare_logits(
     _require_shape(where, actual.shape, reference.shape)
     difference = np.abs(reference - actual)
     if not (difference <= precision.allowed(reference)).all():  # also true of NaN
-        raise ParityError(
+        raise BeyondTolerance(
             f"{where} differs from torch by up to {difference.max():.2e} "
             f"(values up to {np.abs(reference).max():.1f}; allowed: {precision.words()})",
             fix=FIX,
         )
+    return _found(reference, actual)
+
+
+def _found(reference: Logits, actual: Logits) -> tuple[float, float, int, int]:
     differ = reference.argmax(1) != actual.argmax(1)
-    return float(difference.max()), float(np.abs(reference).max()), differ.size, int(differ.sum())
+    return float(np.abs(reference - actual).max()), float(np.abs(reference).max()), differ.size, int(differ.sum())
+
+
+def _require_rounding(error: BeyondTolerance, actual: Logits, rounding: Rounding | None) -> tuple[float, float]:
+    """The file's largest error and torch's own; raises `error` where the file's cannot be rounding."""
+    if rounding is None:
+        raise error
+    largest = float(np.abs(actual.astype(np.float64) - rounding.exact).max())
+    if not largest <= rounding.allowed:  # also true of NaN
+        raise BeyondTolerance(
+            f"{error.what}; it is {largest:.2e} from torch in the next better type, and torch's own {rounding.own:.2e}",
+            fix=FIX,
+        ) from error
+    return largest, rounding.own
 
 
 def _compare_labels(

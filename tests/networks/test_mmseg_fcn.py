@@ -118,7 +118,9 @@ def test_a_file_of_training_is_loaded_without_what_is_not_run(tmp_path: Path, zi
 
 D6 = "backbone=dict(type='ResNetV1c', dilations=(1, 1, 1, 2), strides=(1, 2, 2, 1)), decode_head=dict(dilation=6)"
 
-WRAPPED = "backbone=dict(dilations=(\n    1,\n    1,\n    2,\n    {last},\n), strides=(\n    1,\n    2,\n    1,\n    1,\n))"
+WRAPPED = (
+    "backbone=dict(dilations=(\n    1,\n    1,\n    2,\n    {last},\n), strides=(\n    1,\n    2,\n    1,\n    1,\n))"
+)
 """As mmengine 0.10 writes a configuration into its checkpoints."""
 
 

@@ -321,6 +321,33 @@ def test_batch_norms_that_cannot_be_folded_stay(module: ModuleType, tmp_path: Pa
     assert int8.facts.int8_macs_share == pytest.approx(1 - shares["last"] / sum(shares.values()))
 
 
+class Upsampling(nn.Module):
+    """A batch norm behind a transposed convolution, as in LinkNet's decoder, which torch's older exporter leaves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(3, 8, 3, 2, 1), nn.ConvTranspose2d(8, 6, 4, 2, 1)
+        self.norm, self.last = nn.BatchNorm2d(6), nn.Conv2d(6, 5, 1)
+        self.norm.running_mean.uniform_(-1, 1)
+        self.norm.running_var.uniform_(0.5, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.norm(self.up(torch.relu(self.down(x))))))
+
+
+@pytest.mark.parametrize("opset", [11, 18])
+def test_a_batch_norm_behind_a_transposed_convolution_is_folded(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opset: int
+) -> None:
+    monkeypatch.setattr("fcn_onnx.networks.parity.SHAPES", ((1, 32, 48), (2, 64, 32)))
+    vars(module)["Upsampling"] = Upsampling
+    fp32 = tmp_path / "m.onnx"
+    hints = InputHints(multiple_of=2)
+    result = export(ExportOptions(network=f"{module.__name__}:Upsampling", opset=opset, hints=hints, output=fp32))
+    assert result.parity is not None
+    assert [node.op_type for node in onnx.load(fp32).graph.node] == ["Conv", "Relu", "ConvTranspose", "Relu", "Conv"]
+
+
 class Attention(nn.Module):
     """One head with a mask, in the one call that exporters below opset 14 do not know."""
 

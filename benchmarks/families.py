@@ -1,100 +1,191 @@
-"""Every network of the table, from torch to int8, at several opsets; a Markdown table.
+"""Every network of the table, from torch to a report, at several opsets and in both forms; a Markdown table.
 
     python benchmarks/families.py --data VOCdevkit
-    python benchmarks/families.py --only tiny lraspp_mobilenet_v3_large --opsets 12 13
+    python benchmarks/families.py --data VOCdevkit --only mmseg-fcn-r101-d8 --opsets 13 --full
 
-Each network is exported with dynamic sizes, proved against torch on three shapes that it takes, and quantized on a few
-small images in the form that its opset has by default: QOperator at 11 and 12, Q/DQ pairs at 13 and 17. Weights are
-random but for `tiny`, so labels mean nothing; what is measured is the largest difference from torch, and the share of
-the multiply-accumulates (at the network's own size) that onnxruntime executes in int8.
+Each network is exported with dynamic sizes and proved against torch on three shapes that it takes; quantized as
+QOperator and as QDQ on two images of VOC's `train`, shown as the network is shown photographs; and validated under its
+own protocol on two of `val`. Weights are random but for `tiny`, and all have VOC's 21 classes, so that VOC's masks can
+be scored; what the labels are says nothing. Measured are the largest difference from torch, the share of the
+multiply-accumulates (at the network's own size) that onnxruntime executes in int8, and how many of int8's labels are
+fp32's.
 
-All opsets of all networks take hours on two cores. A row that fails says so, and the others go on.
+Networks of more than 20 million parameters have an eighth of their channels, but for their scores, unless `--full` is
+said. A row that is there already, in `--rows`, is not made again, unless it failed: a row that fails says so, and the others
+go on.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import multiprocessing
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
-import onnx
+import torch
 
-from fcn_onnx.data.choice import ImageChoice
-from fcn_onnx.demo.writer import write_scenes
+from fcn_onnx.data.choice import ImageChoice, ImageSource
+from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.errors import FcnOnnxError
-from fcn_onnx.model.card import ModelCard
-from fcn_onnx.model.files import save_model
 from fcn_onnx.networks.architecture import Architecture
 from fcn_onnx.networks.costs import cost_of
 from fcn_onnx.networks.families import ARCHITECTURES, get_architecture
 from fcn_onnx.runtime.coverage import read_coverage
 from fcn_onnx.stages.export import export
-from fcn_onnx.stages.options import ExportOptions, QuantizeOptions
+from fcn_onnx.stages.options import ExportOptions, QuantizeOptions, ValidateOptions
 from fcn_onnx.stages.quantize import quantize
-
-SHOWN_AT = "128x160"
-"""The size that images are calibrated at: multiples of 32."""
+from fcn_onnx.stages.validate import validate
 
 OPSETS = (11, 12, 13, 17)
-HEADER = "| network | M parameters | GMAC at | opset | from torch at most | form | int8 share | in fp32 | seconds |"
+FORMS = ("qoperator", "qdq")
+CLASSES = len(VOC_CLASSES)
+NARROWED = 8
+"""What widths are divided by."""
+
+HEADER = "| network | width | M parameters | opset | from torch | form | int8 share | in fp32 | protocol | agreement |"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One network at one opset; `error` says what went wrong instead."""
+    """One network at one opset in one form; `error` says what went wrong instead."""
 
+    name: str
+    width: str
     opset: int
+    form: str
+    parameters: int
     difference: float = 0.0
-    form: str = ""
+    largest: float = 0.0
+    weights: str = ""
     share: float | None = None
     floats: str = ""
+    protocol: str = ""
+    agreement: float = 0.0
     seconds: float = 0.0
     error: str = ""
 
+    @property
+    def key(self) -> tuple[str, str, int, str]:
+        return self.name, self.width, self.opset, self.form
+
     def cells(self) -> list[str]:
-        """Of the Markdown table, after those of the network."""
+        head = [f"`{self.name}`", self.width, f"{self.parameters / 1e6:.2f}", str(self.opset)]
         if self.error:
-            return [str(self.opset), "–", "–", "–", self.error, f"{self.seconds:.0f}"]
+            return [*head, "–", self.form, "–", self.error.replace("|", "/"), "–", "–"]
         share = "?" if self.share is None else f"{100 * self.share:.2f} %"
-        return [str(self.opset), f"{self.difference:.1e}", self.form, share, self.floats, f"{self.seconds:.0f}"]
+        form = f"{self.form}, {self.weights}"
+        return [
+            *head,
+            f"{self.difference:.1e} of {self.largest:.1f}",
+            form,
+            share,
+            self.floats,
+            self.protocol,
+            f"{self.agreement:.4f}",
+        ]
 
 
-def shown_small(path: Path) -> None:
-    """Have a model's photographs made small, whatever its network was trained with."""
-    model = onnx.load(path)
-    card = ModelCard.read_from(model, path.name)
-    small = {key: value for key, value in (card.preprocessing or {}).items() if key != "pad"} | {"resize": SHOWN_AT}
-    replace(card, preprocessing=small).write_to(model)
-    save_model(model, path)
+def narrow(name: str) -> Callable[[int, bool], torch.nn.Module] | None:
+    """What builds the network with a fraction of its channels; None for those that are built as they are."""
+    if name == "mindspore-fcn8s":
+        from fcn_onnx.networks.mindspore_fcn import MindSporeFCN8s
+
+        return lambda classes, aux: MindSporeFCN8s(classes, NARROWED)
+    if name.startswith("mmseg-"):
+        from fcn_onnx.networks.mmseg_fcn import MmsegFCN
+
+        return lambda classes, aux: MmsegFCN(_resnet_of(name), classes, NARROWED)
+    if name.startswith("gluoncv-"):
+        from fcn_onnx.networks.gluoncv_fcn import GluonFCN
+
+        return lambda classes, aux: GluonFCN(_resnet_of(name), classes, aux, NARROWED)
+    if name in ("resnet50", "resnet101", "deeplabv3_resnet50", "deeplabv3_resnet101"):
+        return partial(_narrow_torchvision, name)
+    return None
 
 
-def measure(architecture: Architecture, opset: int, data: Path, images: int, folder: Path) -> Row:
-    """Export, prove, quantize, and read the executed graph."""
+def _resnet_of(name: str) -> str:
+    return "resnet101" if "101" in name else "resnet50"
+
+
+def _narrow_torchvision(name: str, classes: int, aux: bool) -> torch.nn.Module:
+    from torch import nn
+    from torchvision.models._utils import IntermediateLayerGetter
+    from torchvision.models.segmentation.deeplabv3 import DeepLabHead, DeepLabV3
+    from torchvision.models.segmentation.fcn import FCN, FCNHead
+
+    from fcn_onnx.networks.resnet import BLOCKS, PLANES, stages
+
+    stem, planes = 64 // NARROWED, [width // NARROWED for width in PLANES]
+    trunk = OrderedDict[str, nn.Module](
+        conv1=nn.Conv2d(3, stem, 7, 2, 3, bias=False),
+        bn1=nn.BatchNorm2d(stem),
+        relu=nn.ReLU(inplace=True),
+        maxpool=nn.MaxPool2d(3, 2, 1),
+    )
+    trunk.update(stages(stem, planes, BLOCKS[_resnet_of(name)]))
+    layers = {"layer4": "out", "layer3": "aux"} if aux else {"layer4": "out"}
+    backbone = IntermediateLayerGetter(nn.Sequential(trunk), return_layers=layers)
+    kind, head = (DeepLabV3, DeepLabHead) if name.startswith("deeplab") else (FCN, FCNHead)
+    auxiliary = FCNHead(4 * planes[2], classes) if aux else None
+    network: nn.Module = kind(backbone, head(4 * planes[3], classes), auxiliary)
+    return network
+
+
+def meant(name: str, full: bool) -> tuple[Architecture, str]:
+    """The network as it is run here, and its width in a word."""
+    architecture = get_architecture(name)
+    build = None if full else narrow(name)
+    if build is None:
+        return replace(architecture, classes=VOC_CLASSES), "full"
+    return replace(architecture, classes=VOC_CLASSES, build=build), f"1/{NARROWED}"
+
+
+def measured(architecture: Architecture, width: str, opset: int, forms: list[str], data: Path) -> Iterator[Row]:
+    """Export and prove; quantize, read the executed graph and validate, in each form."""
     began = time.perf_counter()
-    fp32, int8 = folder / f"{architecture.name}-{opset}.onnx", folder / f"{architecture.name}-{opset}-int8.onnx"
-    weights = "DEFAULT" if architecture.name == "tiny" else "none"
-    try:
-        exported = export(ExportOptions(arch=architecture.name, opset=opset, weights=weights, output=fp32))
-        shown_small(fp32)
-        choice = ImageChoice(data, limit=images)
-        quantized = quantize(QuantizeOptions(model=fp32, choice=choice, output=int8))
-        coverage = read_coverage(int8, architecture.size)
-    except FcnOnnxError as error:
-        return Row(opset, seconds=time.perf_counter() - began, error=error.what.replace("|", "/"))
-    finally:
-        fp32.unlink(missing_ok=True)
-    int8.unlink()
-    assert exported.parity is not None
-    return Row(
-        opset,
-        exported.parity.max_abs_difference,
-        quantized.plan.quant_format,
-        coverage.int8_macs_share,
-        _floats([(node.op_type, node.macs_share) for node in coverage.float_nodes.values()]),
-        time.perf_counter() - began,
+    row = Row(architecture.name, width, opset, "", cost_of(architecture).parameters)
+    with TemporaryDirectory() as folder:
+        fp32 = Path(folder, "fp32.onnx")
+        weights = "DEFAULT" if architecture.name == "tiny" else "none"
+        try:
+            options = ExportOptions(arch=architecture.name, opset=opset, weights=weights, classes=CLASSES, output=fp32)
+            parity = export(options).parity
+        except FcnOnnxError as error:
+            yield from (replace(row, form=form, error=f"export: {error.what}") for form in forms)
+            return
+        assert parity is not None
+        largest = max(shape.max_abs_value for shape in parity.shapes)
+        row = replace(row, difference=parity.max_abs_difference, largest=largest)
+        for form in forms:
+            try:
+                made = _int8(replace(row, form=form), architecture, fp32, data)
+            except FcnOnnxError as error:
+                made = replace(row, form=form, error=error.what)
+            yield replace(made, seconds=time.perf_counter() - began)
+            began = time.perf_counter()
+
+
+def _int8(row: Row, architecture: Architecture, fp32: Path, data: Path) -> Row:
+    int8 = fp32.with_name(f"{row.form}.onnx")
+    choice = ImageChoice(data, split="train", limit=2)
+    plan = quantize(QuantizeOptions(model=fp32, choice=choice, format=row.form, output=int8)).plan
+    coverage = read_coverage(int8, architecture.size)
+    found = validate(ValidateOptions(fp32=fp32, int8=(int8,), choice=ImageSource(data), limit=2, report=None))
+    return replace(
+        row,
+        weights="per channel" if plan.per_channel else "per tensor",
+        share=coverage.int8_macs_share,
+        floats=_floats([(node.op_type, node.macs_share) for node in coverage.float_nodes.values()]),
+        protocol=found.document.protocol,
+        agreement=found.only.difference.label_agreement,
     )
 
 
@@ -105,38 +196,46 @@ def _floats(nodes: list[tuple[str, float | None]]) -> str:
     return ", ".join(f"{sum(k == kind for k, _ in nodes)} {kind} {100 * shares[kind]:.2f} %" for kind in kinds)
 
 
-def rows(
-    architectures: list[Architecture], opsets: list[int], data: Path, images: int, folder: Path
-) -> Iterator[list[str]]:
-    """The table's rows, as they are measured; what a network is, is said in its first."""
-    for architecture in architectures:
-        cost = cost_of(architecture)
-        head = [
-            f"`{architecture.name}`",
-            f"{cost.parameters / 1e6:.2f}",
-            "{:.2f} at {}×{}".format(cost.macs / 1e9, *architecture.size),
-        ]
-        for opset in opsets:
-            yield [*head, *measure(architecture, opset, data, images, folder).cells()]
-            head = [""] * 3
+def read_rows(path: Path) -> list[Row]:
+    """The last of each key, in the order of the first."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    rows = [Row(**json.loads(line)) for line in lines]
+    return list({row.key: row for row in rows}.values())
+
+
+def make(name: str, opset: int, asked: argparse.Namespace) -> None:
+    """Append the rows of a network at an opset that are not there, or failed."""
+    architecture, width = meant(name, asked.full)
+    there = {row.key for row in read_rows(asked.rows) if not row.error}
+    forms = [form for form in FORMS if (name, width, opset, form) not in there]
+    if not forms:
+        return
+    with patch.dict(ARCHITECTURES, {name: architecture}), asked.rows.open("a", encoding="utf-8") as file:
+        for row in measured(architecture, width, opset, forms, asked.data):
+            file.write(json.dumps(asdict(row)) + "\n")
+            file.flush()
+            print(f"| {' | '.join(row.cells())} | {row.seconds:.0f} s", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=list(ARCHITECTURES), metavar="NAME", help="these networks")
     parser.add_argument("--opsets", nargs="+", type=int, default=list(OPSETS), metavar="N")
-    parser.add_argument("--data", type=Path, help="images to calibrate on; by default synthetic scenes")
-    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--data", type=Path, required=True, help="a VOCdevkit")
+    parser.add_argument("--full", action="store_true", help="all channels of the large ones, too")
+    parser.add_argument("--rows", type=Path, default=Path("families.jsonl"))
     asked = parser.parse_args()
-    print(HEADER)
-    print("|---" * (HEADER.count("|") - 1) + "|", flush=True)
-    with TemporaryDirectory() as folder:
-        if asked.data is None:
-            write_scenes(Path(folder, "coco"), images=2 * asked.images)
-        data = asked.data or Path(folder, "coco", "val2017")
-        chosen = [get_architecture(name) for name in asked.only]
-        for cells in rows(chosen, asked.opsets, data, asked.images, Path(folder)):
-            print(f"| {' | '.join(cells)} |", flush=True)
+    for name in asked.only:
+        for opset in asked.opsets:
+            # a process each: memory is given back, and what crashes takes nothing along
+            work = multiprocessing.get_context("spawn").Process(target=make, args=(name, opset, asked))
+            work.start()
+            work.join()
+            if work.exitcode:
+                print(f"{name} at {opset}: exit code {work.exitcode}", flush=True)
+    print(f"\n{HEADER}\n{'|---' * (HEADER.count('|') - 1)}|")
+    for row in read_rows(asked.rows):
+        print(f"| {' | '.join(row.cells())} |")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ def _row(name: str, options: argparse.Namespace) -> None:
             except Exception as error:  # a file that no session loads, too
                 row[maker] = f"{type(error).__name__}"
                 continue
-            row[maker] = {"sqnr_db": score.sqnr_db, "agreement": score.agreement}
+            row[maker] = {"sqnr_db": score.sqnr_db, "agreement": score.agreement, **asdict(score)}
         timed = [maker for maker in paths if isinstance(row[maker], dict)]
         times = dict(zip(timed, bench.milliseconds([paths[maker] for maker in timed]), strict=True))
         for maker in timed:

@@ -51,10 +51,22 @@ class Score:
     Attributes:
         sqnr_db: 10 · log₁₀(Σ fp32² / Σ (fp32 − int8)²) of the output; inf where nothing differs.
         agreement: share of the pixels with the same label.
+        signal, noise: the two sums, of each batch of pictures.
+        same, pixels: how many pixels of it have the same label, and how many there are.
     """
 
-    sqnr_db: float
-    agreement: float
+    signal: tuple[float, ...]
+    noise: tuple[float, ...]
+    same: tuple[int, ...]
+    pixels: tuple[int, ...]
+
+    @property
+    def sqnr_db(self) -> float:
+        return float(10 * np.log10(sum(self.signal) / sum(self.noise))) if sum(self.noise) else np.inf
+
+    @property
+    def agreement(self) -> float:
+        return sum(self.same) / sum(self.pixels)
 
 
 class Bench:
@@ -133,10 +145,13 @@ class Bench:
     def score(self, candidate: Path) -> Score:
         """Compare with the fp32 model, output for output."""
         pairs = [(self.run(self.model, fed), self.run(candidate, fed)) for fed in self.batches(self.others)]
-        signal = sum(float((a.astype(np.float64) ** 2).sum()) for a, _ in pairs)
-        noise = sum(float(((a.astype(np.float64) - b) ** 2).sum()) for a, b in pairs)
         same = [labels(a) == labels(b) for a, b in pairs]
-        return Score(10 * np.log10(signal / noise) if noise else np.inf, float(np.mean(same)))
+        return Score(
+            tuple(float((a.astype(np.float64) ** 2).sum()) for a, _ in pairs),
+            tuple(float(((a.astype(np.float64) - b) ** 2).sum()) for a, b in pairs),
+            tuple(int(hits.sum()) for hits in same),
+            tuple(hits.size for hits in same),
+        )
 
     def run(self, path: Path, fed: dict[str, Array]) -> Array:
         (value,) = session(path).run([self.interface.output_name] if self.interface.output_name else None, fed)

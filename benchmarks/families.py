@@ -11,8 +11,8 @@ multiply-accumulates (at the network's own size) that onnxruntime executes in in
 fp32's.
 
 Networks of more than 20 million parameters have an eighth of their channels, but for their scores, unless `--full` is
-said. A row that is there already, in `--rows`, is not made again, unless it failed: a row that fails says so, and the others
-go on.
+said. A row that is there already, in `--rows`, is not made again, unless it failed: a row that fails says so, and the
+others go on.
 """
 
 from __future__ import annotations

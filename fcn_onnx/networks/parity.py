@@ -57,7 +57,7 @@ PRECISIONS: Mapping[str, Precision] = {
 }
 
 
-class BeyondTolerance(ParityError):
+class BeyondToleranceError(ParityError):
     """Logits that differ by more than the fixed tolerance allows."""
 
 
@@ -192,7 +192,7 @@ def check_parity(
             compare = _compare_labels if value.dtype == np.uint8 else _compare_logits
             try:
                 parts.append(compare(where, reference, value, PRECISIONS[precision]))
-            except BeyondTolerance as error:
+            except BeyondToleranceError as error:
                 errors.append(_require_rounding(error, value, (rounding() or {}).get(name)))
                 parts.append(_found(reference, value))
         differences, largest, labels, differ = zip(*parts, strict=True)
@@ -210,7 +210,7 @@ def _compare_logits(
     _require_shape(where, actual.shape, reference.shape)
     difference = np.abs(reference - actual)
     if not (difference <= precision.allowed(reference)).all():  # also true of NaN
-        raise BeyondTolerance(
+        raise BeyondToleranceError(
             f"{where} differs from torch by up to {difference.max():.2e} "
             f"(values up to {np.abs(reference).max():.1f}; allowed: {precision.words()})",
             fix=FIX,
@@ -223,13 +223,13 @@ def _found(reference: Logits, actual: Logits) -> tuple[float, float, int, int]:
     return float(np.abs(reference - actual).max()), float(np.abs(reference).max()), differ.size, int(differ.sum())
 
 
-def _require_rounding(error: BeyondTolerance, actual: Logits, rounding: Rounding | None) -> tuple[float, float]:
+def _require_rounding(error: BeyondToleranceError, actual: Logits, rounding: Rounding | None) -> tuple[float, float]:
     """The file's largest error and torch's own; raises `error` where the file's cannot be rounding."""
     if rounding is None:
         raise error
     largest = float(np.abs(actual.astype(np.float64) - rounding.exact).max())
     if not largest <= rounding.allowed:  # also true of NaN
-        raise BeyondTolerance(
+        raise BeyondToleranceError(
             f"{error.what}; it is {largest:.2e} from torch in the next better type, and torch's own {rounding.own:.2e}",
             fix=FIX,
         ) from error

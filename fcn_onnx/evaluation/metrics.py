@@ -130,7 +130,7 @@ class ConfusionMetric:
         self, truth: NDArray[Any], prediction: NDArray[np.uint8], truncated: NDArray[np.uint8] | None = None
     ) -> Counts:
         """The flattened confusion matrix, row = truth, column = prediction; `truth` is (H, W) uint8."""
-        _require_classes(prediction, self.classes)
+        require_classes(prediction, self.classes)
         scored = truth < self.classes
         others = truth[~scored]
         if (others != VOID).any():
@@ -235,7 +235,7 @@ class ImageMetric:
         self, truth: NDArray[Any], prediction: NDArray[np.uint8], truncated: NDArray[np.uint8] | None = None
     ) -> Counts:
         """(Σ∧, Σ∨, Σ equal, channels·H·W); `truth` is (C, H, W) bool and its background is not looked at."""
-        _require_classes(prediction, len(truth))
+        require_classes(prediction, len(truth))
         things = [label for label in range(len(truth)) if label != self.background]
         found = np.ones(prediction.shape, bool) if self.background is None else prediction != self.background
         rows, columns = np.nonzero(found)
@@ -298,7 +298,7 @@ def divide(numerators: Floats, denominators: Floats) -> Floats:
     return quotient
 
 
-def _require_classes(prediction: NDArray[np.uint8], classes: int) -> None:
+def require_classes(prediction: NDArray[np.uint8], classes: int) -> None:
     """A label that is no class would be counted as another pair of classes, or past the end."""
     if prediction.size and prediction.max() >= classes:
         raise ModelError(

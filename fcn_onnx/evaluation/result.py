@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from fcn_onnx.evaluation.comparison import Difference, Interval, compare, median_interval, speedup_interval
 from fcn_onnx.evaluation.gates import Estimate, Gates, worst
 from fcn_onnx.evaluation.metrics import Counts, Metric, Scores
+from fcn_onnx.evaluation.regions import RegionChange, RegionCounts, region_changes
 from fcn_onnx.report import document
 from fcn_onnx.report.document import FP32, Delta, Document, Gate, OneSided, Outcome, Row
+from fcn_onnx.report.regions import RegionDelta
 from fcn_onnx.runtime.timing import Latency
 
 
@@ -30,6 +32,7 @@ class ModelResult:
         size_bytes: likewise.
         scores: of all images.
         counts: (N, columns) int64, the protocol's row of counts for each image.
+        regions: what was counted along borders, and on objects.
         latency_ms: (N,) float64, the session's time for each image.
         quantization: the plan recorded in the model's card, if there is one.
     """
@@ -41,6 +44,7 @@ class ModelResult:
     size_bytes: int
     scores: Scores
     counts: Counts
+    regions: RegionCounts
     latency_ms: NDArray[np.float64]
     quantization: Mapping[str, Any] | None
 
@@ -55,6 +59,7 @@ class ModelResult:
             pixel_accuracy=number(scores.pixel_accuracy),
             mean_accuracy=None if scores.mean_accuracy is None else number(scores.mean_accuracy),
             per_class_iou=per_class(scores.per_class_iou, classes),
+            regions={name: number(score) for name, score in self.regions.scores.items()},
             latency_ms=document.Latency(**asdict(Latency.of(self.latency_ms))),
             latency_samples_ms=tuple(round(float(x), 3) for x in self.latency_ms),
             size_bytes=self.size_bytes,
@@ -70,6 +75,7 @@ class Comparison:
         fp32, int8: the two rows.
         agreement: (N, 2) int64, pixels with the same label and pixels compared.
         difference: int8 − fp32 with intervals.
+        regions: the same along borders, and on objects, by region.
         speedup: median fp32 latency / median int8 latency.
         speedup_ci95: its interval; None below five images.
         gate: whether it meets the gates.
@@ -79,6 +85,7 @@ class Comparison:
     int8: ModelResult
     agreement: NDArray[np.int64]
     difference: Difference
+    regions: Mapping[str, RegionChange]
     speedup: float
     speedup_ci95: Interval | None
     gate: Gate
@@ -89,6 +96,7 @@ class Comparison:
     ) -> Comparison:
         """Compare two rows, and hold the second against the gates."""
         difference = compare(metric, fp32.counts, int8.counts, agreement)
+        regions = region_changes(fp32.regions, int8.regions)
         speedup, speedup_ci95 = speedup_interval(fp32.latency_ms, int8.latency_ms)
         size = int8.size_bytes / 1e6
         measured = {
@@ -99,7 +107,7 @@ class Comparison:
             "max_size": Estimate(size, (size, size)),
         }
         gate = gates.judge(measured, len(agreement))
-        return cls(fp32, int8, agreement, difference, speedup, speedup_ci95, gate)
+        return cls(fp32, int8, agreement, difference, regions, speedup, speedup_ci95, gate)
 
     def delta(self, classes: Sequence[str]) -> Delta:
         """As the report has it."""
@@ -116,6 +124,7 @@ class Comparison:
             label_agreement_ci95=bounds(found.label_agreement_ci95),
             per_class_iou=None if before is None or after is None else per_class(after - before, classes),
             per_class_iou_ci95=intervals,
+            regions={name: RegionDelta(**change._asdict()) for name, change in self.regions.items()},
             speedup=self.speedup,
             speedup_ci95=self.speedup_ci95,
             size_ratio=self.fp32.size_bytes / self.int8.size_bytes,
@@ -151,8 +160,9 @@ class Validation:
         document: what `report.json` holds: all of the above and where it came from.
         per_image: what was counted of each image, image by image: `names`, `counts_fp32` and `counts_<candidate>`
             (N, columns), `agreement` or, of several candidates, `agreement_<candidate>` (N, 2) pixels with the same
-            label and pixels compared, `latency_fp32` and `latency_<candidate>` in ms, `seconds` (N, 3) of loading, all
-            sessions and scoring.
+            label and pixels compared, `regions_ground` (N, G, C + 2), `regions_fp32` and `regions_<candidate>` (N, G,
+            2C + 1) as `fcn_onnx.evaluation.regions.Ground` counts them, `latency_fp32` and `latency_<candidate>` in
+            ms, `seconds` (N, 3) of loading, all sessions and scoring.
         pictures: the galleries', by the names that the document has for them; each a file, (n,) uint8.
     """
 

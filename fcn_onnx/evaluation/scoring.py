@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample, by_name
+from fcn_onnx.evaluation.grids import Truth
 from fcn_onnx.evaluation.protocol import Protocol
+from fcn_onnx.evaluation.regions import Ground, flat_truth
 from fcn_onnx.jobs.executor import Executor
 from fcn_onnx.jobs.fold import Rows, fold
 from fcn_onnx.jobs.journal import Journal
@@ -55,6 +58,8 @@ class Scored:
         counts: (R, columns) int64, each row's counts by the protocol.
         latency_ms: (R,) float64.
         agreement: (R, 2) int64: pixels with the reference's label, and pixels compared.
+        regions: (R, G, 2C + 1) int64, each row's `Ground.count`.
+        ground: (G, C + 2) int64, what these are of: `Ground.counts`.
         seconds: (3,) float64: reading and preprocessing, all sessions, scoring.
         labels: (H, W) uint8 of each row, which no journal keeps.
     """
@@ -63,6 +68,8 @@ class Scored:
     counts: NDArray[np.int64]
     latency_ms: NDArray[np.float64]
     agreement: NDArray[np.int64]
+    regions: NDArray[np.int64]
+    ground: NDArray[np.int64]
     seconds: NDArray[np.float64]
     labels: tuple[Labels, ...] = field(default=(), repr=False)
 
@@ -73,11 +80,12 @@ class Scored:
     @classmethod
     def from_arrays(cls, name: str, arrays: Arrays) -> Scored:
         """The inverse of `to_arrays`."""
-        counts, latency_ms, agreement, seconds = (arrays[key] for key in ARRAYS)
-        return cls(name, counts, latency_ms, agreement, seconds)
+        counts, latency_ms, agreement, regions, ground, seconds = (arrays[key] for key in ARRAYS)
+        return cls(name, counts, latency_ms, agreement, regions, ground, seconds)
 
 
-ARRAYS = ("counts", "latency_ms", "agreement", "seconds")
+BY_ROW = ("counts", "latency_ms", "agreement", "regions")
+ARRAYS = (*BY_ROW, "ground", "seconds")
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,8 @@ class Tally:
         counts: (R, N, columns) int64.
         latency_ms: (R, N) float64.
         agreement: (R, N, 2) int64.
+        regions: (R, N, G, 2C + 1) int64.
+        ground: (N, G, C + 2) int64.
         seconds: (N, 3) float64.
         labels: (H, W) uint8 of each row, by the name of an image: of those that a candidate changes most.
     """
@@ -99,18 +109,17 @@ class Tally:
     counts: NDArray[np.int64]
     latency_ms: NDArray[np.float64]
     agreement: NDArray[np.int64]
+    regions: NDArray[np.int64]
+    ground: NDArray[np.int64]
     seconds: NDArray[np.float64]
     labels: Mapping[str, tuple[Labels, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, rows: Sequence[str], scored: Sequence[Scored], labels: Mapping[str, tuple[Labels, ...]]) -> Tally:
         """Of images in this order."""
-        counts, latency_ms, agreement = (
-            np.stack([getattr(one, key) for one in scored], axis=1) for key in ("counts", "latency_ms", "agreement")
-        )
-        images = tuple(one.name for one in scored)
-        seconds = np.stack([one.seconds for one in scored])
-        return cls(tuple(rows), images, counts, latency_ms, agreement, seconds, labels)
+        by_row = {key: np.stack([getattr(one, key) for one in scored], axis=1) for key in BY_ROW}
+        by_image = {key: np.stack([getattr(one, key) for one in scored]) for key in ("ground", "seconds")}
+        return cls(tuple(rows), tuple(one.name for one in scored), **by_row, **by_image, labels=labels)
 
 
 class Scores(Rows[Scored]):
@@ -208,15 +217,26 @@ class Match:
 
         labels, counts = zip(*self._scorers.map(counted, range(len(self._segmenters))), strict=True)
         agreement = [(int((labels[0] == own).sum()), own.size) for own in labels]
+        ground = self._ground(truth, labels[0], photograph)
+        regions = list(self._scorers.map(partial(ground.count, labels[0]), labels))
         sessions = latency_ms.sum() / 1e3
         return Scored(
             name=sample.name,
             counts=np.stack(counts),
             latency_ms=latency_ms,
             agreement=np.array(agreement, np.int64),
+            regions=np.stack(regions),
+            ground=ground.counts(),
             seconds=np.array([loaded - started, sessions, time.perf_counter() - loaded - sessions]),
             labels=labels,
         )
+
+    def _ground(self, truth: Truth, reference: Labels, photograph: Image.Image) -> Ground:
+        """Where the truth has borders and objects, or, where it is unknown, the reference."""
+        dataset = self._contest.dataset
+        borders = flat_truth(truth) if dataset.labelled else reference
+        pixels = photograph.width * photograph.height
+        return Ground.of(borders, dataset.label_space, pixels, known=dataset.labelled)
 
     def _run(self, batch: NDArray[np.float32], index: int) -> tuple[dict[int, NDArray[Any]], NDArray[np.float64]]:
         """Each row's output, and its session's time in ms."""

@@ -31,6 +31,7 @@ def require_consistent(document: Document, fp32: str, where: str) -> None:
         if found is not None and set(found) != set(document.classes):
             strange = sorted(set(found) ^ set(document.classes))
             raise ReportError(f"{where}: {what} is not of the report's classes: {shown(strange)}", fix=FIX)
+    _require_regions(document, where)
     if document.confusion is None:
         return
     count = len(document.classes)
@@ -38,3 +39,15 @@ def require_consistent(document: Document, fp32: str, where: str) -> None:
         matrix = document.confusion.get(name)
         if matrix is None or [len(row) for row in matrix] != [count] * count:
             raise ReportError(f"{where}: the confusion matrix of {shown(name)} is not {count} × {count}", fix=FIX)
+
+
+def _require_regions(document: Document, where: str) -> None:
+    """Every model has something of each region, or, as in older reports, nothing has."""
+    expected = set(document.regions or {})
+    parts: list[Mapping[str, Any] | None] = [document.fp32.regions]
+    for candidate in document.candidates.values():
+        parts += [candidate.int8.regions, candidate.delta.regions]
+    for found in parts:
+        if set(found or {}) != expected:
+            strange = sorted(set(found or {}) ^ expected)
+            raise ReportError(f"{where}: what is given by region is not of the report's: {shown(strange)}", fix=FIX)

@@ -20,6 +20,7 @@ from fcn_onnx.jobs.typed import shown
 from fcn_onnx.report import codec
 from fcn_onnx.report.consistent import require_consistent
 from fcn_onnx.report.older import upgraded
+from fcn_onnx.report.regions import Region, RegionDelta
 
 SCHEMA = 2
 FP32, INT8 = "fp32", "int8"
@@ -58,6 +59,7 @@ class Row:
     Attributes:
         path, digest, size_bytes: of the file, the latter two with its external data.
         per_class_iou: by class; None under a protocol without classes.
+        regions: the measure of each of the report's `regions`.
         latency_samples_ms: the session's time for each image, in their order.
         quantization: the plan in the model's card.
     """
@@ -69,6 +71,7 @@ class Row:
     pixel_accuracy: float | None
     mean_accuracy: float | None
     per_class_iou: ByClass | None
+    regions: ByClass | None = None
     latency_ms: Latency
     latency_samples_ms: tuple[float, ...] = ()
     size_bytes: int
@@ -88,6 +91,7 @@ class Delta:
     label_agreement_ci95: Interval | None = None
     per_class_iou: ByClass | None
     per_class_iou_ci95: Mapping[str, Interval | None] | None = None
+    regions: Mapping[str, RegionDelta] | None = None
     speedup: float
     speedup_ci95: Interval | None
     size_ratio: float
@@ -265,6 +269,7 @@ class Document:
     candidates: Mapping[str, Candidate]
     classes: tuple[str, ...]
     absent_classes: tuple[str, ...]
+    regions: Mapping[str, Region] | None = None
     confusion: Mapping[str, Matrix] | None
     timing: Timing
     versions: Mapping[str, str]

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 
 from fcn_onnx.report.document import FP32, INT8, Candidate, Document, Outcome
+from fcn_onnx.report.gallery_page import gallery
+from fcn_onnx.report.markup import figure, notes, table
 from fcn_onnx.report.page import page
-from fcn_onnx.report.pictures import NO_PICTURES, Encoded, data_uri
+from fcn_onnx.report.pictures import NO_PICTURES, Encoded
 from fcn_onnx.report.quantized import quantized_line
-from fcn_onnx.report.svg import class_bars, class_changes, confusion_difference, interval_figure, latency_strips
+from fcn_onnx.report.side_by_side import side_by_side
+from fcn_onnx.report.svg import (
+    LABEL,
+    Bars,
+    bar_chart,
+    changes_figure,
+    class_bars,
+    confusion_difference,
+    interval_figure,
+    latency_strips,
+)
 from fcn_onnx.report.table import (
-    CANDIDATES_HEADER,
-    Line,
-    candidate_rows,
-    candidates_line,
+    ABSENT,
+    REGIONS_HEADER,
     coverage_line,
+    flipped,
     per_class_rows,
     protocol_line,
+    region_rows,
+    regions_line,
     run_by,
     summary_rows,
 )
@@ -26,13 +39,6 @@ from fcn_onnx.report.verdict import cannot_tell, verdict
 TITLE = "int8 against fp32"
 HEADER = ("", "fp32", "int8", "change (95 % interval)")
 KEYS = '<p class="soft"><span class="key fp32"></span>fp32<span class="key int8"></span>int8</p>'
-CAPTIONS = (
-    ("image", "photograph"),
-    ("truth", "truth"),
-    ("fp32", "fp32"),
-    ("int8", "int8"),
-    ("disagreement", "where they differ"),
-)
 STATES = {Outcome.PASSED: "verdict passed", Outcome.FAILED: "verdict failed", Outcome.UNDECIDED: "verdict"}
 
 
@@ -42,56 +48,42 @@ def to_html(document: Document, pictures: Encoded = NO_PICTURES) -> str:
     Args:
         pictures: those of the galleries; an entry whose picture is not there is drawn without it.
     """
-    parts = [f"<h1>{TITLE}</h1>", *(_overview(document) if document.several else ())]
+    parts = [f"<h1>{TITLE}</h1>"]
+    if document.several:
+        parts += [*side_by_side(document), notes([document.dataset.description, *document.notes])]
     for index, (name, candidate) in enumerate(document.candidates.items(), start=1):
         if document.several:
-            parts.append(f'<h2 id="candidate-{index}">{escape(name)}</h2>')
+            parts.append(f'<h2 class="candidate" id="candidate-{index}">{escape(name)}</h2>')
         own = [coverage_line(candidate.coverage)]
         lines = own if document.several else [document.dataset.description, *own, *document.notes]
-        parts += [_head(document, candidate), _notes(lines), *_figures(document, name, candidate, pictures)]
+        parts += [_head(document, candidate), notes(lines)]
+        parts += _figures(document, name, candidate, gallery(candidate, pictures, f"line-{index}"))
     parts.append(_provenance(document))
     (first, *others) = document.candidates.values()
     return page(TITLE if others else verdict(document, first), "\n".join(filter(None, parts)))
-
-
-def _overview(document: Document) -> Iterator[str]:
-    """All candidates in a table whose names lead to their sections."""
-    head = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in CANDIDATES_HEADER)
-    rows = []
-    for index, (name, *cells) in enumerate(candidate_rows(document)):
-        first = f'<a href="#candidate-{index}">{escape(name)}</a>' if index else escape(name)
-        rows.append(f"<tr><td>{first}</td>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-    yield f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-    yield f"<p class='soft'>{escape(candidates_line(document))}</p>"
-    yield _notes([document.dataset.description, *document.notes])
 
 
 def _head(document: Document, candidate: Candidate) -> str:
     gate = candidate.gate
     unsure = not gate.confident and cannot_tell(document, candidate)
     state = "verdict" if unsure or gate.outcome is None else STATES[gate.outcome]
-    return f'<p class="{state}">{escape(verdict(document, candidate))}</p>\n' + _table(
-        HEADER,
-        summary_rows(document, candidate),
-        "Changes of scores are in percentage points, int8 − fp32.",
+    said = "Changes of scores are in percentage points, int8 − fp32."
+    return f'<p class="{state}">{escape(verdict(document, candidate))}</p>\n' + table(
+        HEADER, summary_rows(document, candidate), said, kind="rows"
     )
 
 
-def _notes(lines: Iterable[str | None]) -> str:
-    notes = "".join(f"<li>{escape(line)}</li>" for line in lines if line)
-    return f"<ul class='soft'>{notes}</ul>" if notes else ""
-
-
-def _figures(document: Document, name: str, candidate: Candidate, pictures: Encoded) -> Iterator[str]:
+def _figures(document: Document, name: str, candidate: Candidate, changed: str) -> Iterator[str]:
     """What is drawn of one candidate, under headings of its level."""
     level = "h3" if document.several else "h2"
     for heading, body in (
         ("Change of mIoU", _accuracy(document, candidate)),
+        ("Where labels flip", _regions(document, candidate)),
         ("Latency", _latency(document, candidate)),
         ("IoU by class", _classes(document, candidate)),
         ("Change by class", _class_changes(document, candidate)),
         ("What int8 confuses more, or less", _confusion(document, name)),
-        ("Images that changed most", _gallery(candidate, pictures)),
+        ("Images that changed most", changed),
     ):
         if body:
             yield f"<{level}>{heading}</{level}>\n{body}"
@@ -102,12 +94,34 @@ def _accuracy(document: Document, candidate: Candidate) -> str:
     if delta.miou is None or delta.miou_ci95 is None:
         return ""
     interval = [100 * x for x in delta.miou_ci95]
-    return (
-        "<figure>"
-        + interval_figure(100 * delta.miou, interval, " points")
-        + "<figcaption>int8 − fp32 in percentage points with its 95 % interval: a paired bootstrap-t over the "
-        f"{document.images} images. It covers the choice of images, not of calibration images.</figcaption></figure>"
+    return figure(
+        interval_figure(100 * delta.miou, interval, " points"),
+        "int8 − fp32 in percentage points with its 95 % interval: a paired bootstrap-t over the "
+        f"{document.images} images. It covers the choice of images, not of calibration images.",
     )
+
+
+def _regions(document: Document, candidate: Candidate) -> str:
+    """What int8 flips along borders and on objects, drawn, and with the scores there in a table."""
+    rows = region_rows(document, candidate)
+    deltas = candidate.delta.regions or {}
+    bars = [
+        Bars(region.description, (1 - agreed,), flipped(deltas[name]))
+        for name, region in (document.regions or {}).items()
+        if (agreed := deltas[name].label_agreement) is not None
+    ]
+    if not rows or not bars:
+        return ""
+    most = max(bar.lengths[0] or 0 for bar in bars)
+    drawing = bar_chart(bars, [("int8", 12)], "share of the labels that int8 flips", most=most * 1.4, left=2 * LABEL)
+    said = "Share of the labels that are not fp32's, with its 95 % interval."
+    shown = [[cell for cell, head in zip(row, REGIONS_HEADER, strict=True) if head in _kept(rows)] for row in rows]
+    return figure(drawing, said) + table(_kept(rows), shown, regions_line(document), kind="rows")
+
+
+def _kept(rows: list[tuple[str, ...]]) -> list[str]:
+    """Headings of columns that say something."""
+    return [head for head, *cells in zip(REGIONS_HEADER, *rows, strict=True) if set(cells) != {ABSENT}]
 
 
 def _latency(document: Document, candidate: Candidate) -> str:
@@ -115,11 +129,10 @@ def _latency(document: Document, candidate: Candidate) -> str:
     if not all(series.values()):
         return ""
     machine = document.machine
-    return (
-        "<figure>"
-        + latency_strips(series)
-        + f"<figcaption>The session's time for each scored image, models in turns, {machine.threads} threads on "
-        f"{escape(machine.cpu)} ({escape(machine.int8_kernel)} int8 kernels).</figcaption></figure>"
+    return figure(
+        latency_strips(series),
+        f"The session's time for each scored image, models in turns, {machine.threads} threads on {machine.cpu} "
+        f"({machine.int8_kernel} int8 kernels).",
     )
 
 
@@ -129,10 +142,10 @@ def _classes(document: Document, candidate: Candidate) -> str:
     if before is None or after is None:
         return ""
     caption = "IoU; change in percentage points, int8 − fp32."
-    table = _table(("class", *HEADER[1:]), per_class_rows(document, candidate), caption)
+    numbers = table(("class", *HEADER[1:]), per_class_rows(document, candidate), caption, kind="rows")
     return (
         f"{KEYS}\n<figure>{class_bars(document.classes, before, after)}</figure>\n"
-        f"<details><summary>As a table</summary>\n{table}</details>"
+        f"<details><summary>As a table</summary>\n{numbers}</details>"
     )
 
 
@@ -140,39 +153,21 @@ def _class_changes(document: Document, candidate: Candidate) -> str:
     delta = candidate.delta
     if delta.per_class_iou is None or delta.per_class_iou_ci95 is None:
         return ""
-    return (
-        f"<figure>{class_changes(document.classes, delta.per_class_iou, delta.per_class_iou_ci95)}"
-        "<figcaption>int8 − fp32 of each class's IoU in percentage points, with its 95 % interval. Of so many "
-        "intervals, one in twenty misses by chance.</figcaption></figure>"
+    return figure(
+        changes_figure(document.classes, delta.per_class_iou, delta.per_class_iou_ci95),
+        "int8 − fp32 of each class's IoU in percentage points, with its 95 % interval. Of so many intervals, one in "
+        "twenty misses by chance.",
     )
 
 
 def _confusion(document: Document, name: str) -> str:
     if not document.confusion:
         return ""
-    return (
-        "<figure>"
-        + confusion_difference(document.classes, document.confusion[FP32], document.confusion[name])
-        + "<figcaption>Row: truth. Column: prediction. Blue: more of the row's pixels than with fp32; orange: fewer. "
-        "The depth is relative to the largest change; point at a cell for its number.</figcaption></figure>"
+    return figure(
+        confusion_difference(document.classes, document.confusion[FP32], document.confusion[name]),
+        "Row: truth. Column: prediction. Blue: more of the row's pixels than with fp32; orange: fewer. The depth is "
+        "relative to the largest change; point at a cell for its number.",
     )
-
-
-def _gallery(candidate: Candidate, pictures: Encoded) -> str:
-    agreement = {image.name: image.agreement for image in candidate.worst_images}
-    parts = []
-    for entry in candidate.gallery:
-        name, share = escape(entry.name), agreement.get(entry.name)
-        said = "" if share is None else f" — {100 * share:.2f} % of the labels agree"
-        drawn = ((data_uri(getattr(entry, key), pictures), caption) for key, caption in CAPTIONS)
-        figures = "".join(
-            f'<figure><img src="{escape(uri)}" alt="{caption} of {name}"><figcaption>{caption}</figcaption></figure>'
-            for uri, caption in drawn
-            if uri
-        )
-        if figures:
-            parts.append(f'<p class="name">{name}{said}</p>\n<div class="gallery">{figures}</div>')
-    return "\n".join(parts)
 
 
 def _provenance(document: Document) -> str:
@@ -192,12 +187,3 @@ def _provenance(document: Document) -> str:
     )
     command = f"<h2>Repeat it</h2>\n<pre>{escape(document.command)}</pre>" if document.command else ""
     return f"<h2>Where this came from</h2>\n<table>{rows}</table>\n{command}"
-
-
-def _table(header: Sequence[str], rows: Iterable[Line], caption: str) -> str:
-    head = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return (
-        f"<div class='scroll'><table class='rows'><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
-    )

@@ -9,11 +9,15 @@ from fcn_onnx.report.document import Candidate, Document
 from fcn_onnx.report.quantized import quantized_line
 from fcn_onnx.report.table import (
     CANDIDATES_HEADER,
+    REGIONS_HEADER,
     candidate_rows,
     candidates_line,
     coverage_line,
+    flip_rows,
     per_class_rows,
     protocol_line,
+    region_rows,
+    regions_line,
     run_by,
     summary_rows,
 )
@@ -27,6 +31,8 @@ def to_markdown(document: Document) -> str:
     parts = ["# int8 against fp32"]
     if document.several:
         parts += [markdown_table(CANDIDATES_HEADER, candidate_rows(document)), escaped(candidates_line(document))]
+        if flips := flip_rows(document):
+            parts.append(markdown_table([*map(escaped, flips[0])], flips[1:]))
         parts += _about(document)
     for name, candidate in document.candidates.items():
         if document.several:
@@ -58,6 +64,10 @@ def _about(document: Document, coverage: str | None = None) -> Iterator[str]:
 def _details(document: Document, candidate: Candidate) -> Iterator[str]:
     """Classes and images of one candidate."""
     level = "###" if document.several else "##"
+    if found := region_rows(document, candidate):
+        yield f"{level} At borders, and by size of object"
+        yield escaped(regions_line(document))
+        yield markdown_table(REGIONS_HEADER, found)
     if rows := per_class_rows(document, candidate):
         yield f"{level} IoU by class"
         yield markdown_table(("class", *HEADER[1:]), rows)

@@ -42,10 +42,14 @@ def _candidate(name: str, candidate: Candidate) -> Numbers:
         ends = getattr(candidate.delta, f"{key}_ci95", None) or ()
         yield from ((f"{name}/delta_{key}_ci95_{end}", x) for end, x in zip(("low", "high"), ends, strict=False))
     yield f"{name}/drop_percent", candidate.gate.drop_percent
+    for region, delta in (candidate.delta.regions or {}).items():
+        yield f"{name}/delta_{_clean(region)}", delta.score
+        yield f"{name}/delta_{_clean(region)}_label_agreement", delta.label_agreement
 
 
 def _row(name: str, row: Row) -> Numbers:
     yield from ((f"{name}/{key}", getattr(row, key)) for key in MODEL)
+    yield from ((f"{name}/{_clean(region)}", score) for region, score in (row.regions or {}).items())
     yield from ((f"{name}/latency_{key}_ms", getattr(row.latency_ms, key)) for key in LATENCY)
     per_class: Mapping[str, float | None] = row.per_class_iou or {}
     yield from ((f"{name}/iou/{_clean(one)}", value) for one, value in per_class.items())

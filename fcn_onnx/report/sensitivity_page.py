@@ -7,15 +7,13 @@ from html import escape
 from math import ceil
 from pathlib import Path
 
+from fcn_onnx.report.markup import table
 from fcn_onnx.report.page import page
 from fcn_onnx.report.sensitivity import Deviation, Layer, Point, Sensitivity, Tensor
-from fcn_onnx.report.svg import LABEL, WIDTH, svg
+from fcn_onnx.report.svg import LABEL, WIDTH, Bars, bar_chart, svg
 
 BARS = 40
 """Most bars of a figure; the table has all."""
-
-NAME = 24
-"""Characters of a name in a figure: the end of it, which tells layers apart."""
 
 HEIGHT = 300
 
@@ -44,36 +42,22 @@ def to_page(found: Sensitivity) -> str:
 
 
 def layer_bars(layers: Sequence[Layer]) -> str:
-    """A bar for what each layer flips alone, and a thinner one for its share of the work."""
+    """A bar for what each layer flips alone, and a thinner one for its share of the work, to the width of all."""
     most = max((layer.alone.flipped for layer in layers), default=0) or 1.0
-    row, left, reach = 26, 2 * LABEL, WIDTH - 2 * LABEL - 80
-    parts = []
-    for index, layer in enumerate(layers):
-        top, width = index * row, layer.alone.flipped / most * reach
-        parts.append(_name(layer.name, left, top))
-        parts.append(f'<rect class="int8" x="{left}" y="{top + 3}" width="{width:.1f}" height="12" rx="1"/>')
-        work = (layer.macs_share or 0) * reach
-        parts.append(f'<rect class="fp32" x="{left}" y="{top + 16}" width="{work:.1f}" height="5" rx="1"/>')
-        parts.append(
-            f'<text class="soft" x="{left + max(width, work) + 6:.1f}" y="{top + 15}">{_percent(layer.alone.flipped)}'
-            "</text>"
-        )
-    return svg(len(layers) * row, "share of the labels that each layer flips alone, and its share of the work", parts)
+    rows = [
+        Bars(layer.name, (layer.alone.flipped / most, layer.macs_share), _percent(layer.alone.flipped))
+        for layer in layers
+    ]
+    said = "share of the labels that each layer flips alone, and its share of the work"
+    return bar_chart(rows, [("int8", 12), ("fp32", 5)], said, most=1, left=2 * LABEL)
 
 
 def tensor_bars(tensors: Sequence[Tensor]) -> str:
     """A bar for what rounding each activation alone flips."""
-    most = max((tensor.alone.flipped for tensor in tensors), default=0) or 1.0
-    row, left, reach = 22, 2 * LABEL, WIDTH - 2 * LABEL - 80
-    parts = []
-    for index, tensor in enumerate(tensors):
-        top, width = index * row, tensor.alone.flipped / most * reach
-        parts.append(_name(tensor.name, left, top))
-        parts.append(f'<rect class="int8" x="{left}" y="{top + 4}" width="{width:.1f}" height="12" rx="1"/>')
-        parts.append(
-            f'<text class="soft" x="{left + width + 6:.1f}" y="{top + 15}">{_percent(tensor.alone.flipped)}</text>'
-        )
-    return svg(len(tensors) * row, "share of the labels that rounding each activation alone flips", parts)
+    rows = [Bars(tensor.name, (tensor.alone.flipped,), _percent(tensor.alone.flipped)) for tensor in tensors]
+    most = max((tensor.alone.flipped for tensor in tensors), default=0)
+    said = "share of the labels that rounding each activation alone flips"
+    return bar_chart(rows, [("int8", 12)], said, most=most, left=2 * LABEL)
 
 
 def front_figure(front: Sequence[Point]) -> str:
@@ -163,7 +147,7 @@ def _front_table(found: Sensitivity) -> str:
         )
         for point in found.front
     ]
-    return _table("In fp32", ("share of MACs", "agreement", "speed-up over fp32"), rows)
+    return table(("In fp32", "share of MACs", "agreement", "speed-up over fp32"), rows)
 
 
 def _layer_table(layers: Sequence[Layer]) -> str:
@@ -171,18 +155,18 @@ def _layer_table(layers: Sequence[Layer]) -> str:
         (layer.name, layer.op_type, _percent(layer.macs_share), *_shown(layer.alone), *_shown(layer.without))
         for layer in layers
     ]
-    heads = ("operator", "MACs", "flips alone", "error alone", "flips without", "error without")
-    return _table("Layer", heads, rows)
+    heads = ("Layer", "operator", "MACs", "flips alone", "error alone", "flips without", "error without")
+    return table(heads, rows)
 
 
 def _tensors(tensors: Sequence[Tensor]) -> str:
     if not tensors:
         return ""
     rows = [(t.name, f"{t.scale:.4g}", str(t.zero_point), *_shown(t.alone)) for t in tensors]
-    heads = ("scale", "zero point", "flips alone", "error alone")
+    heads = ("Activation", "scale", "zero point", "flips alone", "error alone")
     return (
         "<h2>Activations, by the labels that flip when nothing else is rounded</h2>\n"
-        f"<figure>{tensor_bars(tensors[:BARS])}</figure>{_table('Activation', heads, rows)}"
+        f"<figure>{tensor_bars(tensors[:BARS])}</figure>{table(heads, rows)}"
     )
 
 
@@ -194,17 +178,6 @@ def _how(found: Sensitivity) -> str:
         f"{found.plan.get('quant_format')}, {found.plan.get('target')}, {found.method}; {found.cpu}, "
         f"{found.threads} threads."
     )
-
-
-def _table(first: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(text)}</th>" for text in (first, *heads))
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-
-
-def _name(name: str, left: float, top: float) -> str:
-    shown = name if len(name) <= NAME else "…" + name[1 - NAME :]
-    return f'<text x="{left - 8}" y="{top + 15}" text-anchor="end">{escape(shown)}<title>{escape(name)}</title></text>'
 
 
 def _shown(deviation: Deviation) -> tuple[str, str]:

@@ -4,34 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import NamedTuple
 
 WIDTH = 640
 LABEL = 110
 MARGIN = 40
 """Right of the last slanted column name."""
 
+NUMBERS = 80
+"""Right of the longest bar."""
+
+LETTER = 9
+"""Width of a letter, about."""
+
+
+class Bars(NamedTuple):
+    """A row of a bar chart.
+
+    Attributes:
+        name: left of it.
+        lengths: of its bars; nothing is drawn where all are None.
+        said: right of the longest.
+    """
+
+    name: str
+    lengths: Sequence[float | None]
+    said: str
+
+
+def bar_chart(
+    rows: Sequence[Bars], kinds: Sequence[tuple[str, int]], description: str, *, most: float, left: int = LABEL
+) -> str:
+    """Bars below each other, in rows.
+
+    Args:
+        kinds: the class and the thickness of a row's bars.
+        most: the length that is drawn over the whole width.
+        left: room for names.
+    """
+    height = sum(thickness + 1 for _, thickness in kinds) + 6
+    reach = WIDTH - left - NUMBERS
+    parts = []
+    for index, row in enumerate(rows):
+        top = index * height
+        middle = top + height / 2 + 4
+        parts.append(_name(row.name, left, middle))
+        end, y = 0.0, top + 3
+        for (kind, thickness), length in zip(kinds, row.lengths, strict=True):
+            if length is not None:
+                width = max(0.0, length / (most or 1) * reach)
+                end = max(end, width)
+                box = f'x="{left}" y="{y}" width="{width:.1f}" height="{thickness}"'
+                parts.append(f'<rect class="{kind}" {box} rx="1"/>')
+            y += thickness + 1
+        parts.append(f'<text class="soft" x="{left + end + 6:.1f}" y="{middle:g}">{escape(row.said)}</text>')
+    return svg(len(rows) * height, description, parts)
+
 
 def class_bars(classes: Sequence[str], fp32: Mapping[str, float | None], int8: Mapping[str, float | None]) -> str:
     """IoU by class, two bars each, 0 to 1; a class that is absent says so."""
-    row, bar = 26, 9
-    scale = WIDTH - LABEL - 70
-    parts = []
-    for index, name in enumerate(classes):
-        top = index * row
-        parts.append(f'<text x="{LABEL - 8}" y="{top + 16}" text-anchor="end">{escape(name)}</text>')
-        a, b = fp32[name], int8[name]
-        if a is None and b is None:
-            parts.append(f'<text class="soft" x="{LABEL}" y="{top + 16}">absent</text>')
-            continue
-        for offset, value, kind in ((3, a, "fp32"), (3 + bar + 1, b, "int8")):
-            width = max(0.0, (value or 0) * scale)
-            parts.append(
-                f'<rect class="{kind}" x="{LABEL}" y="{top + offset}" width="{width:.1f}" height="{bar}" rx="1"/>'
-            )
-        shown = " / ".join("–" if v is None else f"{100 * v:.1f}" for v in (a, b))
-        end = LABEL + max(a or 0, b or 0) * scale + 6
-        parts.append(f'<text class="soft" x="{end:.1f}" y="{top + 17}">{shown}</text>')
-    return svg(len(classes) * row, "IoU by class in percent, fp32 above int8", parts)
+    rows = []
+    for name in classes:
+        pair = fp32[name], int8[name]
+        said = " / ".join("–" if v is None else f"{100 * v:.1f}" for v in pair)
+        rows.append(Bars(name, pair, "absent" if pair == (None, None) else said))
+    return bar_chart(rows, [("fp32", 9), ("int8", 9)], "IoU by class in percent, fp32 above int8", most=1)
 
 
 def interval_figure(value: float, interval: Sequence[float], unit: str) -> str:
@@ -57,12 +94,12 @@ def interval_figure(value: float, interval: Sequence[float], unit: str) -> str:
     return svg(80, f"change {value:+.2f}{unit}, interval {low:+.2f} to {high:+.2f}", parts)
 
 
-def class_changes(
+def changes_figure(
     classes: Sequence[str],
     changes: Mapping[str, float | None],
     intervals: Mapping[str, Sequence[float] | None],
 ) -> str:
-    """Each class's change of IoU in percentage points with its interval, on one scale around 0."""
+    """The change of each class's IoU, or each model's mIoU, in percentage points with its interval, around 0."""
     shown = {name: bounds for name, bounds in intervals.items() if bounds is not None and changes[name] is not None}
     widest = sorted(max(map(abs, bounds)) for bounds in shown.values())
     # two thirds of the intervals fit; the others run off the edge, and the table has their numbers
@@ -81,35 +118,36 @@ def class_changes(
         parts.append(f'<text class="soft" x="{x}" y="14" text-anchor="{anchor}">{text}</text>')
     for index, name in enumerate(classes):
         y = top + index * row + 13
-        parts.append(f'<text x="{LABEL - 8}" y="{y + 5}" text-anchor="end">{escape(name)}</text>')
+        parts.append(_name(name, LABEL, y + 5))
         if name not in shown:
             continue
         spots = (shown[name][0], changes[name] or 0, shown[name][1])
         low, value, high = (min(max(middle + 100 * v * scale, LABEL), WIDTH) for v in spots)
         parts.append(f'<line class="bar" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
         parts.append(f'<circle class="int8" cx="{value:.1f}" cy="{y}" r="5"/>')
-    return svg(bottom, "change of IoU by class in percentage points, with 95 percent intervals", parts)
+    return svg(bottom, "changes in percentage points, with 95 percent intervals", parts)
 
 
 def latency_strips(series: Mapping[str, Sequence[float]]) -> str:
-    """Every image's latency as a tick, and the median as a bar, for each model on one scale from 0."""
+    """Every image's latency as a tick, and the median as a bar, for each model on one scale from 0; fp32 first."""
     top = max(max(values) for values in series.values()) * 1.05 or 1.0
     parts, row = [], 54
     for index, (name, values) in enumerate(series.items()):
         y = index * row + 8
-        parts.append(f'<text x="{LABEL - 8}" y="{y + 22}" text-anchor="end">{escape(name)}</text>')
+        parts.append(_name(name, LABEL, y + 22))
+        kind = "int8" if index else "fp32"
         parts.append(f'<line class="axis" x1="{LABEL}" x2="{WIDTH - 10}" y1="{y + 34}" y2="{y + 34}"/>')
         scale = (WIDTH - LABEL - 10) / top
         for value in _thinned(values):
             parts.append(
-                f'<rect class="{name}" x="{LABEL + value * scale:.1f}" y="{y + 4}" width="1.5" height="26" '
+                f'<rect class="{kind}" x="{LABEL + value * scale:.1f}" y="{y + 4}" width="1.5" height="26" '
                 'opacity="0.45"/>'
             )
         median = sorted(values)[len(values) // 2]
         at = LABEL + median * scale
         parts.append(f'<line class="bar" x1="{at:.1f}" x2="{at:.1f}" y1="{y}" y2="{y + 34}"/>')
         parts.append(f'<text class="soft" x="{at:.1f}" y="{y + 48}" text-anchor="middle">{median:.0f} ms</text>')
-    return svg(len(series) * row + 8, "latency of each image, fp32 and int8, median marked", parts)
+    return svg(len(series) * row + 8, "latency of each image, fp32 first, median marked", parts)
 
 
 def confusion_difference(classes: Sequence[str], fp32: Sequence[Sequence[int]], int8: Sequence[Sequence[int]]) -> str:
@@ -137,6 +175,14 @@ def confusion_difference(classes: Sequence[str], fp32: Sequence[Sequence[int]], 
             f'<text x="{x:.1f}" y="{LABEL - 6}" transform="rotate(-60 {x:.1f} {LABEL - 6})">{escape(name)}</text>'
         )
     return svg(WIDTH, f"change of the confusion matrix, at most {largest:.2f} percent of a class", parts)
+
+
+def _name(name: str, left: float, y: float) -> str:
+    """A name that ends at `left`: a longer one is cut, with the whole of it where one points."""
+    letters = int(left) // LETTER
+    cut = name if len(name) <= letters else "…" + name[1 - letters :]
+    whole = "" if cut == name else f"<title>{escape(name)}</title>"
+    return f'<text x="{left - 8:g}" y="{y:g}" text-anchor="end">{escape(cut)}{whole}</text>'
 
 
 def _thinned(values: Sequence[float], most: int = 400) -> Sequence[float]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fcn_onnx.report.document import Candidate, Coverage, Document, Row
+from fcn_onnx.report.regions import Region, RegionDelta
 
 Line = tuple[str, str, str, str]
 ABSENT = "–"
 FLOAT_NODES_SHOWN = 6
+REGIONS_HEADER = ("where", "of all pixels", "fp32", "int8", "change (95 % interval)", "labels flipped (95 % interval)")
 CANDIDATES_HEADER = ("int8 model", "mIoU", "change (95 % interval)", "label agreement", "speed-up", "size")
 
 
@@ -87,6 +89,63 @@ def per_class_rows(document: Document, candidate: Candidate) -> list[Line]:
         (name, percent(a[name]), percent(b[name]), change(changes.get(name), intervals.get(name)))
         for name in document.classes
     ]
+
+
+def region_rows(document: Document, candidate: Candidate) -> list[tuple[str, ...]]:
+    """A row of `REGIONS_HEADER` for each region that has pixels; empty for an older report."""
+    before, after, deltas = document.fp32.regions or {}, candidate.int8.regions or {}, candidate.delta.regions or {}
+    return [
+        (
+            said_region(region),
+            percent(region.pixels_share),
+            percent(before[name]),
+            percent(after[name]),
+            change(deltas[name].score, deltas[name].score_ci95),
+            flipped(deltas[name]),
+        )
+        for name, region in _there(document).items()
+    ]
+
+
+def flip_rows(document: Document) -> list[tuple[str, ...]]:
+    """A heading, and a row for each candidate: what share of the labels of each region it flips; empty likewise."""
+    regions = _there(document)
+    if not regions:
+        return []
+    rows: list[tuple[str, ...]] = [("labels flipped", *(region.description for region in regions.values()))]
+    for name, candidate in document.candidates.items():
+        deltas = candidate.delta.regions or {}
+        rows.append((name, *(flipped(deltas[region], bounds=False) for region in regions)))
+    return rows
+
+
+def regions_line(document: Document) -> str:
+    """What the numbers of regions are."""
+    if not all(region.by_truth for region in (document.regions or {}).values()):
+        return "Borders and objects are those of fp32's labels, as there is no truth; nothing is scored."
+    return (
+        "Along borders, the mIoU of these pixels alone; on objects, of each class's pixels the share that is found: "
+        "both are means over the classes that the truth holds there. An object is a connected piece of one class."
+    )
+
+
+def said_region(region: Region) -> str:
+    """`small objects (< 32² px): 41`."""
+    return region.description + ("" if region.objects is None else f": {region.objects:,}")
+
+
+def _there(document: Document) -> dict[str, Region]:
+    """The regions that have pixels."""
+    return {name: region for name, region in (document.regions or {}).items() if region.pixels_share}
+
+
+def flipped(delta: RegionDelta, *, bounds: bool = True) -> str:
+    """The share of labels that are not fp32's, with its interval or without."""
+    if delta.label_agreement is None:
+        return ABSENT
+    ends = delta.label_agreement_ci95 if bounds else None
+    turned = None if ends is None else (1 - ends[1], 1 - ends[0])
+    return percent(1 - delta.label_agreement) + interval(turned, 100, " %", signed=False)
 
 
 def coverage_line(found: Coverage | None) -> str | None:

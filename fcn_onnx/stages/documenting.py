@@ -11,6 +11,7 @@ from fcn_onnx.data.sample import Dataset
 from fcn_onnx.evaluation.contestants import Contestants
 from fcn_onnx.evaluation.metrics import ConfusionMetric
 from fcn_onnx.evaluation.protocol import Protocol
+from fcn_onnx.evaluation.regions import ACCURACY, REGIONS, RegionCounts
 from fcn_onnx.evaluation.result import Comparison, ModelResult
 from fcn_onnx.evaluation.runtimes import Run, runtime_notes
 from fcn_onnx.evaluation.scoring import Tally
@@ -31,6 +32,7 @@ from fcn_onnx.report.document import (
     Shown,
     Timing,
 )
+from fcn_onnx.report.regions import Region
 from fcn_onnx.runtime.coverage import read_coverage
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.seam import RUNTIMES, SessionConfig
@@ -86,6 +88,7 @@ def document(
         candidates={name: _candidate(setting, tally, candidate, seen[name]) for name, candidate in candidates.items()},
         classes=dataset.label_space.names,
         absent_classes=tuple(name for name, iou in (row.per_class_iou or {}).items() if iou is None),
+        regions=_regions(fp32.regions, by_truth=dataset.labelled),
         confusion=_confusion(rules, results),
         timing=Timing(loading_seconds=loading, session_seconds=sessions, scoring_seconds=scoring),
         versions=versions((*PACKAGES, *packages_of(setting.contestants))),
@@ -140,6 +143,21 @@ def _on_runtimes(results: Sequence[ModelResult]) -> tuple[str, ...]:
 def _coverage(found: Comparison) -> Coverage | None:
     seen = read_coverage(found.int8.path, runtime=found.int8.runtime)
     return None if seen is None else codec.from_json(Coverage, seen.to_json(), str(found.int8.path))
+
+
+def _regions(counts: RegionCounts, *, by_truth: bool) -> dict[str, Region]:
+    """Where the rows were looked at; which is the same for all."""
+    shares, objects = counts.shares.tolist(), counts.objects.sum(0).tolist()
+    return {
+        name: Region(
+            description=region.said,
+            measure=region.measure,
+            by_truth=by_truth,
+            pixels_share=shares[index],
+            objects=objects[index] if region.measure == ACCURACY else None,
+        )
+        for index, (name, region) in enumerate(REGIONS.items())
+    }
 
 
 def _confusion(rules: Protocol, results: Sequence[ModelResult]) -> dict[str, Matrix] | None:

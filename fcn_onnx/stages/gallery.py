@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.data.labels import VOID
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.evaluation.protocol import Protocol
+from fcn_onnx.evaluation.regions import flat_truth
 from fcn_onnx.evaluation.scoring import Tally
 from fcn_onnx.report.gallery import draw, most_changed, named
 from fcn_onnx.runtime.segmenter import Segmenter
@@ -57,8 +57,8 @@ def look(
             )
         labels = {tally.rows[row]: known[row] for row in rows}
         truth = protocol.read_truth(dataset, sample, protocol.grid(photograph))
-        flat = np.where(truth.any(0), truth.argmax(0), VOID).astype(np.uint8) if truth.ndim == 3 else truth
-        pictures |= draw(image, photograph, flat if dataset.labelled else None, labels, dataset.label_space)
+        shown = flat_truth(truth) if dataset.labelled else None
+        pictures |= draw(image, photograph, shown, labels, dataset.label_space)
     return {
         name: _seen(tally, name, worst[row], dataset.labelled) for row, name in enumerate(tally.rows) if row in worst
     }, pictures
@@ -74,6 +74,7 @@ def per_image(tally: Tally) -> Mapping[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {"names": np.array(tally.images)}
     for row, name in enumerate(tally.rows):
         arrays |= {f"counts_{name}": tally.counts[row], f"latency_{name}": tally.latency_ms[row]}
+        arrays[f"regions_{name}"] = tally.regions[row]
         if row:
             arrays["agreement" if len(tally.rows) == 2 else f"agreement_{name}"] = tally.agreement[row]
-    return arrays | {"seconds": tally.seconds}
+    return arrays | {"regions_ground": tally.ground, "seconds": tally.seconds}

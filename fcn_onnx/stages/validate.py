@@ -13,6 +13,7 @@ from fcn_onnx.evaluation.contestants import Contestants, names_of
 from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.evaluation.protocol import Protocol
 from fcn_onnx.evaluation.protocols import get_protocol
+from fcn_onnx.evaluation.regions import DEFINITION, RegionCounts
 from fcn_onnx.evaluation.result import Comparison, ModelResult, Validation
 from fcn_onnx.evaluation.scoring import Contest, Tally, score_images
 from fcn_onnx.evaluation.selection import select_images
@@ -190,6 +191,7 @@ def _setting(options: ValidateOptions, entered: Entered, command: str | None, pr
         data=[images, truth, dataset.label_space.background, *dataset.label_space.names],
         machine=[measured_cpu().kernels(), entered.config.thread_count],
         workers=options.workers,
+        regions=DEFINITION,
     )
     return Setting(contestants, dataset, rules, selection, preprocessing, entered.config, images, job, command, notes)
 
@@ -222,10 +224,13 @@ def _compared(
             size_bytes=model.size_bytes,
             scores=rules.metric.scores(counts),
             counts=counts,
+            regions=RegionCounts(tally.ground, regions),
             latency_ms=latency_ms,
             quantization=model.card.quantization,
         )
-        for model, counts, latency_ms in zip(contestants.all, tally.counts, tally.latency_ms, strict=True)
+        for model, counts, regions, latency_ms in zip(
+            contestants.all, tally.counts, tally.regions, tally.latency_ms, strict=True
+        )
     )
     return reference, {
         other.name: Comparison.of(rules.metric, reference, other, agreement, gates)

@@ -34,7 +34,7 @@ def test_nothing_sticks_out_and_every_picture_is_there(page: Path, width: int) -
     assert found["sticking_out"] == []
     assert found["width"] <= width
     assert (found["images"] > 0, found["blank_images"]) == (True, 0)
-    assert found["figures"] == 5
+    assert found["figures"] == 6
     assert found["title"]
 
 

@@ -151,6 +151,13 @@ def test_parts_of_other_classes_or_models_are_refused(written: tuple[Any, Any], 
     with pytest.raises(ReportError, match="the confusion matrix of"):
         Document.from_json(report)
     report["confusion"] = matrices
+    for inside in (report["fp32"], row["int8"], row["delta"]):
+        whole = inside["regions"]
+        for broken in (None, {key: found for key, found in whole.items() if key != "small"}):
+            inside["regions"] = broken
+            with pytest.raises(ReportError, match="by region is not of the report's"):
+                Document.from_json(report)
+        inside["regions"] = whole
     assert Document.from_json(report).to_json() == report
 
 
@@ -160,12 +167,14 @@ def test_a_report_of_schema_1_is_drawn_again(tmp_path: Path) -> None:
     document = Document.load(SCHEMA_1)
     new = document.to_json()
     assert new["schema"] == 2
-    changed = {"schema", "gate", "shown", "fp32", "int8"}
+    changed = {"schema", "gate", "shown", "fp32", "int8", "delta", "regions"}
     assert {key: value for key, value in new.items() if key not in changed} == {
         key: value for key, value in old.items() if key not in changed
     }
     for name in ("fp32", "int8"):
-        assert new[name] == old[name] | {"digest": old["digests"][name], "runtime": "onnxruntime"}
+        assert new[name] == old[name] | {"digest": old["digests"][name], "runtime": "onnxruntime", "regions": None}
+    assert new["delta"] == old["delta"] | {"regions": None}
+    assert new["regions"] is None
     assert new["gate"].items() >= old["gate"].items()
     done = CliRunner().invoke(main, ["report", str(SCHEMA_1), "--output", str(tmp_path)])
     assert done.exit_code == 0, done.output

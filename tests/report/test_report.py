@@ -22,7 +22,7 @@ from fcn_onnx.report.html import to_html
 from fcn_onnx.report.markdown import to_markdown
 from fcn_onnx.report.pictures import data_uri
 from fcn_onnx.report.quantized import quantized_line
-from fcn_onnx.report.table import coverage_line, per_class_rows, summary_rows
+from fcn_onnx.report.table import coverage_line, per_class_rows, region_rows, summary_rows
 from fcn_onnx.report.verdict import verdict
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
@@ -229,6 +229,8 @@ def gate(drop: float, outcome: Outcome, *, certain: bool = True) -> dict[str, An
 def test_without_intervals_nothing_is_drawn_or_shown_of_them(report: dict[str, Any]) -> None:
     few = json.loads(json.dumps(report)) | {"images": 4}
     few["delta"] |= {key: None for key in few["delta"] if key.endswith("ci95")}
+    for found in few["delta"]["regions"].values():
+        found |= {"score_ci95": None, "label_agreement_ci95": None}
     few["gate"] = gate(0.5, Outcome.PASSED, certain=False)
     html, markdown = html_of(few), markdown_of(few)
     assert "Cannot tell, 4 images are too few for an interval" in "".join(Page(html).text)
@@ -238,6 +240,24 @@ def test_without_intervals_nothing_is_drawn_or_shown_of_them(report: dict[str, A
     assert " … " not in markdown
     for row in [*summary_rows(*read(few)), *per_class_rows(*read(few))]:
         assert "(" not in row[3]
+
+
+def test_what_flips_where_is_shown_with_its_numbers(report: dict[str, Any]) -> None:
+    rows = {row[0].split(":")[0]: row for row in region_rows(*read(report))}
+    assert len(rows) == sum(region["pixels_share"] > 0 for region in report["regions"].values()) > 3
+    html, markdown = "".join(Page(html_of(report)).text), markdown_of(report)
+    for name, region in report["regions"].items():
+        delta, before = report["delta"]["regions"][name], report["fp32"]["regions"][name]
+        if not region["pixels_share"]:
+            assert delta["label_agreement"] is None
+            continue
+        said, share, fp32, _, _, flips = rows[region["description"]]
+        assert share == f"{100 * region['pixels_share']:.2f} %"
+        assert fp32 == f"{100 * before:.2f} %"
+        assert flips.startswith(f"{100 * (1 - delta['label_agreement']):.2f} %")
+        for text in (html, markdown):
+            assert said in text
+            assert flips in text
 
 
 def test_files_are_written_together_and_the_json_round_trips(tmp_path: Path, report: dict[str, Any]) -> None:

@@ -62,7 +62,7 @@ def test_all_are_scored_on_what_none_was_calibrated_on(tmp_path: Path) -> None:
             assert text.count(name) > 2
     assert page.count('<img src="data:image/') == 5 * 2 * len(report["candidates"]["first"]["gallery"])
     assert 'href="#candidate-2"' in page
-    assert '<h2 id="candidate-2">second</h2>' in page
+    assert '<h2 class="candidate" id="candidate-2">second</h2>' in page
     for text in (page, markdown):  # three images
         assert "too few images for intervals" in text
         assert "None" not in text

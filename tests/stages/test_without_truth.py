@@ -61,6 +61,11 @@ def test_agreement_latency_and_pictures_remain(folder: Path) -> None:
     assert report["delta"]["label_agreement"] == pytest.approx(np.mean(shares), abs=1e-3)
     low, high = report["delta"]["label_agreement_ci95"]
     assert low < report["delta"]["label_agreement"] < high
+    assert not any(region["by_truth"] for region in report["regions"].values())
+    for row in (report["fp32"], report["int8"]):
+        assert set(row["regions"].values()) == {None}
+    agreed = {name: found["label_agreement"] for name, found in report["delta"]["regions"].items()}
+    assert agreed["border_3px"] < report["delta"]["label_agreement"]
     assert report["fp32"]["latency_ms"]["p50"] > 0
     assert any("no truth is known" in note for note in report["notes"])
     assert [entry["truth"] for entry in report["gallery"]] == [None] * len(report["gallery"])

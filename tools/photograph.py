@@ -18,24 +18,17 @@ from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PHONE, DESKTOP = 390, 1280
-MEASURE = """
-const page = frame.contentDocument;
-const style = frame.contentWindow.getComputedStyle(page.body);
-const wide = [...page.querySelectorAll('body *')].filter(e => !e.closest('.scroll, svg, pre') &&
-  e.getBoundingClientRect().right > page.documentElement.clientWidth + 1).map(e => e.tagName + '.' + e.className);
-return {
-  height: page.documentElement.scrollHeight, width: page.documentElement.scrollWidth, sticking_out: wide,
-  background: style.backgroundColor, ink: style.color, title: page.title,
-  blank_images: [...page.images].filter(i => !i.naturalWidth).length,
-  images: page.images.length, figures: page.querySelectorAll('svg').length,
-};
-"""
+MEASURE = Path(__file__).with_name("measure.js")
 
 
 def measure(page: Path, width: int, *, dark: bool = False) -> dict[str, Any]:
-    """What a browser makes of the page in a window so wide: its height, what sticks out, colours, broken images."""
+    """What a browser makes of the page in a window so wide.
+
+    Its height, what sticks out or scrolls by itself, colours, broken images, the texts whose contrast is lowest, and
+    where the first line between fp32 and int8 can be.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        script = f"const measure = frame => {{{MEASURE}}}; frame.onload = () => "
+        script = f"const measure = frame => {{{MEASURE.read_text()}}}; frame.onload = () => "
         script += "{ document.body.append(Object.assign(document.createElement('pre'), {id: 'found', textContent: "
         script += "JSON.stringify(measure(frame))})); };"
         dom = _chromium(_framed(page, width, 800, Path(folder), script), dark, "--dump-dom").decode()

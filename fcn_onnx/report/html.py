@@ -115,13 +115,13 @@ def _regions(document: Document, candidate: Candidate) -> str:
     most = max(bar.lengths[0] or 0 for bar in bars)
     drawing = bar_chart(bars, [("int8", 12)], "share of the labels that int8 flips", most=most * 1.4, left=2 * LABEL)
     said = "Share of the labels that are not fp32's, with its 95 % interval."
-    shown = [[cell for cell, head in zip(row, REGIONS_HEADER, strict=True) if head in _kept(rows)] for row in rows]
-    return figure(drawing, said) + table(_kept(rows), shown, regions_line(document), kind="rows")
-
-
-def _kept(rows: list[tuple[str, ...]]) -> list[str]:
-    """Headings of columns that say something."""
-    return [head for head, *cells in zip(REGIONS_HEADER, *rows, strict=True) if set(cells) != {ABSENT}]
+    columns = [
+        column
+        for column in zip(REGIONS_HEADER[:-1], *(row[:-1] for row in rows), strict=True)
+        if set(column[1:]) != {ABSENT}
+    ]
+    head, *shown = zip(*columns, strict=True)
+    return figure(drawing, said) + table(head, shown, regions_line(document), kind="rows")
 
 
 def _latency(document: Document, candidate: Candidate) -> str:

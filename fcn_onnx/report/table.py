@@ -10,7 +10,7 @@ from fcn_onnx.report.regions import Region, RegionDelta
 Line = tuple[str, str, str, str]
 ABSENT = "–"
 FLOAT_NODES_SHOWN = 6
-REGIONS_HEADER = ("where", "of all pixels", "fp32", "int8", "change (95 % interval)", "labels flipped (95 % interval)")
+REGIONS_HEADER = ("where", "of all pixels", "fp32", "int8", "change (95 % interval)", "labels flipped")
 CANDIDATES_HEADER = ("int8 model", "mIoU", "change (95 % interval)", "label agreement", "speed-up", "size")
 
 

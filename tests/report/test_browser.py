@@ -39,6 +39,36 @@ def test_nothing_sticks_out_and_every_picture_is_there(page: Path, width: int) -
 
 
 @needs_chromium
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_text_can_be_read(page: Path, dark: bool) -> None:
+    """WCAG 2.2 AA, of computed colours: 4.5 for text of any size."""
+    found = photograph.measure(page, photograph.DESKTOP, dark=dark)
+    assert found["texts"] > 100
+    assert found["contrasts"][0][0] >= 4.5, found["contrasts"]
+
+
+@needs_chromium
+def test_the_line_between_fp32_and_int8_goes_from_end_to_end(page: Path) -> None:
+    """A group of radio buttons: one stop of the Tab key, and arrow keys go from one to the next."""
+    found = photograph.measure(page, photograph.PHONE)
+    assert found["lines"] == [f"inset(0px 0px 0px {10 * step}%)" for step in range(11)]
+    assert found["focusable"] == 11
+    html = page.read_text()
+    assert html.count(" checked aria") + html.count(" checked>") == html.count('role="radiogroup"') > 0
+
+
+@needs_chromium
+def test_on_paper_no_table_is_cut(page: Path, tmp_path: Path) -> None:
+    """As on A4 with Chromium's margins: 210 mm less twice 0.4 inches, of 96 pixels each."""
+    printed = tmp_path / "printed.html"
+    printed.write_text(page.read_text().replace("@media print", "@media all"))
+    found = photograph.measure(printed, 717)
+    assert (found["sticking_out"], found["scrolling"]) == ([], [])
+    assert found["width"] <= 717
+    assert set(found["lines"]) == {"none"}  # both pictures are whole
+
+
+@needs_chromium
 def test_the_dark_page_is_dark(page: Path, tmp_path: Path) -> None:
     light, dark = (photograph.measure(page, photograph.DESKTOP, dark=d) for d in (False, True))
     assert (light["background"], dark["background"]) == (rgb("#ffffff"), rgb("#14161a"))

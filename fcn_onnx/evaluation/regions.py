@@ -64,9 +64,9 @@ REGIONS: Mapping[str, Region] = {
     "border_3px": _region(f"within {NEARER} px of a border", IOU, [2], range(SIZES)),
     "border_10px": _region(f"within {NEAR} px of a border", IOU, [1, 2], range(SIZES)),
     "interior": _region("further from borders", IOU, [0], range(SIZES)),
-    "small": _region("small objects (< 32² px)", ACCURACY, range(BANDS), [1]),
+    "small": _region("small objects (under 32² px)", ACCURACY, range(BANDS), [1]),
     "medium": _region("medium objects", ACCURACY, range(BANDS), [2]),
-    "large": _region("large objects (≥ 96² px)", ACCURACY, range(BANDS), [3]),
+    "large": _region("large objects (96² px and more)", ACCURACY, range(BANDS), [3]),
 }
 
 _OF_ZONES = np.array([[zone in region.zones for zone in range(ZONES)] for region in REGIONS.values()], np.int64)

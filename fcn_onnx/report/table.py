@@ -130,7 +130,7 @@ def regions_line(document: Document) -> str:
 
 
 def said_region(region: Region) -> str:
-    """`small objects (< 32² px): 41`."""
+    """`small objects (under 32² px): 41`."""
     return region.description + ("" if region.objects is None else f": {region.objects:,}")
 
 

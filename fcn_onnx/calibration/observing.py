@@ -75,14 +75,12 @@ def observe_images(
     _require_fp32(fp32)
     tensors = observed_tensors(fp32.taken)
     images = {sample.name: digest for sample, digest in zip(samples, digests(samples, progress), strict=True)}
-    said, kernels = preprocessing.to_json(), measured_cpu().kernels()
-    job = job_digest("calibrate", "pillow", model=fp32.digest, preprocessing=said, images=images, cpu=kernels)
     collected = observe(
         Pass(fp32, tensors.tensors, tensors.conv_inputs, preprocessing, threads),
         samples,
         executor=EXECUTORS["local"](workers, progress),
         skip_bad_images=skip_bad_images,
-        journal=journals.of(job),
+        journal=journals.of(observing_job(fp32, images, preprocessing)),
         progress=progress,
     )
     if not collected.done:
@@ -91,11 +89,17 @@ def observe_images(
         statistics=collected.statistics,
         carried=tensors.carried,
         model=fp32.digest,
-        preprocessing=said,
+        preprocessing=preprocessing.to_json(),
         images={name: images[name] for name in sorted(collected.done)},
         versions=versions(),
     )
     return Observed(observation, _skipped(samples, collected, progress))
+
+
+def observing_job(fp32: Model, images: Mapping[str, str], preprocessing: Preprocessing) -> str:
+    """What an observation depends on: its digest. `images` are digests by name."""
+    said, kernels = preprocessing.to_json(), measured_cpu().kernels()
+    return job_digest("calibrate", "pillow", model=fp32.digest, preprocessing=said, images=dict(images), cpu=kernels)
 
 
 def _require_fp32(model: Model) -> None:

@@ -135,10 +135,16 @@ def undivided() -> Iterator[None]:
 
 
 def discard(descriptor: int, path: Path) -> None:
-    """Close an open file and remove it, unless it has another name than `path` by then."""
+    """Close an open file and remove it, unless it has another name than `path` by then.
+
+    Raises:
+        OSError: a write is found to have failed as it is closed, as on a network's disk; it is removed all the same.
+    """
     with undivided():
-        os.close(descriptor)
-        path.unlink(missing_ok=True)
+        try:
+            os.close(descriptor)
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def sweep(folder: Path, prefix: str, suffix: str = "") -> None:

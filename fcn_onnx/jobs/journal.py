@@ -251,5 +251,22 @@ class Journals:
             self._progress.note(f"kept for jobs of other options that were interrupted: {names}")
 
 
+def forget(output: Path, *jobs: str, wait_s: float = 0.0, progress: Progress = SILENT) -> None:
+    """Remove journals of jobs whose result is `output`, which a run left that ended between the result and its end.
+
+    One that is newer than the output is another job's, which had the same step and was interrupted: it stays.
+
+    Raises:
+        BusyError: as for `Journals`; only if there is something to remove.
+    """
+    made = output.stat().st_mtime_ns
+    paths = {job: journal_path(output, job) for job in jobs}
+    left = [job for job, path in paths.items() if path.is_file() and path.stat().st_mtime_ns <= made]
+    if left:
+        with Journals(output, wait_s=wait_s, progress=progress) as journals:
+            for job in left:
+                journals.of(job)
+
+
 NONE_KEPT = Journals(None)
 """Where nothing resumes."""

@@ -13,6 +13,8 @@ from fcn_onnx.runtime.network import Network
 
 SIZE = (224, 224)
 SEED = 0
+WRITE_BYTES = 1 << 20
+"""At once, of the archive: gzip itself hands over 16 kB."""
 
 
 def test_data_files(model: Path) -> dict[str, Path]:
@@ -49,7 +51,7 @@ def write_test_data(model: Path) -> Path:
     members = [model, *(folder / "test_data_set_0" / name for name in sorted(tensors))]
     with (
         atomic_path(archive) as temporary,
-        temporary.open("wb") as raw,
+        temporary.open("wb", WRITE_BYTES) as raw,
         gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):

@@ -15,6 +15,7 @@ from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.quantization.making import Maker
 from fcn_onnx.quantization.output_error import OutputError
 from fcn_onnx.quantization.plan import Plan
+from fcn_onnx.runtime.onnxruntime import measured_cpu
 
 STEPS = (1.12, 1 / 1.12)
 REFINING_IMAGES = 6
@@ -55,9 +56,14 @@ def refined(
         table,
         groups,
         lambda candidate: error(maker.make(plan, candidate).int8),
-        journals.of(digest_json(["refine", maker.job, table.digest()])),
+        journals.of(refining_job(maker.job)),
         progress,
     )
+
+
+def refining_job(job: str) -> str:
+    """Digest of the refinement of a job; with the CPU's kernels it decides the table that this begins with."""
+    return digest_json(["refine", job, measured_cpu().kernels()])
 
 
 def refine(

@@ -19,6 +19,7 @@ from fcn_onnx.quantization.judge import Judge
 from fcn_onnx.quantization.making import Maker
 from fcn_onnx.quantization.plan import Plan, keep_float
 from fcn_onnx.runtime.network import Network
+from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.timing import time_ratio
 
 RANKING_IMAGES = 8
@@ -94,10 +95,15 @@ def within(bound: Bound, maker: Maker, plan: Plan, table: RangeTable, journals: 
         lambda name: bound.judge.flipped_share(kept([name]), RANKING_IMAGES),
         lambda convs: bound.judge.drop_percent(kept(convs), progress),
         bound.max_drop,
-        journals.of(digest_json(["search", maker.job, table.digest()])),
+        journals.of(searching_job(maker.job)),
         progress,
     )
     return Found(keep_float(plan, fp32, found.float_convs), found.trials)
+
+
+def searching_job(job: str) -> str:
+    """Digest of the search of a job; with the CPU's kernels it decides the table."""
+    return digest_json(["search", job, measured_cpu().kernels()])
 
 
 def speed_kept(maker: Maker, whole: Plan, plan: Plan, table: RangeTable) -> float:

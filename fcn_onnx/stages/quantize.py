@@ -10,13 +10,13 @@ from typing import Any
 
 from fcn_onnx.calibration.clips import Clips
 from fcn_onnx.calibration.methods import DEFAULT_METHOD, Method, get_method
-from fcn_onnx.calibration.observing import observe_images, tabulate
+from fcn_onnx.calibration.observing import observe_images, observing_job, tabulate
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample, digests
 from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.artifact import claim_outputs, digest_file, job_digest
-from fcn_onnx.jobs.journal import Journals
+from fcn_onnx.jobs.journal import Journals, forget
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.files import data_inputs
 from fcn_onnx.model.form import require_float32
@@ -27,9 +27,9 @@ from fcn_onnx.quantization.backends.table import get_backend
 from fcn_onnx.quantization.judge import Judge
 from fcn_onnx.quantization.making import Calibrated, Maker
 from fcn_onnx.quantization.plan import Plan, make_plan
-from fcn_onnx.quantization.refining import refined
+from fcn_onnx.quantization.refining import refined, refining_job
 from fcn_onnx.quantization.saturation import compare_kernels
-from fcn_onnx.quantization.search import Bound, Found, speed_kept, within
+from fcn_onnx.quantization.search import Bound, Found, searching_job, speed_kept, within
 from fcn_onnx.quantization.writing import Quantized, up_to_date, write_int8, write_tuned
 from fcn_onnx.runtime.interface import classes_of, declared_classes, default_output, preprocessing_of
 from fcn_onnx.runtime.onnxruntime import measured_cpu
@@ -67,6 +67,8 @@ def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quanti
     claim_outputs(outputs, {f"the image {sample.name}": sample.file for sample in given.samples})
     job = _job(options, fp32, plan, method, interface, preprocessing, given)
     if not options.force and (existing := up_to_date(output, job, fp32.size_bytes)):
+        steps = observing_job(fp32, given.images, preprocessing), searching_job(job), refining_job(job)
+        forget(output, *steps, wait_s=options.wait, progress=progress)
         return existing
     maker = Maker(
         fp32,

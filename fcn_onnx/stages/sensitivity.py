@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fcn_onnx.calibration.methods import get_method
-from fcn_onnx.calibration.observing import observe_images, tabulate
+from fcn_onnx.calibration.observing import observe_images, observing_job, tabulate
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample, digests
 from fcn_onnx.errors import QuantizationError, ReportError, UsageError
 from fcn_onnx.jobs.artifact import atomic_folder, claim_outputs, digest_file, dump_json, job_digest
-from fcn_onnx.jobs.journal import Journals
+from fcn_onnx.jobs.journal import Journals, forget
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.jobs.reading import read_text
 from fcn_onnx.model.files import data_inputs
@@ -96,6 +96,9 @@ def sensitivity(options: SensitivityOptions, *, progress: Progress = SILENT) -> 
     job = _job(options, fp32, plan, rule.name, interface, preprocessing, samples, progress)
     output = options.report / FILES[0]
     if not options.force and (existing := _up_to_date(output, job)):
+        contents = zip(samples, digests(samples, progress), strict=True)
+        observed = observing_job(fp32, {sample.name: content for sample, content in contents}, preprocessing)
+        forget(output, job, observed, wait_s=options.wait, progress=progress)
         return Found(existing, options.report, skipped=True)
     with Journals(output, wait_s=options.wait, progress=progress) as journals:
         table = given or tabulate(

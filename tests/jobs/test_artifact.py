@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from importlib.metadata import version
@@ -135,3 +136,19 @@ def test_bytes_are_on_the_disk_before_their_name_and_the_name_is_at_the_end(
             for name in "ab":
                 (temporary / name).write_text("whole")
         assert done == [("fsync", "a"), ("fsync", "b"), ("rename", "a"), ("rename", "b"), ("fsync", "out")]
+
+
+def test_a_write_that_is_found_to_have_failed_at_the_close_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a network's disk, by its quota."""
+    close = os.close
+
+    def closed(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match=r"cannot write .*quota"):
+        patch.setattr(os, "close", closed)
+        artifact.require_writable(tmp_path / "out.json")
+    assert not list(tmp_path.iterdir())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fcn_onnx.errors import OutputError
-from fcn_onnx.jobs.journal import Journal, Journals, journal_path
+from fcn_onnx.jobs.journal import Journal, Journals, forget, journal_path
 from fcn_onnx.jobs.records import Record
 
 JOB, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -157,6 +157,17 @@ def test_journals_of_other_jobs_are_named_when_all_is_done(tmp_path: Path) -> No
     kept = journal_path(output, OTHER)
     assert notes.said == [f"kept for jobs of other options that were interrupted: {kept}"]
     assert kept.exists()
+
+
+def test_what_a_killed_run_left_beside_its_result_is_forgotten_and_another_jobs_step_is_not(tmp_path: Path) -> None:
+    output = tmp_path / "out.onnx"
+    for job in (JOB, OTHER):
+        write_rows(journal_path(output, job), 1, job=job)
+    output.write_bytes(b"done")
+    os.utime(output, ns=(10**9, 10**9))
+    os.utime(journal_path(output, JOB), ns=(0, 0))
+    forget(output, JOB, OTHER)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [journal_path(output, OTHER).name, "out.onnx"]
 
 
 def test_no_output_keeps_nothing() -> None:

@@ -260,6 +260,26 @@ def test_quantize(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> N
     assert (job_of_quantize(options, monkeypatch) != before) == redone
 
 
+@pytest.mark.parametrize("searched", [False, True])
+def test_journals_of_a_run_that_was_killed_as_it_ended_go_with_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, searched: bool
+) -> None:
+    monkeypatch.setitem(Journal.__init__.__kwdefaults__, "interval_s", 0.0)
+    options = QuantizeOptions(
+        model=folder / "m.onnx",
+        choice=ImageChoice(folder / "coco/val2017", limit=2),
+        output=folder / "int8.onnx",
+        interface=Interface(output_name="out"),
+        max_drop=60.0 if searched else None,
+    )
+    with monkeypatch.context() as killed:
+        killed.setattr(Journal, "remove", Journal.close)
+        quantize(options)
+    assert len(list(folder.glob(".int8.onnx.*.journal"))) == 1 + searched
+    assert quantize(options).skipped
+    assert not list(folder.glob(".int8.onnx.*.journal"))
+
+
 def test_quantize_on_another_split_or_by_another_label_map(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options: dict[str, Any] = {"model": folder / "m.onnx", "choice": ImageChoice(write_voc(folder), limit=1)}
     before = job_of_quantize(options, monkeypatch)

@@ -35,7 +35,7 @@ class Campaign(Protocol):
     def case(self, number: int, random: Random) -> tuple[Counter[str], list[str], Path]: ...
 
 
-SHORT = {"kill": 2, "fuzz": 30, "faults": 4, "twins": 1}
+SHORT = {"kill": 2, "fuzz": 16, "faults": 4, "twins": 1}
 """Cases of the short form, of two commands that are soon done."""
 
 CAMPAIGNS = {kind.name: kind for kind in (Kill, Fuzz, Faults, Twins)}

@@ -14,14 +14,17 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import fcn_onnx
+import fcn_onnx.stages.run as stages
 from fcn_onnx.cli import main
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.networks.torchvision_compat import import_torchvision
+from fcn_onnx.stages.options import QuantizeOptions, ValidateOptions
+from fcn_onnx.stages.recipe import Recipe, ScenesSection, Section
 
 MEMORY_BYTES = 3 << 30
 """What a command may take, beyond what was imported."""
@@ -42,10 +45,33 @@ def warm() -> None:
     import torch  # noqa: F401
 
     import_torchvision()
-    left_out = ("__main__", "neural_compressor", *(() if find_spec("openvino") else ("openvino",)))
+    left_out = (
+        "__main__",
+        "neural_compressor",
+        "bundled.check",
+        "bundled.segment",
+        *(() if find_spec("openvino") else ("openvino",)),
+    )
     for module in pkgutil.walk_packages(fcn_onnx.__path__, "fcn_onnx."):
         if not module.name.endswith(left_out):
             importlib.import_module(module.name)
+    stages.demo_recipe = _few_scenes(stages.demo_recipe)
+
+
+def _few_scenes(demo: Callable[[Path], Recipe]) -> Callable[[Path], Recipe]:
+    """The demo's recipe with a few images: what it writes is the same, and it takes seconds."""
+
+    def fewer(folder: Path) -> Recipe:
+        recipe = demo(folder)
+        images = folder / "coco" / "val2017"
+        return replace(
+            recipe,
+            quantize=Section(QuantizeOptions, {"data": images, "limit": 2}),
+            validate=Section(ValidateOptions, {"data": images, "protocol": "voc-native"}),
+            scenes=ScenesSection(folder=folder / "coco", images=4),
+        )
+
+    return fewer
 
 
 @dataclass(frozen=True)
@@ -79,6 +105,7 @@ class Child:
         environment: what is other than here; None takes a variable away.
         limited: to `MEMORY_BYTES`.
         before: called in it, before the command.
+        attend: called again and again while it runs, with the seconds until it is looked after anew.
     """
 
     def __init__(
@@ -89,7 +116,9 @@ class Child:
         environment: Mapping[str, str | None] | None = None,
         limited: bool = True,
         before: Callable[[], None] | None = None,
+        attend: Callable[[float], None] = time.sleep,
     ) -> None:
+        self.attend = attend
         self.began = time.monotonic()
         self.streams = [os.memfd_create(name) for name in ("out", "err")]
         self.pid = os.fork()
@@ -141,11 +170,11 @@ class Child:
             if time.monotonic() > until and not late:
                 late = True
                 os.kill(self.pid, signal.SIGKILL)
-            time.sleep(LOOK_EVERY_S)
+            self.attend(LOOK_EVERY_S)
         took = time.monotonic() - self.began
         out, err = (_content(stream) for stream in self.streams)
         code = os.waitstatus_to_exitcode(found[1])
-        return Ended(code, out, err, took, found[2].ru_maxrss >> 10, _orphans(self.pid), late)
+        return Ended(code, out, err, took, found[2].ru_maxrss >> 10, _orphans(self.pid, self.attend), late)
 
 
 def eager() -> None:
@@ -203,7 +232,7 @@ def executed(command: Sequence[str], folder: Path, environment: Mapping[str, str
     return Ended(code, *said, time.monotonic() - began, 0, _orphans(process.pid), late)
 
 
-def _orphans(group: int) -> bool:
+def _orphans(group: int, attend: Callable[[float], None] = time.sleep) -> bool:
     """Whether what a process started outlives it for longer than it may; it is ended then."""
     until = time.monotonic() + ORPHANS_S
     while _alive(group):
@@ -211,7 +240,7 @@ def _orphans(group: int) -> bool:
             with suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGKILL)
             return True
-        time.sleep(LOOK_EVERY_S)
+        attend(LOOK_EVERY_S)
     return False
 
 

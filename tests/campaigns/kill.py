@@ -25,11 +25,11 @@ class Kill:
 
     def case(self, number: int, random: Random) -> tuple[Counter[str], list[str], Path]:
         """Counts, violations, and the folder."""
-        command = self.ground.commands[name := random.choice(list(self.ground.commands))]
+        command = self.ground.quick[name := random.choice(list(self.ground.quick))]
         new, seconds = self.ground.result(command.arguments)
         folder = self.ground.fresh()
         old: dict[str, bytes] = {}
-        if random.random() < 0.5:  # something is there already, of another job
+        if command.other is not None and random.random() < 0.5:  # something is there already, of another job
             old, _ = self.ground.result((*command.arguments, *command.other))
             self.ground.run((*command.arguments, *command.other), folder)
         counts, found = Counter[str](), list[str]()

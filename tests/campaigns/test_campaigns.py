@@ -7,7 +7,9 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from campaigns.ground import COMMANDS
 from campaigns.ledger import Ledger
+from fcn_onnx.cli import COMMANDS as OF_THE_CLI
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["kill", "fuzz", "faults", "twins"]
@@ -20,6 +22,10 @@ def test_nothing_is_wrong_in_short_campaigns(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.partition(":")[0] for line in done.stdout.splitlines()] == NAMES
     assert all(Ledger(tmp_path).of(name)["cases"] for name in NAMES)
+
+
+def test_every_command_has_its_campaigns() -> None:
+    assert {command.arguments[0] for command in COMMANDS.values()} == set(OF_THE_CLI)
 
 
 def test_counts_add_up(tmp_path: Path) -> None:

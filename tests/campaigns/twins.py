@@ -23,9 +23,9 @@ class Twins:
 
     def case(self, number: int, random: Random) -> tuple[Counter[str], list[str], Path]:
         """Counts, violations, and the folder."""
-        command = self.ground.commands[name := random.choice(sorted(self.ground.commands.keys() - {"run"}))]
-        alike = random.random() < 0.5
-        jobs = [command.arguments, command.arguments if alike else (*command.arguments, *command.other)]
+        command = self.ground.quick[name := random.choice(sorted(self.ground.quick.keys() - {"run"}))]
+        other = (*command.arguments, *(command.other or ()))
+        jobs = [command.arguments, random.choice((command.arguments, other))]
         random.shuffle(jobs)
         waits = [random.choice([(), ("--wait", "120")]) for _ in jobs]
         expected = [self.ground.result(job)[0] for job in jobs]

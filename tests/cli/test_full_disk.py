@@ -4,17 +4,21 @@ written by Python."""
 
 from __future__ import annotations
 
+import builtins
+import errno
+import io
+import os
 import resource
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from campaigns.disk import NEVER, Disk
 from campaigns.ground import RECIPE
 from click.testing import CliRunner, Result
 from toys import photograph, residual_network, save, write_coco
@@ -40,6 +44,54 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 SLOW = {"validate": 10, "export": 4, "run": 3}
 """Of commands that take a second or more: how many n are tried, spread over all."""
+
+
+NEVER = 10**9
+
+
+class Disk:
+    """Counts what is written to it, and takes no more from the n-th write on.
+
+    Attributes:
+        written: writes so far.
+        full_at: n.
+        error: what a write then fails with.
+    """
+
+    def __init__(self, full_at: int = NEVER, error: int = errno.ENOSPC) -> None:
+        self.written = 0
+        self.full_at = full_at
+        self.error = error
+
+    def write(self, write: Callable[[Any], int], data: Any) -> int:
+        """Write, or fail."""
+        self.written += 1
+        if self.written >= self.full_at:
+            raise OSError(self.error, os.strerror(self.error))
+        return write(data)
+
+    def install(self, patch: Callable[[Any, str, Any], None] = setattr) -> None:
+        """From here on, all files that Python writes lie on it.
+
+        Args:
+            patch: sets an attribute of a module.
+        """
+        disk, opened, written = self, io.open, os.write
+
+        class Raw(io.FileIO):
+            def write(self, data: Any) -> int:
+                return disk.write(super().write, data)
+
+        def fake(file: Any, mode: str = "r", buffering: int = -1, *rest: Any, **options: Any) -> Any:
+            if not isinstance(file, str | bytes | os.PathLike) or not set(mode) & set("wxa+"):
+                return opened(file, mode, buffering, *rest, **options)
+            raw = Raw(file, mode.replace("b", "").replace("t", ""))
+            binary = (io.BufferedRandom if "+" in mode else io.BufferedWriter)(raw)
+            return binary if "b" in mode else io.TextIOWrapper(binary, *rest[:3], **options)
+
+        patch(builtins, "open", fake)
+        patch(io, "open", fake)
+        patch(os, "write", lambda descriptor, data: disk.write(lambda d: written(descriptor, d), data))
 
 
 @pytest.fixture

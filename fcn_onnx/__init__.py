@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fcn_onnx.data.choice import ImageChoice, ImageSource
+    from fcn_onnx.jobs.engines import Running
     from fcn_onnx.model.interface import Interface
     from fcn_onnx.stages.benchmark import benchmark
     from fcn_onnx.stages.bundle import bundle
@@ -52,6 +53,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 _HOMES = {
     "fcn_onnx.data.choice": ("ImageChoice", "ImageSource"),
+    "fcn_onnx.jobs.engines": ("Running",),
     "fcn_onnx.model.interface": ("Interface",),
     "fcn_onnx.stages.bundle_options": ("BundleOptions",),
     "fcn_onnx.stages.report_options": ("CompareOptions", "ModelCardOptions"),
@@ -96,6 +98,7 @@ __all__ = [
     "ModelCardOptions",
     "PredictOptions",
     "QuantizeOptions",
+    "Running",
     "SensitivityOptions",
     "ValidateOptions",
     "benchmark",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+from clusters import ENVIRONMENT, cluster
 from hypothesis import settings
 
 # The machine is shared: how long an example takes says nothing. Examples are the same on every run.
@@ -33,3 +36,12 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 def pytest_report_header() -> str | None:
     return "torch is not installed: tests that compare with it are left out" if WITHOUT_TORCH else None
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """Of a Ray cluster of one node with two cores; who uses it `needs_ray`."""
+    with pytest.MonkeyPatch.context() as patch, cluster(2) as nodes:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        yield nodes.address

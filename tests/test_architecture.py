@@ -86,6 +86,7 @@ HOMES = {
     "openvino": ("runtime/openvino.py",),
     "neural_compressor": ("quantization/backends",),
     "numba": ("calibration/compiled.py",),
+    "ray": ("jobs/conductor.py",),
     "pycocotools": ("data/sets", "demo"),
     "tempfile": ("jobs", "cli/faults.py"),  # what is temporary is locked, and swept when its owner was killed
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from fcn_onnx.calibration.store import Histograms, Statistics
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample, by_name
 from fcn_onnx.errors import CalibrationError, ImageError
-from fcn_onnx.jobs.executor import Executor
+from fcn_onnx.jobs.executor import Executor, Names
 from fcn_onnx.jobs.fold import Sum, fold
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import Progress
@@ -81,6 +82,18 @@ class Pass:
 
         return count
 
+    def joined(self, results: Sequence[tuple[str, Statistics | ImageError]]) -> list[tuple[Names, Any]]:
+        """Statistics as one, and each image that could not be read alone: see `Joining`."""
+        together, names = Statistics(), []
+        bad: list[tuple[Names, Any]] = []
+        for name, result in results:
+            if isinstance(result, ImageError):
+                bad.append(((name,), result))
+            else:
+                together.add(result)
+                names.append(name)
+        return [*([(tuple(names), together)] if names else []), *bad]
+
 
 class Collected(Sum[Statistics | ImageError]):
     """What has been observed so far.
@@ -99,12 +112,12 @@ class Collected(Sum[Statistics | ImageError]):
         self.skipped: dict[str, str] = {}
         self._skip_bad_images = skip_bad_images
 
-    def add(self, name: str, result: Statistics | ImageError) -> None:
+    def add(self, names: Names, result: Statistics | ImageError) -> None:
         if not isinstance(result, ImageError):
             self.statistics.add(result)
-            self.done.append(name)
+            self.done += names
         elif self._skip_bad_images:
-            self.skipped[name] = result.what
+            self.skipped |= dict.fromkeys(names, result.what)
         else:
             raise result
 
@@ -135,7 +148,7 @@ def observe(
         CalibrationError: an activation is NaN or infinite; names the tensor and the image.
         WorkerError: a worker process died.
     """
-    threads = max(1, SessionConfig(threads=work.threads).thread_count // executor.workers)
+    threads = executor.share(SessionConfig(threads=work.threads).thread_count)
     collected = Collected(skip_bad_images=skip_bad_images)
     slow = why_slow()
     if slow:

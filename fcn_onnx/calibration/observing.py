@@ -18,7 +18,7 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample, digests
 from fcn_onnx.errors import ImageError, ModelError, UsageError
 from fcn_onnx.jobs.artifact import job_digest, versions
-from fcn_onnx.jobs.executor import EXECUTORS
+from fcn_onnx.jobs.executor import Executor, Here
 from fcn_onnx.jobs.journal import NONE_KEPT, Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.form import require_float32
@@ -45,7 +45,7 @@ def observe_images(
     samples: Sequence[Sample],
     preprocessing: Preprocessing,
     *,
-    workers: int = 1,
+    executor: Executor | None = None,
     threads: int = 0,
     skip_bad_images: bool = False,
     journals: Journals = NONE_KEPT,
@@ -54,11 +54,11 @@ def observe_images(
     """Observe the activations of a model on images.
 
     One pass in constant memory, whatever the number and the sizes of the images; the same images give the same
-    statistics, bit for bit, in any order and with any number of workers.
+    statistics, bit for bit, in any order and on any executor.
 
     Args:
         samples: images, each once.
-        workers: processes that share the images and the threads.
+        executor: who shares the images; by default this process.
         threads: in all; 0 means all cores.
         skip_bad_images: images that cannot be read are listed in the result instead of being an error.
         journals: where the statistics so far are kept, so that an interrupted run continues, until the caller has what
@@ -78,7 +78,7 @@ def observe_images(
     collected = observe(
         Pass(fp32, tensors.tensors, tensors.conv_inputs, preprocessing, threads),
         samples,
-        executor=EXECUTORS["local"](workers, progress),
+        executor=executor or Here(),
         skip_bad_images=skip_bad_images,
         journal=journals.of(observing_job(fp32, images, preprocessing)),
         progress=progress,

@@ -19,7 +19,7 @@ from fcn_onnx.data.sample import Dataset, Sample, by_name
 from fcn_onnx.evaluation.grids import Truth
 from fcn_onnx.evaluation.protocol import Protocol
 from fcn_onnx.evaluation.regions import Ground, flat_truth
-from fcn_onnx.jobs.executor import Executor
+from fcn_onnx.jobs.executor import Executor, Names
 from fcn_onnx.jobs.fold import Rows, fold
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import Progress
@@ -138,12 +138,13 @@ class Scores(Rows[Scored]):
         self._agreement: dict[str, NDArray[np.int64]] = {}
         self._kept = kept
 
-    def add(self, name: str, result: Scored) -> None:
-        super().add(name, replace(result, labels=()))
+    def add(self, names: Names, result: Scored) -> None:
+        super().add(names, replace(result, labels=()))
+        (name,) = names
         self.labels[name], self._agreement[name] = result.labels, result.agreement
-        names, rows = list(self.labels), np.stack(list(self._agreement.values()), axis=1)
-        most = {names[index] for row in rows[1:] for index in most_changed(row, self._kept)}
-        for other in set(names) - most:
+        held, rows = list(self.labels), np.stack(list(self._agreement.values()), axis=1)
+        most = {held[index] for row in rows[1:] for index in most_changed(row, self._kept)}
+        for other in set(held) - most:
             del self.labels[other], self._agreement[other]
 
 
@@ -273,7 +274,7 @@ def score_images(
         ModelError: an output is not what the protocol scores.
         WorkerError: a worker process died.
     """
-    threads = max(1, SessionConfig(threads=contest.threads).thread_count // executor.workers)
+    threads = executor.share(SessionConfig(threads=contest.threads).thread_count)
     scores = Scores(kept)
     items = {name: (sample, index) for index, (name, sample) in enumerate(by_name(samples).items())}
     fold(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from typing import Generic, Protocol, TypeVar
 
-from fcn_onnx.jobs.executor import Executor, Item, Loaded, Task
+from fcn_onnx.jobs.executor import Executor, Item, Loaded, Names, Task
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.jobs.records import Arrays, Record
@@ -24,12 +24,12 @@ class State(Protocol[Result_contra]):
         """Names of the items that are in it."""
         ...
 
-    def add(self, name: str, result: Result_contra) -> None:
-        """Take in one more item; they come in any order."""
+    def add(self, names: Names, result: Result_contra) -> None:
+        """Take in the result of one more item, or of some; they come in any order."""
         ...
 
-    def keep(self, name: str, journal: Journal) -> None:
-        """Have the journal keep this, in which `name` is new."""
+    def keep(self, names: Names, journal: Journal) -> None:
+        """Have the journal keep this, in which `names` are new."""
         ...
 
     def restore(self, record: Record) -> None:
@@ -48,8 +48,8 @@ class Sum(ABC, Generic[Result]):
         self.done: list[str] = []
 
     @abstractmethod
-    def add(self, name: str, result: Result) -> None:
-        """Take in one more item, and name it in `done`."""
+    def add(self, names: Names, result: Result) -> None:
+        """Take in the result of these items, and name them in `done`."""
 
     @abstractmethod
     def to_arrays(self) -> Arrays:
@@ -59,7 +59,7 @@ class Sum(ABC, Generic[Result]):
     def from_arrays(self, arrays: Arrays) -> None:
         """Become what `to_arrays` was taken from."""
 
-    def keep(self, name: str, journal: Journal) -> None:
+    def keep(self, names: Names, journal: Journal) -> None:
         journal.snapshot(lambda: Record(tuple(self.done), self.to_arrays()))
 
     def restore(self, record: Record) -> None:
@@ -84,11 +84,13 @@ class Rows(Generic[Result]):
     def done(self) -> Iterable[str]:
         return self._rows.keys()
 
-    def add(self, name: str, result: Result) -> None:
+    def add(self, names: Names, result: Result) -> None:
+        (name,) = names
         self._rows[name] = result
 
-    def keep(self, name: str, journal: Journal) -> None:
-        journal.append(Record((name,), self._to_arrays(self._rows[name])))
+    def keep(self, names: Names, journal: Journal) -> None:
+        (name,) = names
+        journal.append(Record(names, self._to_arrays(self._rows[name])))
 
     def restore(self, record: Record) -> None:
         (name,) = record.done
@@ -129,6 +131,10 @@ def fold(
     done = frozenset(state.done)
     remaining = {name: item for name, item in items.items() if name not in done}
     with closing(executor.map(task, remaining)) as results:
-        for name, result in progress.track(results, total=len(items), label=label, done=len(items) - len(remaining)):
-            state.add(name, result)
-            state.keep(name, journal)
+        each = ((name, names, result) for names, result in results for name in names)
+        for name, names, result in progress.track(
+            each, total=len(items), label=label, done=len(items) - len(remaining)
+        ):
+            if name == names[-1]:
+                state.add(names, result)
+                state.keep(names, journal)

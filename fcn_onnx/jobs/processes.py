@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from fcn_onnx.errors import FcnOnnxError, WorkerError
@@ -91,11 +92,23 @@ class _Worker:
         with suppress(OSError):  # it is dead: the next reading from it tells
             self.connection.send(item)
 
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"worker process {self.process.pid}"
+
     def death(self) -> str:
         """How it died."""
-        self.process.join(PATIENCE_S)
-        code = self.process.exitcode
-        return f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+        return death_of(self.process)
+
+
+def death_of(process: BaseProcess) -> str:
+    """How a process died."""
+    process.join(PATIENCE_S)
+    code = process.exitcode
+    if code == -signal.SIGKILL:
+        return "signal SIGKILL, which the system sends where memory is short"
+    return f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
 
 
 class _Crew:
@@ -169,10 +182,10 @@ class _Crew:
         self._deaths[what] += 1
         if self._deaths[what] > 1:
             raise WorkerError(
-                f"a worker process died ({how}) at {what}, and so did the one that tried again",
+                f"{dead.name} died ({how}) at {what}, and so did the one that tried it before",
                 fix="use fewer --workers if memory is short; if not, leave out what it died of",
             )
-        self._progress.note(f"a worker process died ({how}) at {what}: it is done again")
+        self._progress.note(f"{dead.name} died ({how}) at {what}: it is done again")
         self._workers.remove(dead)
         dead.connection.close()
         dead.process.close()
@@ -184,12 +197,12 @@ class _Crew:
 def _work(connection: Connection, task: _Task) -> None:
     """A worker's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
         try:
             work = task.open()
         except Exception as error:
-            connection.send(_Failed(_portable(error)))
+            connection.send(_Failed(portable(error)))
             return
         connection.send(_Ready())
         while (item := connection.recv()) is not None:
@@ -200,10 +213,10 @@ def _answer(task: _Task, work: Callable[[Any], Any], item: Any) -> _Done | _Fail
     try:
         return _Done(work(task.load(item)))
     except Exception as error:
-        return _Failed(_portable(error))
+        return _Failed(portable(error))
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """`error`, or one that says the same, in a form that crosses to the parent; one of ours needs no traceback."""
     if not isinstance(error, FcnOnnxError):
         error.add_note("".join(traceback.format_exception(error)))
@@ -214,7 +227,7 @@ def _portable(error: Exception) -> Exception:
     return error
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Wait until the parent is dead, however it died, and end this process at once.
 
     A worker that computes does not read its pipe, so that it would not notice. The kernel's own signal for that

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from fcn_onnx.jobs.limits import read_limits
 
 DOT_PRODUCTS = frozenset({"avx_vnni", "avx512_vnni", "amx_int8", "asimddp"})
 """Flags of instructions that add u8·s8 products into 32 bits."""
@@ -19,7 +20,7 @@ class Cpu:
 
     Attributes:
         model: marketing name.
-        cores: logical processors this process may use.
+        cores: logical processors this process may use, by affinity and by its control groups.
         flags: the instruction-set flags that matter to int8 kernels, as Linux names them.
         tried: whether u8·s8 sums were found exact when they were tried; None where they were not.
     """
@@ -81,10 +82,7 @@ _INTERESTING = frozenset(
 
 def read_cpu() -> Cpu:
     """The processor this process runs on."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not Linux
-        cores = os.cpu_count() or 1
+    cores = read_limits().cores
     info = Path("/proc/cpuinfo")
     if info.is_file():
         return parse_cpuinfo(info.read_text(encoding="utf-8", errors="replace"), cores)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 from pathlib import Path
 
-from fcn_onnx.errors import ImageError
-from fcn_onnx.model.files import load_model
-from fcn_onnx.model.liveness import peak_bytes
+import onnx
 
-MEMINFO = Path("/proc/meminfo")
-CGROUP = Path("/sys/fs/cgroup")
+from fcn_onnx.errors import ImageError
+from fcn_onnx.jobs.limits import read_limits
+from fcn_onnx.model.files import load_model, model_bytes
+from fcn_onnx.model.liveness import peak_bytes
 
 ALWAYS_FITS = 1_000_000
 """Pixels of an image that is not looked at: it takes less than the network itself."""
@@ -18,6 +19,12 @@ ALWAYS_FITS = 1_000_000
 OVERHEAD = 1.3
 """What a process takes, over the tensors that are alive at once: kernels have buffers of their own. Measured on the
 tiny network and on FCN-ResNet-50, fp32 and int8: 1.0 to 1.25."""
+
+PROCESS = 300_000_000
+"""Bytes of a process before its first session: Python, numpy, onnx, onnxruntime and a photograph or two."""
+
+COPIES = 2
+"""Of a model's weights: in the session, and packed for its kernels."""
 
 DRAWING = 80
 """Bytes a pixel that decoding, normalising and drawing take besides."""
@@ -28,18 +35,17 @@ def available_bytes() -> int | None:
 
     That is what Linux calls available, or less where a control group (a container) is limited to less.
     """
-    if not MEMINFO.is_file():
-        return None
-    lines = MEMINFO.read_text(encoding="ascii", errors="replace").splitlines()
-    found = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
-    try:
-        limit = int((CGROUP / "memory.max").read_text(encoding="ascii"))
-        used = int((CGROUP / "memory.current").read_text(encoding="ascii"))
-        stat = (CGROUP / "memory.stat").read_text(encoding="ascii").split()
-        found.append(max(0, limit - used + int(stat[stat.index("inactive_file") + 1])))  # that is cache, and given back
-    except (OSError, ValueError):  # no control groups of version 2, or no limit, which is written `max`
-        pass
-    return min(found, default=None)
+    return read_limits().memory_bytes
+
+
+def worker_bytes(sessions: Sequence[tuple[Path, onnx.ModelProto]], size: tuple[int, int]) -> int:
+    """What a process takes that shows images of `size` (height, width) to models, about.
+
+    Args:
+        sessions: a file each, and the graph that is run.
+    """
+    weights = sum(COPIES * model_bytes(path) for path, _ in sessions)
+    return PROCESS + weights + sum(int(OVERHEAD * peak_bytes(graph, size)) for _, graph in sessions)
 
 
 class Room:

@@ -62,6 +62,12 @@ def measured_cpu() -> Cpu:
     return cpu.saturating() if _fast_kernel_saturates() else cpu.exact()
 
 
+def machine() -> str:
+    """What decides the last bits of what this machine computes, in a line: `Cpu.kernels`."""
+    cpu = measured_cpu()
+    return f"{cpu.model}: {' '.join(sorted(cpu.flags))}{'' if cpu.exact_u8s8 else ', u8·s8 saturates'}"
+
+
 def _fast_kernel_saturates() -> bool:
     """Run one convolution whose every partial sum overflows int16: 255 · 127 · 2."""
     channels, size = 64, 8

@@ -14,6 +14,7 @@ from fcn_onnx.calibration.store import Observation
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.artifact import claim_outputs
+from fcn_onnx.jobs.engines import executor_of
 from fcn_onnx.jobs.journal import Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.files import data_inputs
@@ -23,6 +24,7 @@ from fcn_onnx.runtime.interface import classes_of, declared_classes, preprocessi
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.naming import find_fp32, table_path
 from fcn_onnx.stages.options import CalibrateOptions
+from fcn_onnx.stages.running import footprint_of
 
 
 @dataclass(frozen=True)
@@ -119,11 +121,14 @@ def _observed(
     known = classes_of(fp32.proto, fp32.name, interface), declared_classes(fp32.proto, fp32.name, interface)
     samples = options.choice.choose(progress, *known).samples
     claim_outputs(outputs, {f"the image {sample.name}": sample.file for sample in samples})
+    preprocessing = preprocessing_of(fp32.proto, fp32.name, interface)
+    footprint = footprint_of([fp32.path], samples, preprocessing, tapped=fp32)
+    executor = executor_of(options.running, options.threads, progress, footprint)
     return observe_images(
         fp32,
         samples,
-        preprocessing_of(fp32.proto, fp32.name, interface),
-        workers=options.workers,
+        preprocessing,
+        executor=executor,
         threads=options.threads,
         skip_bad_images=options.skip_bad_images,
         journals=journals,

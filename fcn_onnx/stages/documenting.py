@@ -17,6 +17,7 @@ from fcn_onnx.evaluation.runtimes import Run, runtime_notes
 from fcn_onnx.evaluation.scoring import Tally
 from fcn_onnx.evaluation.selection import Selection
 from fcn_onnx.jobs.artifact import PACKAGES, versions
+from fcn_onnx.jobs.engines import RAY, Running
 from fcn_onnx.report import codec
 from fcn_onnx.report.document import (
     INT8,
@@ -179,7 +180,7 @@ def _machine(config: SessionConfig) -> Machine:
     )
 
 
-def notes_on(contestants: Contestants, selection: Selection, workers: int) -> tuple[str, ...]:
+def notes_on(contestants: Contestants, selection: Selection, running: Running) -> tuple[str, ...]:
     """What a reader must know to read the numbers right."""
     several = len(contestants.files) > 1
     who = "a candidate" if several else "the int8 model"
@@ -205,6 +206,10 @@ def notes_on(contestants: Contestants, selection: Selection, workers: int) -> tu
                 f"{it} was made for {target}, and the int8 kernels of this CPU ({cpu.int8_kernel}) saturate: "
                 "its scores here are not its scores there; quantize with --target avx2 for this machine"
             )
-    if workers > 1:
-        notes.append(f"{workers} workers shared the machine: latencies and the speed-up are those of a busy one")
+    if running.engine == RAY:
+        notes.append("latencies and the speed-up are those of a cluster's busy machines: time models with 1 worker")
+    elif not running.quiet:
+        notes.append(
+            f"{running.workers} workers shared the machine: latencies and the speed-up are those of a busy one"
+        )
     return tuple(notes)

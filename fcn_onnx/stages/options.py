@@ -14,6 +14,7 @@ from fcn_onnx.data.choice import ImageChoice, ImageSource
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.jobs.bounds import COUNT, DROP, SIDE
+from fcn_onnx.jobs.engines import RAY, Running
 from fcn_onnx.jobs.fields import Checked, Pair, option, part
 from fcn_onnx.model.interface import InputHints, Interface, multiple_of_option
 from fcn_onnx.model.tiling import Tiling
@@ -161,6 +162,7 @@ class PredictOptions(Checked):
     )
     legend: bool = option(True, help="Name the classes in the overlay.", flag="--legend", opposite="--no-legend")
     tiling: Tiling = part(Tiling)
+    running: Running = part(Running)
     interface: Interface = part(Interface)
     runtime: str = runtime_option("What runs the model.")
     threads: int = threads_option(decides=False)
@@ -205,7 +207,7 @@ class CalibrateOptions(Checked):
         None, help="Also write what was observed, from which --from makes other tables.", metavar="FILE", decides=False
     )
     skip_bad_images: bool = option(False, help="List images that cannot be read instead of stopping.")
-    workers: int = option(1, help="Processes that share the images.", bound=COUNT, decides=False)
+    running: Running = part(Running)
     interface: Interface = part(Interface)
     threads: int = threads_option(decides=False)
     wait: float = wait_option()
@@ -249,6 +251,7 @@ class QuantizeOptions(Checked):
         decides=False,
         in_recipe=False,
     )
+    running: Running = part(Running)
     interface: Interface = part(Interface)
     threads: int = threads_option(decides=False, in_recipe=False)
     force: bool = force_option()
@@ -311,8 +314,17 @@ class ValidateOptions(Checked):
         decides=False,
         in_recipe=False,
     )
-    workers: int = option(1, help="Processes that share the images; 1 times best.", bound=COUNT)
+    running: Running = part(Running)
     interface: Interface = part(Interface)
     runtime: tuple[str, ...] = runtimes_option("What runs each int8 model, and the first fp32 too")
     threads: int = threads_option(in_recipe=False)
     wait: float = wait_option()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        timed = self.gates.min_speedup is not None or self.gates.max_latency is not None
+        if timed and self.running.engine == RAY:
+            raise UsageError(
+                "--min-speedup and --max-latency are of a quiet machine, and a cluster's are busy",
+                fix="leave out --engine ray, or the gate: `benchmark` times models on few images",
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from fcn_onnx.data.frames import read_frames
 from fcn_onnx.data.images import read_rgb, require_file, upright
 from fcn_onnx.data.label_spaces import label_space
 from fcn_onnx.data.palette import draw_legend, label_image, overlay
+from fcn_onnx.data.sample import Sample
 from fcn_onnx.data.sets.folder import images_below
 from fcn_onnx.errors import OutputError, UsageError
 from fcn_onnx.jobs.artifact import (
@@ -26,12 +27,13 @@ from fcn_onnx.jobs.artifact import (
     require_distinct,
     require_writable,
 )
-from fcn_onnx.jobs.executor import Here
+from fcn_onnx.jobs.engines import executor_of
 from fcn_onnx.jobs.fold import Rows, fold
 from fcn_onnx.jobs.journal import Journals, nearest_folder
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.jobs.records import Arrays
 from fcn_onnx.model.files import digest_model
+from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
 from fcn_onnx.runtime.looking import Eye
 from fcn_onnx.runtime.memory import Room
@@ -40,6 +42,7 @@ from fcn_onnx.runtime.seam import RUNTIMES, SessionConfig, get_runtime
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.options import PredictOptions
+from fcn_onnx.stages.running import footprint_of
 
 __all__ = ["KINDS", "Picture", "Prediction", "predict", "predict_frames", "read_frames"]
 
@@ -106,8 +109,11 @@ def predict(options: PredictOptions, *, progress: Progress = SILENT) -> tuple[Pr
         {f"the {kind} of {path}": output / _named(name, kind) for path, name in files.items() for kind in KINDS},
         {"the model": model} | {f"the image {path}": path for path in files},
     )
-    painter = _Painter.of(options, progress)
+    interface, opened = _settled(options, progress)
+    painter = _Painter.of(options, interface, opened)
     eye = painter.eye
+    footprint = footprint_of([model], [Sample(str(path), str(path), path) for path in files], eye.preprocessing)
+    executor = executor_of(options.running, options.threads, progress, footprint)
     job = job_digest(
         "predict",
         "pillow",
@@ -128,10 +134,10 @@ def predict(options: PredictOptions, *, progress: Progress = SILENT) -> tuple[Pr
     items = {str(path): (path, output / result) for path, result in files.items()}
     with _made(output), Journals(output, wait_s=options.wait, progress=progress) as journals:
         fold(
-            _Drawing(painter),
+            _Drawing(painter, options, interface, executor.share(SessionConfig(threads=options.threads).thread_count)),
             items,
             rows,
-            executor=Here(),
+            executor=executor,
             journal=journals.of(job),
             progress=progress,
             label="predicting",
@@ -150,7 +156,7 @@ def predict_frames(
     Raises:
         ImageError, ModelError: see the message.
     """
-    painter = _Painter.of(options, progress)
+    painter = _Painter.of(options, *_settled(options, progress))
     for name, photograph in frames:
         yield name, painter.paint(photograph, name)
 
@@ -161,9 +167,20 @@ Named = tuple[Path, Path]
 
 @dataclass(frozen=True)
 class _Drawing:
-    """The task that draws what a model sees in an image."""
+    """The task that draws what a model sees in an image; another process that gets it opens the model itself.
+
+    Attributes:
+        options, interface: what the painter was made with.
+        threads: of the sessions of other processes.
+    """
 
     painter: _Painter
+    options: PredictOptions
+    interface: Interface
+    threads: int
+
+    def __reduce__(self) -> tuple[Callable[..., _Drawing], tuple[PredictOptions, Interface]]:
+        return _redrawing, (replace(self.options, threads=self.threads), self.interface)
 
     def load(self, named: Named) -> tuple[Named, Image.Image]:
         return named, upright(named[0], read_rgb(named[0]))
@@ -176,6 +193,19 @@ class _Drawing:
         return draw
 
 
+def _redrawing(options: PredictOptions, interface: Interface) -> _Drawing:
+    return _Drawing(_Painter.of(options, interface), options, interface, options.threads)
+
+
+def _settled(options: PredictOptions, progress: Progress) -> tuple[Interface, Model]:
+    """The model, what it does not say itself, settled; and what a reader of its results must know, said."""
+    model = Model.open(options.model)
+    interface = settle([model], options.interface, progress)
+    if remark := get_runtime(options.runtime).remark:
+        progress.note(remark)
+    return interface, model
+
+
 class _Painter:
     """What an eye sees, as pictures."""
 
@@ -186,13 +216,10 @@ class _Painter:
         self._space = label_space(self._classes)
 
     @classmethod
-    def of(cls, options: PredictOptions, progress: Progress) -> _Painter:
-        """Open the model that the options name."""
-        model = Model.open(options.model)
-        interface = settle([model], options.interface, progress)
-        segmenter = Segmenter(model, SessionConfig(threads=options.threads), interface, options.runtime)
-        if remark := get_runtime(options.runtime).remark:
-            progress.note(remark)
+    def of(cls, options: PredictOptions, interface: Interface, model: Model | None = None) -> _Painter:
+        """Open the model that the options name, unless it is."""
+        config = SessionConfig(threads=options.threads)
+        segmenter = Segmenter(model or options.model, config, interface, options.runtime)
         return cls(Eye(segmenter, Room(options.model), options.tiling), legend=options.legend)
 
     def paint(self, photograph: Image.Image, name: str) -> Picture:
@@ -206,7 +233,16 @@ class _Painter:
         return Picture(label_image(seen.labels, self._space), blended, confidence, shares)
 
     def to_arrays(self, prediction: Prediction) -> Arrays:
-        """What the journal keeps of a prediction: the shares by label, and which pictures there are."""
+        """What the journal keeps of a prediction: the shares by label, and which pictures there are.
+
+        Raises:
+            OutputError: there are none, as another machine's folder of that name has them.
+        """
+        if not prediction.labels.is_file():
+            raise OutputError(
+                f"a worker wrote {prediction.labels}, and it is not here",
+                fix="name an --output folder that every node has under the same path",
+            )
         return {
             "shares": np.array([prediction.shares.get(name, 0.0) for name in self._classes]),
             "rated": np.array(prediction.confidence is not None),

@@ -16,6 +16,7 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample, digests
 from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.artifact import claim_outputs, digest_file, job_digest
+from fcn_onnx.jobs.engines import executor_of
 from fcn_onnx.jobs.journal import Journals, forget
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.files import data_inputs
@@ -38,6 +39,7 @@ from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.naming import find_fp32, int8_path, log_path
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.own_ranges import clips_table, no_ranges, own_clips
+from fcn_onnx.stages.running import footprint_of
 
 
 def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quantized:
@@ -220,8 +222,15 @@ def _calibrated(
     journals: Journals,
     progress: Progress,
 ) -> RangeTable:
+    footprint = footprint_of([fp32.path], given.samples, preprocessing, tapped=fp32)
     observed = observe_images(
-        fp32, given.samples, preprocessing, threads=options.threads, journals=journals, progress=progress
+        fp32,
+        given.samples,
+        preprocessing,
+        executor=executor_of(options.running, options.threads, progress, footprint),
+        threads=options.threads,
+        journals=journals,
+        progress=progress,
     )
     return tabulate(observed.observation, rule)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fcn_onnx.data.preprocess import Preprocessing
@@ -18,7 +18,7 @@ from fcn_onnx.evaluation.result import Comparison, ModelResult, Validation
 from fcn_onnx.evaluation.scoring import Contest, Tally, score_images
 from fcn_onnx.evaluation.selection import select_images
 from fcn_onnx.jobs.artifact import claim_outputs, digest_json, job_digest, write_text
-from fcn_onnx.jobs.executor import EXECUTORS
+from fcn_onnx.jobs.engines import LOCAL, RAY, executor_of
 from fcn_onnx.jobs.journal import Journals
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.files import data_inputs
@@ -35,6 +35,7 @@ from fcn_onnx.stages.documenting import Setting, document, notes_on, packages_of
 from fcn_onnx.stages.gallery import GALLERY_IMAGES, look, per_image
 from fcn_onnx.stages.naming import find_pair
 from fcn_onnx.stages.options import ValidateOptions
+from fcn_onnx.stages.running import footprint_of
 
 UNSCORED = (
     "no truth is known, so that nothing is scored: int8's labels are held against fp32's (--annotations or --masks "
@@ -69,6 +70,10 @@ def validate(options: ValidateOptions, *, command: str | None = None, progress: 
     with Journals(options.report, wait_s=options.wait, progress=progress) as journals:
         setting = _setting(options, entered, command, progress)
         entrants = tuple(model.entrant for model in entered.contestants.all)
+        samples = setting.selection.samples
+        rows = [model.path for model in entered.contestants.all]
+        footprint = footprint_of(rows, samples, entered.preprocessing)
+        executor = executor_of(options.running, options.threads, progress, footprint)
         tally = score_images(
             Contest(
                 entrants,
@@ -79,12 +84,13 @@ def validate(options: ValidateOptions, *, command: str | None = None, progress: 
                 options.threads,
                 entered.segmenters,
             ),
-            setting.selection.samples,
-            executor=EXECUTORS["local"](options.workers, progress),
+            samples,
+            executor=executor,
             journal=journals.of(setting.job),
             progress=progress,
             kept=GALLERY_IMAGES,
         )
+        setting = replace(setting, notes=(*setting.notes, *executor.remarks))
         result = _result(setting, entered, tally, options.gates)
         for note in result.document.notes[len(setting.notes) :]:
             progress.note(note)
@@ -173,7 +179,7 @@ def _setting(options: ValidateOptions, entered: Entered, command: str | None, pr
         include_calibration_images=options.include_calibration_images,
     )
     preprocessing = entered.preprocessing
-    notes = (*notes_on(contestants, selection, options.workers), *entered.chosen)
+    notes = (*notes_on(contestants, selection, options.running), *entered.chosen)
     for note in [dataset.description, *notes]:
         progress.note(note)
     contents = digests(selection.samples, progress)
@@ -190,7 +196,7 @@ def _setting(options: ValidateOptions, entered: Entered, command: str | None, pr
         outputs=[segmenter.output for segmenter in entered.segmenters],
         data=[images, truth, dataset.label_space.background, *dataset.label_space.names],
         machine=[measured_cpu().kernels(), entered.config.thread_count],
-        workers=options.workers,
+        **({"workers": options.running.workers or 1} if options.running.engine == LOCAL else {"engine": RAY}),
         regions=DEFINITION,
     )
     return Setting(contestants, dataset, rules, selection, preprocessing, entered.config, images, job, command, notes)

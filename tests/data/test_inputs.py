@@ -202,9 +202,9 @@ def test_what_would_be_too_large_when_resized_is_refused(tmp_path: Path) -> None
 def test_what_is_larger_than_memory_is_refused_with_the_size_that_fits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 9 kB\nMemAvailable: 100000 kB\n")
-    monkeypatch.setattr("fcn_onnx.runtime.memory.MEMINFO", meminfo)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable: 100000 kB\n")
+    monkeypatch.setattr("fcn_onnx.jobs.limits.ROOT", tmp_path)
     model = save(pixel_classifier(), tmp_path / "model.onnx")
     path = tmp_path / "large.png"
     Image.new("RGB", (2_000, 1_000)).save(path)

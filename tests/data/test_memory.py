@@ -19,6 +19,7 @@ from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.data.sets.memory import MemoryDataset, OpenChoice
 from fcn_onnx.errors import DatasetError, UsageError
 from fcn_onnx.evaluation.gates import Gates
+from fcn_onnx.jobs.engines import Running
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.options import CalibrateOptions, QuantizeOptions
@@ -40,7 +41,7 @@ def arrays(dataset: Dataset) -> Iterator[tuple[str, NDArray[Any], NDArray[Any]]]
 def test_scores_are_those_of_the_folder(tmp_path: Path, folder: Dataset, protocol: str, workers: int) -> None:
     models = [save(pixel_classifier(0, shift=shift), tmp_path / f"{shift}.onnx") for shift in (0.0, 0.05)]
     from_disk, in_memory = (
-        compare(*models, dataset, protocol=protocol, workers=workers, threads=2)
+        compare(*models, dataset, protocol=protocol, running=Running(workers=workers), threads=2)
         for dataset in (folder, MemoryDataset.of(arrays(folder)))
     )
     for key in ("images", "confusion", "worst_images", "absent_classes"):

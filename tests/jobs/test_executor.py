@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from fcn_onnx.errors import ImageError, UsageError, WorkerError
-from fcn_onnx.jobs.executor import EXECUTORS, Executor, Here, Processes
+from fcn_onnx.jobs.engines import Running, executor_of
+from fcn_onnx.jobs.executor import Executor, Here, Processes
+from fcn_onnx.jobs.limits import Limits
 
 
 @dataclass(frozen=True)
@@ -64,19 +67,25 @@ class Notes:
         self.said.append(message)
 
 
+@pytest.fixture
+def cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine has four, and memory enough."""
+    monkeypatch.setattr("fcn_onnx.jobs.engines.read_limits", lambda: Limits(4, 1 << 40))
+
+
 ITEMS = {str(i): i for i in range(12)}
 
 
 @pytest.mark.parametrize("executor", [Here(), Processes(2), Processes(3)], ids=["here", "two", "three"])
 def test_every_item_has_its_result(executor: Executor) -> None:
     found = list(executor.map(Cubes(), ITEMS))
-    assert sorted(found, key=lambda pair: int(pair[0])) == [(str(i), i**3) for i in range(12)]
+    assert sorted(found, key=lambda pair: int(pair[0][0])) == [((str(i),), i**3) for i in range(12)]
     assert list(executor.map(Cubes(), {})) == []
     assert not multiprocessing.active_children()
 
 
 def test_here_keeps_the_order() -> None:
-    assert [name for name, _ in Here().map(Cubes(), ITEMS)] == list(ITEMS)
+    assert [name for (name,), _ in Here().map(Cubes(), ITEMS)] == list(ITEMS)
 
 
 @pytest.mark.parametrize("executor", [Here(), Processes(2)], ids=["here", "two"])
@@ -95,12 +104,13 @@ def test_an_error_that_cannot_cross_is_told() -> None:
 def test_an_item_whose_worker_died_is_done_again(tmp_path: Path) -> None:
     notes = Notes()
     found = dict(Processes(2, notes).map(Cubes(dies_at=7, marks=tmp_path), ITEMS))
-    assert found == {name: i**3 for name, i in ITEMS.items()}
-    assert notes.said == ["a worker process died (signal SIGKILL) at 7: it is done again"]
+    assert found == {(name,): i**3 for name, i in ITEMS.items()}
+    (said,) = notes.said
+    assert re.fullmatch(r"worker process \d+ died \(signal SIGKILL, .* memory is short\) at 7: it is done again", said)
 
 
 def test_an_item_that_kills_twice_is_named() -> None:
-    with pytest.raises(WorkerError, match=r"died \(signal SIGKILL\) at 7, and so did"):
+    with pytest.raises(WorkerError, match=r"worker process \d+ died \(signal SIGKILL.*\) at 7, and so did"):
         list(Processes(2).map(Cubes(dies_at=7), ITEMS))
     assert not multiprocessing.active_children()
 
@@ -148,8 +158,8 @@ def test_no_worker_outlives_its_parent(tmp_path: Path, by: signal.Signals) -> No
     assert time.monotonic() - started < 5
 
 
-def test_executors_by_name() -> None:
-    assert EXECUTORS["local"](1, Notes()).workers == 1
-    assert EXECUTORS["local"](3, Notes()).workers == 3
+def test_executors_by_name(cores: None) -> None:
+    assert executor_of(Running(), 0, Notes()).workers == 1
+    assert executor_of(Running(workers=3), 0, Notes()).workers == 3
     with pytest.raises(UsageError):
-        EXECUTORS["local"](0, Notes())
+        Running(workers=0)

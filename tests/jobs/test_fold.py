@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fcn_onnx.jobs.executor import Here, Processes
+from fcn_onnx.jobs.executor import Here, Names, Processes
 from fcn_onnx.jobs.fold import Rows, Sum, fold
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import SILENT
@@ -35,11 +35,9 @@ class Squares:
 class Backwards:
     """An executor that hands out the last item's result first, as a cluster may."""
 
-    workers = 1
-
-    def map(self, task: Any, items: Mapping[str, Any]) -> Generator[tuple[str, Any], None, None]:
+    def map(self, task: Any, items: Mapping[str, Any]) -> Generator[tuple[Names, Any], None, None]:
         work = task.open()
-        yield from ((name, work(task.load(item))) for name, item in reversed(items.items()))
+        yield from (((name,), work(task.load(item))) for name, item in reversed(items.items()))
 
 
 class Total(Sum[int]):
@@ -47,9 +45,9 @@ class Total(Sum[int]):
         super().__init__()
         self.total = 0
 
-    def add(self, name: str, result: int) -> None:
+    def add(self, names: Names, result: int) -> None:
         self.total += result
-        self.done.append(name)
+        self.done += names
 
     def to_arrays(self) -> Arrays:
         return {"total": np.array(self.total)}

@@ -291,9 +291,9 @@ def test_neural_compressor_is_fed_in_the_models_layout(
 def test_more_images_than_memory_are_refused_for_its_kl(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meminfo = tmp_path / "meminfo"
-    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:     900 kB\n")
-    monkeypatch.setattr("fcn_onnx.runtime.memory.MEMINFO", meminfo)
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 9 kB\nMemAvailable:     900 kB\n")
+    monkeypatch.setattr("fcn_onnx.jobs.limits.ROOT", tmp_path)
     with pytest.raises(UsageError, match=r"kl keeps every activation of every image: .* 5 images, and memory for \d"):
         quantize(
             QuantizeOptions(

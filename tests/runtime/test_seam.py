@@ -18,7 +18,7 @@ from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import ModelError, UsageError
 from fcn_onnx.evaluation.protocols import get_protocol
 from fcn_onnx.evaluation.scoring import Contest, Entrant, score_images
-from fcn_onnx.jobs.executor import EXECUTORS
+from fcn_onnx.jobs.executor import Here
 from fcn_onnx.jobs.journal import NONE_KEPT
 from fcn_onnx.jobs.progress import SILENT
 from fcn_onnx.model.interface import Interface
@@ -131,7 +131,7 @@ def test_a_model_is_scored_in_each_runtime_on_its_own(tmp_path: Path) -> None:
     tally = score_images(
         Contest(entrants, Interface(), shown, dataset, rules, 1),
         dataset.samples,
-        executor=EXECUTORS["local"](1, SILENT),
+        executor=Here(),
         journal=NONE_KEPT.of("job"),
         progress=SILENT,
     )

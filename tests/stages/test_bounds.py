@@ -15,6 +15,7 @@ from fcn_onnx.data.choice import ImageChoice, ImageSource
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.jobs.bounds import COUNT, DROP, PERCENT, THREADS, Bound
+from fcn_onnx.jobs.engines import Running
 from fcn_onnx.stages.calibrate import calibrate
 from fcn_onnx.stages.options import (
     BenchmarkOptions,
@@ -55,10 +56,10 @@ REFUSED: dict[str, Callable[[Path, Path], Any]] = {
         ValidateOptions(fp32=model, int8=[model], choice=ImageSource(data), limit=-2)
     ),
     "--workers is 0": lambda model, data: validate(
-        ValidateOptions(fp32=model, int8=(model,), choice=ImageSource(data), workers=0)
+        ValidateOptions(fp32=model, int8=(model,), choice=ImageSource(data), running=Running(workers=0))
     ),
     "--workers is -1": lambda model, data: calibrate(
-        CalibrateOptions(model=model, choice=ImageChoice(data), workers=-1)
+        CalibrateOptions(model=model, choice=ImageChoice(data), running=Running(workers=-1))
     ),
     "--max-drop is -5": lambda model, data: validate(
         ValidateOptions(fp32=model, int8=(model,), choice=ImageSource(data), gates=Gates(max_drop=-5))

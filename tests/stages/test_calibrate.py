@@ -29,6 +29,7 @@ from fcn_onnx.data.sample import Sample
 from fcn_onnx.data.sets.folder import FolderDataset
 from fcn_onnx.errors import CalibrationError, ImageError, ModelError, TableError, UsageError
 from fcn_onnx.jobs.artifact import digest_json
+from fcn_onnx.jobs.engines import Running
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.graph import Graph
 from fcn_onnx.model.model import Model
@@ -236,7 +237,13 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
     carded(tmp_path)
     write_images(tmp_path / "images")
     for workers in (1, 2, 3):
-        run(tmp_path, f"{workers}.json", method="kl", workers=workers, histograms=tmp_path / f"{workers}.npz")
+        run(
+            tmp_path,
+            f"{workers}.json",
+            method="kl",
+            running=Running(workers=workers),
+            histograms=tmp_path / f"{workers}.npz",
+        )
     assert (
         (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes() == (tmp_path / "3.json").read_bytes()
     )
@@ -266,16 +273,16 @@ def test_bad_images_can_be_skipped_counted_and_listed(tmp_path: Path, workers: i
     samples = write_images(tmp_path / "images").samples
     good = calibrated(model, [s for s in samples if s.name != "3.png"])
     samples[3].path.write_bytes(b"junk")
-    result = run(tmp_path, "t.json", skip_bad_images=True, workers=workers)
+    result = run(tmp_path, "t.json", skip_bad_images=True, running=Running(workers=workers))
     assert list(result.skipped) == ["3.png"]
     assert "not an image" in result.skipped["3.png"]
     assert result.table == good
     with pytest.raises(ImageError, match=r"3\.png"):
-        run(tmp_path, "t.json", workers=workers)
+        run(tmp_path, "t.json", running=Running(workers=workers))
     for sample in samples:
         sample.path.write_bytes(b"junk")
     with pytest.raises(ImageError, match="none of the 6 images"):
-        run(tmp_path, "t.json", skip_bad_images=True, workers=workers)
+        run(tmp_path, "t.json", skip_bad_images=True, running=Running(workers=workers))
 
 
 @pytest.mark.parametrize("damage", ["missing", "text", "truncated", "other arrays"])

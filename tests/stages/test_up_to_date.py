@@ -22,6 +22,7 @@ from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.data.preprocess import IMAGENET_MEAN
 from fcn_onnx.jobs import artifact
+from fcn_onnx.jobs.engines import Running
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import SILENT, SilentProgress
 from fcn_onnx.model.interface import InputHints, Interface
@@ -307,7 +308,7 @@ def test_quantize_from_a_table(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 CALIBRATE: dict[str, tuple[Change, bool]] = EVERYWHERE | {
-    "workers": (option(workers=2), not REDONE),
+    "workers": (option(running=Running(workers=2)), not REDONE),
     "bad images are skipped": (option(skip_bad_images=True), not REDONE),
     "histograms": (option(histograms=Path("h.npz")), not REDONE),
     "method": (option(method="kl"), not REDONE),

@@ -25,6 +25,7 @@ from fcn_onnx.errors import ImageError, ModelError, UsageError
 from fcn_onnx.evaluation.gates import Gates
 from fcn_onnx.evaluation.result import Validation
 from fcn_onnx.jobs.artifact import digest_file
+from fcn_onnx.jobs.engines import Running
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import Interface
@@ -429,7 +430,8 @@ def test_classes_that_one_model_alone_scores_are_named(tmp_path: Path, coco: Pat
 def test_any_number_of_workers_scores_the_same(tmp_path: Path, coco: Path, protocol: str) -> None:
     models = two_models(tmp_path)
     alone, together = (
-        compare(*models, open_dataset(coco), protocol=protocol, workers=workers, threads=2).report for workers in (1, 2)
+        compare(*models, open_dataset(coco), protocol=protocol, running=Running(workers=workers), threads=2).report
+        for workers in (1, 2)
     )
     for key in ("images", "confusion", "one_sided_classes", "worst_images", "gallery", "absent_classes"):
         assert alone[key] == together[key]
@@ -446,7 +448,7 @@ def test_an_error_in_a_worker_is_the_error(tmp_path: Path, coco: Path) -> None:
     dataset = open_dataset(coco)
     (coco / "000000000003.jpg").write_bytes(b"not a photograph")
     with pytest.raises(ImageError, match=r"000000000003\.jpg"):
-        compare(*models, dataset, workers=2, threads=2)
+        compare(*models, dataset, running=Running(workers=2), threads=2)
 
 
 def test_a_damaged_model_is_flagged(tmp_path: Path) -> None:

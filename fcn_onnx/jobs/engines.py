@@ -93,6 +93,9 @@ def executor_of(running: Running, threads: int, progress: Progress, footprint: F
     Raises:
         MissingDependencyError, UsageError: see `OnRay`.
     """
+    cores = read_limits().cores
+    if threads > cores:
+        progress.note(f"{threads} threads on {cores} cores: they wait for one another")
     if running.engine == LOCAL:
         processes = _held(running.workers or 1, 1, progress, footprint)
         return Here() if processes == 1 else Processes(processes, progress)
@@ -100,10 +103,7 @@ def executor_of(running: Running, threads: int, progress: Progress, footprint: F
 
     cpus, workers = threads or 1, running.workers
     if running.address is None:
-        cores = read_limits().cores
-        if cpus > cores:
-            progress.note(f"{cpus} threads on {cores} cores: tasks have {cores}")
-            cpus = cores
+        cpus = min(cpus, cores)
         workers = _held(workers or cores // cpus, cpus, progress, footprint)
     return OnRay(
         address=running.address,
@@ -121,16 +121,20 @@ def _held(asked: int, cpus: int, progress: Progress, footprint: Footprint) -> in
     limits, workers = read_limits(), asked
     if workers * cpus > limits.cores:
         workers = max(1, limits.cores // cpus)
-        progress.note(f"{workers} workers instead of {asked}: {_cores(limits.cores, limits.quota)}")
+        progress.note(f"{_workers(workers)} instead of {asked}: {_cores(limits.cores, limits.quota)}")
     if workers == 1 or limits.memory_bytes is None or not (each := footprint.memory_bytes()):
         return workers
     if (fitting := max(1, limits.memory_bytes // each)) < workers:
         progress.note(
-            f"{fitting} workers instead of {workers}: each takes some {each / 1e9:.1f} GB, and "
+            f"{_workers(fitting)} instead of {workers}: each takes some {each / 1e9:.1f} GB, and "
             f"{limits.memory_bytes / 1e9:.1f} GB are available"
         )
         workers = fitting
     return workers
+
+
+def _workers(number: int) -> str:
+    return "1 worker" if number == 1 else f"{number} workers"
 
 
 def _cores(cores: int, quota: float | None) -> str:

@@ -52,6 +52,7 @@ REQUIREMENTS = (
     Requirement("onnxscript", "import onnxscript", "export", "export"),
     Requirement("numba", "import numba", "calibration's speed", "fast"),
     Requirement("openvino", "import fcn_onnx.runtime.openvino", "--runtime openvino", "openvino"),
+    Requirement("ray", "import ray", "--engine ray", "ray"),
     Requirement("neural-compressor", "import neural_compressor.quantization", "comparison", "neural-compressor"),
 )
 

@@ -165,7 +165,7 @@ WORKERS: dict[str, tuple[Limits, int, int, list[str]]] = {
         Limits(8, 100 * MEGABYTE),
         4,
         1,
-        ["1 workers instead of 4: each takes some 1.0 GB, and 0.1 GB are available"],
+        ["1 worker instead of 4: each takes some 1.0 GB, and 0.1 GB are available"],
     ),
 }
 

@@ -34,7 +34,7 @@ all: .venv/ready
 
 .venv-newest/ready: pyproject.toml constraints/newest.txt
 	$(PYTHON) -m venv .venv-newest
-	.venv-newest/bin/pip install --quiet --disable-pip-version-check -c constraints/newest.txt -e '.[export,dev]'
+	.venv-newest/bin/pip install --quiet --disable-pip-version-check -c constraints/newest.txt -e '.[export,ray,dev]'
 	touch $@
 
 .venv-other/ready: pyproject.toml constraints/newest.txt

@@ -1,4 +1,4 @@
-"""`cluster`: a command on a Ray cluster of two nodes, of which a worker is killed, or one goes. What it makes is the same.
+"""`cluster`: a command on a Ray cluster of two nodes, of which a worker is killed, or one goes. The result is the same.
 
 A case takes half a minute, so that there is no short form: `python -m campaigns cluster --cases 8`.
 """
@@ -104,9 +104,9 @@ def workers(folder: Path) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and (entry / "cmdline").read_bytes().startswith(b"ray::"):
-                if (entry / "cwd").readlink() == folder:
-                    found.append(int(entry.name))
+            ours = entry.name.isdigit() and (entry / "cwd").readlink() == folder
+            if ours and (entry / "cmdline").read_bytes().startswith(b"ray::"):
+                found.append(int(entry.name))
         except OSError:
             continue
     return sorted(found)

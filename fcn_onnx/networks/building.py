@@ -91,6 +91,7 @@ def build_network(arch: str | None, weights: str, *, aux: bool | None = None, cl
     architecture = get_architecture(arch) if arch else None
     asked_count(classes)
     require_torch()
+    from fcn_onnx.networks.checkpoints.prefixes import unprefixed
     from fcn_onnx.networks.checkpoints.reading import read_checkpoint
     from fcn_onnx.networks.randomness import settle
     from fcn_onnx.networks.weights import load_into
@@ -99,6 +100,7 @@ def build_network(arch: str | None, weights: str, *, aux: bool | None = None, cl
     path = Path(weights)
     read = read_checkpoint(path) if names_file(weights) else None
     if read is not None:
+        read = unprefixed(read, path.name, lambda state: any(recognising(shapes_of(state))))
         state, info = read.state, WeightsInfo(path.name, digest_file(path), random=False, format=read.format)
         architecture = _architecture_of(read, path.name, architecture)
     elif architecture is None:

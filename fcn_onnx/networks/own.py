@@ -20,6 +20,7 @@ from fcn_onnx.model.interface import InputHints
 from fcn_onnx.networks.architecture import AUX, OUT, WeightsInfo
 from fcn_onnx.networks.building import PUBLISHED, RANDOM_SEED, Built, names_file
 from fcn_onnx.networks.checkpoints.checkpoint import Checkpoint
+from fcn_onnx.networks.checkpoints.prefixes import unprefixed
 from fcn_onnx.networks.checkpoints.reading import read_checkpoint
 from fcn_onnx.networks.names import EXAMPLE, Asked, asked_count, factory_parts, means, name_classes
 from fcn_onnx.networks.probing import Found, probe, read_heads
@@ -143,7 +144,8 @@ def _load(network: torch.nn.Module, place: str, weights: str) -> tuple[WeightsIn
     """Where the weights came from; and the checkpoint, if they are of one."""
     if names_file(weights):
         path = Path(weights)
-        read = read_checkpoint(path)
+        own = {key for key in network.state_dict() if not key.endswith("num_batches_tracked")}
+        read = unprefixed(read_checkpoint(path), path.name, lambda state: own <= state.keys())
         info = WeightsInfo(path.name, digest_file(path), random=False, format=read.format)
         load_into(network, read.state, info.source, fix=f"these are not the weights of {place}")
         return info, read

@@ -54,7 +54,7 @@ class Plan:
         op_types: operators that are quantized.
         float_nodes: nodes that stay fp32 although a backend quantizes their operator: first of all those of the logits.
         reasons: one sentence for each choice that was made for the user.
-        kept: the convolutions among `float_nodes` that the user named, or that a search found.
+        kept: the layers among `float_nodes` that the user named, or that a search found.
         power_of_two: weights and biases are rounded as in training for int8, see `fixed_point`.
     """
 
@@ -134,7 +134,8 @@ def make_plan(
         runtime: what is to run the int8 model.
         per_channel: None chooses: per channel wherever the opset allows it.
         bias_correction: see `Plan`.
-        keep: regular expressions; convolutions in whose names one is found stay fp32.
+        keep: regular expressions; layers (convolutions, products with a stored matrix) in whose names one is found stay
+            fp32.
         clips: of a model trained for int8, which is to mean what it meant in training: its logits have 8 bits, scales
             are powers of two, one a weight unless `per_channel` is asked for, and no bias is corrected.
 
@@ -256,7 +257,7 @@ def _require_unsigned(target: Target) -> None:
 
 
 def keep_float(plan: Plan, fp32: Graph, convs: Sequence[str]) -> Plan:
-    """The plan with these convolutions of the fp32 model in fp32 too, and what would be int8 alone because of them."""
+    """The plan with these layers of the fp32 model in fp32 too, and what would be int8 alone because of them."""
     chosen = dict.fromkeys((*plan.float_nodes, *convs))
     alone = convs and not plan.power_of_two  # what training rounded is rounded, whatever it gains
     islands = _islands(fp32, plan.op_types, chosen, TARGETS[plan.target]) if alone else ()
@@ -272,8 +273,10 @@ def _islands(fp32: Graph, op_types: Collection[str], float_nodes: Collection[str
 
 
 def _named(model: onnx.ModelProto, patterns: Sequence[str]) -> tuple[str, ...]:
-    """Names of the convolutions in which any of the patterns is found, in graph order."""
-    names = [node.name for node in model.graph.node if node.op_type in ("Conv", "ConvTranspose")]
+    """Names of the convolutions and of the products with a stored matrix in which any of the patterns is found, in
+    graph order."""
+    products = stored_products(model.graph)
+    names = [n.name for n in model.graph.node if n.op_type in ("Conv", "ConvTranspose") or n.name in products]
     found = set()
     for pattern in patterns:
         try:
@@ -285,7 +288,7 @@ def _named(model: onnx.ModelProto, patterns: Sequence[str]) -> tuple[str, ...]:
         if not matched:
             some = ", ".join(names[:: max(1, len(names) // EXAMPLES)][:EXAMPLES])
             raise UsageError(
-                f"--keep-float {pattern!r} is found in the name of none of {len(names)} convolutions",
+                f"--keep-float {pattern!r} is found in the name of none of {len(names)} layers",
                 fix=f"they have names like {some}",
             )
         found.update(matched)

@@ -1,4 +1,4 @@
-"""The smallest set of convolutions that must stay fp32 for a loss to stay within bounds."""
+"""The smallest set of layers that must stay fp32 for a loss to stay within bounds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Trial:
     """One int8 model that was tried.
 
     Attributes:
-        float_convs: how many convolutions it keeps in fp32, beside the logits.
+        float_convs: how many layers it keeps in fp32, beside the logits.
         drop_percent: relative mIoU lost on the calibration images.
     """
 
@@ -57,7 +57,7 @@ class Found:
     """The result of a search.
 
     Attributes:
-        plan: with the convolutions in fp32 that have to be.
+        plan: with the layers in fp32 that have to be.
         trials: in the order in which they were made.
     """
 
@@ -67,7 +67,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Smallest:
-    """The smallest set of convolutions that serves.
+    """The smallest set of layers that serves.
 
     Attributes:
         float_convs: their names.
@@ -79,13 +79,13 @@ class Smallest:
 
 
 def within(bound: Bound, maker: Maker, plan: Plan, table: RangeTable, journals: Journals, progress: Progress) -> Found:
-    """The plan with the fewest convolutions in fp32 that loses no more than it may.
+    """The plan with the fewest layers in fp32 that loses no more than it may.
 
     Raises:
         QuantizationError: there is none.
     """
     fp32 = maker.fp32.taken
-    names = int8_names(fp32, read_facts(maker.make(plan, table).int8).convs)
+    names = int8_names(fp32, read_facts(maker.make(plan, table).int8).multiplications)
 
     def kept(convs: Sequence[str]) -> onnx.ModelProto:
         return maker.make(keep_float(plan, fp32, convs), table).int8
@@ -132,7 +132,7 @@ def search(
     journal: Journal,
     progress: Progress,
 ) -> Smallest:
-    """Rank convolutions by the labels that flip because of them, then bisect over how many of the worst stay fp32.
+    """Rank layers by the labels that flip because of them, then bisect over how many of the worst stay fp32.
 
     Bisection takes the loss to fall as more of the ranking stays fp32; where noise breaks that, the set found still
     meets the bound, but a smaller one may exist. Every number is kept in the journal, so nothing is tried twice.
@@ -151,7 +151,7 @@ def search(
     def drop(kept: Sequence[str]) -> float:
         found = journal.memo(f"drop:{len(kept)}", lambda: drop_percent(kept))
         trials.append(Trial(len(kept), found))
-        progress.note(f"{len(kept)} convolutions in fp32: {found:.3f} % of the mIoU lost on calibration images")
+        progress.note(f"{len(kept)} layers in fp32: {found:.3f} % of the mIoU lost on calibration images")
         return found
 
     if drop(()) <= max_drop:
@@ -161,7 +161,7 @@ def search(
     ranked = sorted(convs, key=lambda name: flips[name])
     if drop(ranked) > max_drop:
         raise QuantizationError(
-            f"{trials[-1].drop_percent:.3f} % of the mIoU is lost even with every convolution in fp32",
+            f"{trials[-1].drop_percent:.3f} % of the mIoU is lost even with every layer in fp32",
             fix="allow a larger --max-drop, or calibrate on more images",
         )
     low, high = 0, len(ranked)  # not enough, enough

@@ -234,11 +234,11 @@ class QuantizeOptions(Checked):
     per_channel: bool | None = per_channel_option()
     bias_correction: bool = bias_correction_option()
     keep_float: tuple[str, ...] = option(
-        (), help="Convolutions in whose names this is found stay fp32; repeatable.", metavar="REGEX"
+        (), help="Convolutions and matrix products in whose names this is found stay fp32; repeatable.", metavar="REGEX"
     )
     max_drop: float | None = option(
         None,
-        help="Keep as few convolutions in fp32 as this loss of the mIoU on calibration images allows, relative.",
+        help="Keep as few layers in fp32 as this loss of the mIoU on calibration images allows, relative.",
         metavar="PERCENT",
         bound=DROP,
     )

@@ -47,7 +47,7 @@ def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quanti
 
     Raises:
         UsageError, ModelError, DatasetError, ImageError, TableError: see the message.
-        QuantizationError: the int8 model cannot be written, loaded or run, or no set of convolutions meets `max_drop`.
+        QuantizationError: the int8 model cannot be written, loaded or run, or no set of layers meets `max_drop`.
         MissingDependencyError: the backend or the runtime is not installed.
     """
     get_runtime(options.runtime)

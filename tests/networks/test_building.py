@@ -97,3 +97,24 @@ def test_a_random_network_is_no_louder_on_images_of_another_size() -> None:
 
 def test_the_classes_of_a_family_s_other_data_sets_have_their_names() -> None:
     assert build_network("gluoncv-fcn-resnet50", "none", classes=150).classes == ADE20K.names
+
+
+@pytest.mark.parametrize("prefix", ["model.", "net.", "segmentor.network."])
+def test_what_a_trainer_puts_before_the_names_is_dropped(tmp_path: Path, prefix: str) -> None:
+    """As Lightning saves a training module: the attribute that holds the network, beside a loss with weights."""
+    state = TINY.build(4, True).state_dict()
+    saved = {f"{prefix}{key}": value for key, value in state.items()} | {"criterion.weight": torch.ones(4)}
+    torch.save({"state_dict": saved, "pytorch-lightning_version": "2.5.0"}, tmp_path / "w.ckpt")
+    for arch in (None, "tiny"):
+        built = build_network(arch, str(tmp_path / "w.ckpt"))
+        loaded = built.network.state_dict()
+        assert all(torch.equal(loaded[key], value) for key, value in state.items() if value.is_floating_point())
+        said = f"the names begin with {prefix}, which is dropped; not read: criterion.weight"
+        assert built.notes[1] == said
+
+
+def test_the_same_network_twice_is_not_chosen_from(tmp_path: Path) -> None:
+    state = TINY.build(4, False).state_dict()
+    torch.save({f"{prefix}.{key}": v for prefix in ("model", "ema") for key, v in state.items()}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"holds the network more than once: under model\., ema\."):
+        build_network(None, str(tmp_path / "w.pth"))

@@ -254,6 +254,11 @@ def test_the_factory_is_seeded_and_a_checkpoint_replaces_what_it_gives(module: M
     loaded = built(module, lambda: Net(lambda a, b: a), weights=str(tmp_path / "w"))
     assert torch.equal(loaded.network.own.first.weight, 2 * first.network.own.first.weight)
     assert (loaded.weights.source, loaded.weights.random, loaded.weights.format) == ("w", False, "torch")
+    torch.save({f"segmentor.{k}": v for k, v in loaded.network.own.state_dict().items()}, tmp_path / "w")
+    assert torch.equal(
+        built(module, lambda: Net(lambda a, b: a), weights=str(tmp_path / "w")).network.own.first.weight,
+        2 * first.network.own.first.weight,
+    )
     torch.save({"weight": torch.zeros(1)}, tmp_path / "w")
     with pytest.raises(WeightsError, match="these are not the weights of"):
         built(module, Net(lambda a, b: a), weights=str(tmp_path / "w"))

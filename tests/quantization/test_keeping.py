@@ -133,7 +133,7 @@ def test_coverage_names_a_kept_convolution_that_runs_in_int8(
 
 def test_a_pattern_without_a_convolution_is_refused_with_names_to_choose_from(tmp_path: Path, data: Path) -> None:
     model, output = write_model(tmp_path / "m.onnx", 12), tmp_path / "int8.onnx"
-    with pytest.raises(UsageError, match="'relu' is found in the name of none of 4 convolutions") as caught:
+    with pytest.raises(UsageError, match="'relu' is found in the name of none of 4 layers") as caught:
         quantize(QuantizeOptions(model=model, choice=ImageChoice(data), keep_float=["stem", "relu"], output=output))
     assert "/stem, /inner, /branch, /logits" in caught.value.fix
     with pytest.raises(UsageError, match=r"'\(' is not a regular expression"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,14 @@ from quantization.test_operators import executed, sqnr
 from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.products import stored_products
+from fcn_onnx.quantization import search
 from fcn_onnx.quantization.saturation import read_pairs
 from fcn_onnx.quantization.writing import Quantized
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 Array = NDArray[Any]
+Draw = Callable[[Drawing, str], str]
 WIDTH = 16
 FORMS = [(12, "qoperator"), (13, "qdq"), (12, "qdq")]
 EXECUTED = {"MatMulIntegerToFloat": (0, 2, 4, 1, 3, 5), "QGemm": (0, 1, 2, 3, 4, 5)}
@@ -83,6 +87,42 @@ def test_what_is_a_stored_product() -> None:
     first = d.op("MatMul", d.constant(np.ones((64, 64))), x)
     found = stored_products(d.model([two, stack, one, first]).graph)
     assert [product.node.output[0] for product in found.values()] == [one]
+
+
+@pytest.mark.parametrize(("opset", "form"), FORMS)
+@pytest.mark.parametrize("draw", [linear, gemm])
+def test_one_is_kept_in_fp32_by_name(tmp_path: Path, opset: int, form: str, draw: Draw) -> None:
+    folders = tmp_path / "whole", tmp_path / "kept"
+    for folder in folders:
+        folder.mkdir()
+    model, whole = quantized(folders[0], draw, opset, format=form)
+    name = next(iter(stored_products(load_model(model).graph)))
+    _, result = quantized(folders[1], draw, opset, format=form, keep_float=(f"^{re.escape(name)}$",))
+    assert result.plan.kept == (name,)
+    assert require_exact(*executed(result.path)) == require_exact(*executed(whole.path)) - 1
+
+
+@pytest.mark.parametrize(("opset", "form"), FORMS[:2])
+def test_a_bounded_loss_may_keep_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opset: int, form: str) -> None:
+    """The search ranks them with the convolutions, under the names that the fp32 model has for them."""
+    ranked: list[str] = []
+
+    def all_products(names: Sequence[str], *_: object) -> search.Smallest:
+        ranked.extend(names)
+        return search.Smallest(products, ())
+
+    products: tuple[str, ...] = ()
+    folders = tmp_path / "first", tmp_path / "bounded"
+    for folder in folders:
+        folder.mkdir()
+    model, _ = quantized(folders[0], linear, opset, format=form)
+    products = tuple(stored_products(load_model(model).graph))
+    monkeypatch.setattr(search, "search", all_products)
+    _, result = quantized(folders[1], linear, opset, format=form, max_drop=1.0)
+    assert len(products) == 2
+    assert set(products) < set(ranked)
+    assert result.plan.kept == products
+    assert not {node.op_type for node in executed(result.path)[0]} & EXECUTED.keys()
 
 
 def require_exact(nodes: list[onnx.NodeProto], values: dict[str, Array]) -> int:

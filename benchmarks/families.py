@@ -37,6 +37,7 @@ from fcn_onnx.errors import FcnOnnxError
 from fcn_onnx.networks.architecture import Architecture
 from fcn_onnx.networks.costs import cost_of
 from fcn_onnx.networks.families import ARCHITECTURES, get_architecture
+from fcn_onnx.networks.torchvision_compat import import_torchvision
 from fcn_onnx.runtime.coverage import read_coverage
 from fcn_onnx.stages.export import export
 from fcn_onnx.stages.options import ExportOptions, QuantizeOptions, ValidateOptions
@@ -49,7 +50,7 @@ CLASSES = len(VOC_CLASSES)
 NARROWED = 8
 """What widths are divided by."""
 
-HEADER = "| network | width | M parameters | opset | from torch | form | int8 share | in fp32 | protocol | agreement |"
+HEADER = "| network | channels | M parameters | opsets | from torch | int8 share | protocol | QOperator | QDQ |"
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,41 @@ class Row:
     def key(self) -> tuple[str, str, int, str]:
         return self.name, self.width, self.opset, self.form
 
-    def cells(self) -> list[str]:
-        head = [f"`{self.name}`", self.width, f"{self.parameters / 1e6:.2f}", str(self.opset)]
-        if self.error:
-            return [*head, "–", self.form, "–", self.error.replace("|", "/"), "–", "–"]
-        share = "?" if self.share is None else f"{100 * self.share:.2f} %"
-        form = f"{self.form}, {self.weights}"
-        return [
-            *head,
-            f"{self.difference:.1e} of {self.largest:.1f}",
-            form,
-            share,
-            self.floats,
-            self.protocol,
-            f"{self.agreement:.4f}",
+    def __str__(self) -> str:
+        said = self.error or f"{self.difference:.1e} from torch, {self.share} in int8, agreement {self.agreement:.4f}"
+        return f"{self.name} {self.width} {self.opset} {self.form} {self.weights}: {said} ({self.seconds:.0f} s)"
+
+
+def summary(rows: list[Row]) -> Iterator[str]:
+    """A line a network: what is the worst of its rows, and the agreement of each, opset by opset; † is per tensor."""
+    for key in dict.fromkeys((row.name, row.width) for row in rows):
+        own = [row for row in rows if (row.name, row.width) == key]
+        made = [row for row in own if not row.error]
+        worst = max(made, key=lambda row: row.difference, default=own[0])
+        shares = sorted({f"{100 * row.share:.1f}" for row in made if row.share is not None})
+        forms = [
+            ", ".join(
+                row.error or f"{row.agreement:.3f}" + "†" * (row.weights == "per tensor")
+                for row in sorted(own, key=lambda row: row.opset)
+                if row.form == form
+            )
+            for form in FORMS
         ]
+        yield (
+            " | ".join(
+                [
+                    f"| `{key[0]}`",
+                    "all" if key[1] == "full" else key[1],
+                    f"{own[0].parameters / 1e6:.1f}",
+                    ", ".join(map(str, sorted({row.opset for row in own}))),
+                    f"{worst.difference:.0e} of {worst.largest:.0f}",
+                    f"{' – '.join(shares[:: max(1, len(shares) - 1)])} %",
+                    worst.protocol,
+                    *forms,
+                ]
+            )
+            + " |"
+        )
 
 
 def narrow(name: str) -> Callable[[int, bool], torch.nn.Module] | None:
@@ -116,6 +137,7 @@ def _resnet_of(name: str) -> str:
 
 
 def _narrow_torchvision(name: str, classes: int, aux: bool) -> torch.nn.Module:
+    import_torchvision()
     from torch import nn
     from torchvision.models._utils import IntermediateLayerGetter
     from torchvision.models.segmentation.deeplabv3 import DeepLabHead, DeepLabV3
@@ -214,7 +236,7 @@ def make(name: str, opset: int, asked: argparse.Namespace) -> None:
         for row in measured(architecture, width, opset, forms, asked.data):
             file.write(json.dumps(asdict(row)) + "\n")
             file.flush()
-            print(f"| {' | '.join(row.cells())} | {row.seconds:.0f} s", flush=True)
+            print(row, flush=True)
 
 
 def main() -> None:
@@ -234,8 +256,8 @@ def main() -> None:
             if work.exitcode:
                 print(f"{name} at {opset}: exit code {work.exitcode}", flush=True)
     print(f"\n{HEADER}\n{'|---' * (HEADER.count('|') - 1)}|")
-    for row in read_rows(asked.rows):
-        print(f"| {' | '.join(row.cells())} |")
+    for line in summary(read_rows(asked.rows)):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ The networks are our families and those of `foreign_torch.py`. Their weights are
 exported at opset 13 by `fcn-onnx export --network`, at one size, and made int8 by `fcn-onnx quantize` with its defaults
 and by onnxruntime's `quantize_static` (per channel, MinMax) as QDQ and as QOperator, on the same images. The rest are
 `tests/foreign`'s: with external data, channels last, ArgMax, two outputs, no names. Shown are, on other images, the
-signal-to-noise ratio of the logits and the share of labels that are fp32's, the share of multiply-accumulates that
-run in int8, and the time of one run over fp32's, on one thread, turn and turn about. A row that is there already, in
-`--rows`, is not made again.
+signal-to-noise ratio of the logits and the share of labels that are fp32's, both as means over the images; the share of
+multiply-accumulates that run in int8; the time of one run over fp32's, on one thread, turn and turn about; and by how
+much ours is ahead, with an interval over the images (`paired.py`). A row that is there already, in `--rows`, is not
+made again; it holds what was measured of each image.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from foreign.networks import NETWORKS as GRAPHS
 from foreign_torch import CLASSES
 from foreign_torch import NETWORKS as TORCH
 from onnxruntime.quantization import QuantFormat
+from paired import mean_of
 from PIL import Image
 
 from fcn_onnx import export
@@ -159,18 +161,52 @@ def _copied(samples: tuple[Sample, ...], folder: Path) -> Path:
 
 
 def _print(rows: list[Row]) -> None:
-    print("| network | ours, dB | agreement | int8 | speed | onnxruntime QDQ | QOperator |")
-    print("|---|---|---|---|---|---|---|")
+    print(
+        "| network | ours, dB | agreement | int8 | speed | onnxruntime QDQ | QOperator | ours − QDQ, dB | agreement |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         ours = row["ours"]
-        cells = [f"{ours['sqnr_db']:.1f}", f"{ours['agreement']:.4f}", f"{ours['int8']:.3f}", f"{ours['speedup']:.2f}"]
-        print(f"| {row['name']} | {' | '.join(cells)} | {_peer(row['QDQ'])} | {_peer(row['QOperator'])} |", flush=True)
+        cells = [
+            *_scores(ours),
+            f"{ours['int8']:.3f}",
+            f"{ours['speedup']:.2f}",
+            _peer(row["QDQ"]),
+            _peer(row["QOperator"]),
+        ]
+        print(f"| {row['name']} | {' | '.join([*cells, *_ahead(ours, row['QDQ'])])} |", flush=True)
 
 
-def _peer(cell: Mapping[str, float] | str) -> str:
+def _decibels(cell: Mapping[str, Any]) -> np.ndarray:
+    """Signal over noise of each batch of images; at most that of float32."""
+    return 10 * np.log10(np.array(cell["signal"]) / np.maximum(cell["noise"], 1e-14 * np.array(cell["signal"])))
+
+
+def _agreements(cell: Mapping[str, Any]) -> np.ndarray:
+    return np.array(cell["same"]) / np.array(cell["pixels"])
+
+
+def _scores(cell: Mapping[str, Any]) -> list[str]:
+    """Means over the images."""
+    return [f"{_decibels(cell).mean():.1f}", f"{_agreements(cell).mean():.4f}"]
+
+
+def _peer(cell: Mapping[str, Any] | str) -> str:
     if isinstance(cell, str):
         return cell
-    return f"{cell['sqnr_db']:.1f}, {cell['agreement']:.4f}, {cell['int8']:.3f}, {cell['speedup']:.2f}"
+    return ", ".join([*_scores(cell), f"{cell['int8']:.3f}", f"{cell['speedup']:.2f}"])
+
+
+def _ahead(ours: Mapping[str, Any], theirs: Mapping[str, Any] | str) -> list[str]:
+    """The differences with their intervals, in bold where ours is behind beyond them."""
+    if isinstance(theirs, str):
+        return ["–", "–"]
+    cells = []
+    for digits, scores in ((1, _decibels), (4, _agreements)):
+        found = mean_of(scores(ours) - scores(theirs))
+        said = f"{found.value:+.{digits}f} ± {found.half:.{digits}f}"
+        cells.append(f"**{said}**" if found.behind else said)
+    return cells
 
 
 if __name__ == "__main__":

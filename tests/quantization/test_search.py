@@ -54,7 +54,7 @@ def test_the_smallest_prefix_of_the_ranking_is_found(costs: list[float], max_dro
 
 
 def test_a_bound_that_nothing_meets_is_said() -> None:
-    with pytest.raises(QuantizationError, match=r"7\.000 % of the mIoU is lost even with every convolution in fp32"):
+    with pytest.raises(QuantizationError, match=r"7\.000 % of the mIoU is lost even with every layer in fp32"):
         search(["a", "b"], lambda name: 0.5, lambda kept: 7.0, 1.0, Journal(None, ""), SILENT)
 
 

@@ -73,12 +73,13 @@ def observe_images(
     if not samples:
         raise UsageError("no image to calibrate with", fix="give at least one")
     _require_fp32(fp32)
+    executor = executor or Here()
     tensors = observed_tensors(fp32.taken)
     images = {sample.name: digest for sample, digest in zip(samples, digests(samples, progress), strict=True)}
     collected = observe(
         Pass(fp32, tensors.tensors, tensors.conv_inputs, preprocessing, threads),
         samples,
-        executor=executor or Here(),
+        executor=executor,
         skip_bad_images=skip_bad_images,
         journal=journals.of(observing_job(fp32, images, preprocessing)),
         progress=progress,
@@ -91,7 +92,7 @@ def observe_images(
         model=fp32.digest,
         preprocessing=preprocessing.to_json(),
         images={name: images[name] for name in sorted(collected.done)},
-        versions=versions(),
+        versions=versions() | ({"workers": "; ".join(executor.remarks)} if executor.remarks else {}),
     )
     return Observed(observation, _skipped(samples, collected, progress))
 

@@ -45,7 +45,7 @@ class RangeTable:
         model: digest of the fp32 model.
         preprocessing: `Preprocessing.to_json()` of the images.
         images: digest by name of the images that were observed.
-        versions: packages that made it.
+        versions: packages that made it; and, as `workers`, that they were of unlike machines, where they were.
         means: of each channel of the tensors that convolutions read, float32 values; empty where not known.
         form: `FORM_VERSION` of the fcn-onnx that made it; 1 where the file does not say.
         levels: name in `LEVELS` of those that the thresholds are chosen for; u8 where the file does not say.

@@ -38,7 +38,8 @@ def footprint_of(
         if tapped is not None:
             graph = tapped.taken.model
             inputs = {value.name for value in graph.graph.input}
-            inner = [name for name in observed_tensors(tapped.taken).tensors if name not in inputs]
+            observed = observed_tensors(tapped.taken)
+            inner = [n for n in dict.fromkeys([*observed.tensors, *observed.conv_inputs]) if n not in inputs]
             return worker_bytes([(tapped.path, with_taps(graph, inner))], size)
         protos = {path: load_model(path) for path in distinct}
         return worker_bytes([(path, protos[path]) for path in models], size)

@@ -292,6 +292,10 @@ class _Conduct:
             raise WorkerError(
                 f"a worker of the cluster cannot begin: {_cause(error)}", fix="install fcn-onnx on every node"
             )
+        if isinstance(error, errors.LocalRayletDiedError):
+            raise WorkerError(
+                "this machine's node of the cluster is gone", fix="give the same command again, on a node that stays"
+            )
         who = f"the worker {flight.worker}" if flight.worker else "a worker that had not begun"
         self._count(flight.shard)
         if self._tried(flight.shard) >= TRIES:

@@ -9,11 +9,10 @@ are of whole runs on this machine, one after the other.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from fresh import in_fresh_process
 from PIL import Image
 
 from fcn_onnx.calibration.methods import METHODS
@@ -57,14 +56,7 @@ def calibration(model: Path, samples: Sequence[Sample], method: str) -> None:
 
 def peak_mib(work: Callable[[Path, Sequence[Sample], str], None], *arguments: object) -> float:
     """Peak resident memory of `work(*arguments)` in a fresh process, MiB."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
-        return pool.apply(_measured, (work, arguments))
-
-
-def _measured(work: Callable[..., None], arguments: Sequence[object]) -> float:
-    work(*arguments)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return in_fresh_process(work, *arguments)[1].peak_mib
 
 
 def main() -> None:

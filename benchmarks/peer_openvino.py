@@ -1,9 +1,10 @@
 """The part of `peers.py` that runs in an environment with OpenVINO and NNCF: quantize, run, time.
 
-    python peer_openvino.py FP32.onnx FOLDER [OURS.onnx]
+    python peer_openvino.py FP32.onnx FOLDER MODELS [OURS.onnx]
 
-FOLDER/calibrate and FOLDER/validate hold inputs as .npy files; labels go to FOLDER/<index>-<model>.npy, and one JSON
-line to stdout. onnxruntime's fp32 session takes turns with OpenVINO's, so that their ratio is of one run.
+FOLDER/calibrate and FOLDER/validate hold inputs as .npy files; labels go to FOLDER/<index>-<model>.npy, NNCF's models
+to MODELS/nncf.xml and MODELS/nncf-overflow-fix.xml, and one JSON line to stdout. onnxruntime's fp32 session takes turns
+with OpenVINO's, so that their ratio is of one run.
 """
 
 from __future__ import annotations
@@ -22,7 +23,25 @@ import numpy as np
 import onnxruntime as ort
 import openvino as ov
 
-MIXED = nncf.QuantizationPreset.MIXED
+VARIANTS = (
+    ("OpenVINO + NNCF", "nncf", None),
+    ("OpenVINO + NNCF, OverflowFix.ENABLE", "nncf-overflow-fix", nncf.OverflowFix.ENABLE),
+)
+"""Its default, and what keeps all layers from saturating on a CPU without VNNI."""
+
+
+def quantized(core: ov.Core, fp32: str, files: list[Path], fix: nncf.OverflowFix | None) -> tuple[ov.Model, float]:
+    """NNCF's model, and the seconds that it took."""
+    started = time.perf_counter()
+    with contextlib.redirect_stdout(sys.stderr):
+        model = nncf.quantize(
+            core.read_model(fp32),
+            nncf.Dataset(files, np.load),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(files),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(overflow_fix=fix),
+        )
+    return model, time.perf_counter() - started
 
 
 def labels_of(value: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -32,26 +51,25 @@ def labels_of(value: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def main() -> None:
-    fp32, folder = sys.argv[1], Path(sys.argv[2])
+    fp32, folder, kept, *ours = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:]
     threads = len(os.sched_getaffinity(0))
     config = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
     core = ov.Core()
-    started = time.perf_counter()
-    files = sorted((folder / "calibrate").glob("*.npy"))
-    with contextlib.redirect_stdout(sys.stderr):
-        model = nncf.quantize(core.read_model(fp32), nncf.Dataset(files, np.load), preset=MIXED, subset_size=len(files))
-    seconds = time.perf_counter() - started
+    models = {}
+    for name, short, fix in VARIANTS:
+        model, seconds = quantized(core, fp32, sorted((folder / "calibrate").glob("*.npy")), fix)
+        ov.save_model(model, kept / f"{short}.xml", compress_to_fp16=False)
+        models[name] = (short, core.compile_model(model, "CPU", config), seconds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    models = {"OpenVINO + NNCF": ("nncf", core.compile_model(model, "CPU", config), seconds)}
-    if len(sys.argv) > 3:
-        models["ours for OpenVINO, run by OpenVINO"] = ("ours", core.compile_model(sys.argv[3], "CPU", config), 0.0)
+    if ours:
+        models["ours for OpenVINO, run by OpenVINO"] = ("ours", core.compile_model(ours[0], "CPU", config), 0.0)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.enable_mem_pattern = threads, False
     session = ort.InferenceSession(fp32, options, providers=["CPUExecutionProvider"])
     given, first = session.get_inputs()[0].name, session.get_outputs()[0].name
     own = None
-    if len(sys.argv) > 3:
-        own = ort.InferenceSession(sys.argv[3], options, providers=["CPUExecutionProvider"])
+    if ours:
+        own = ort.InferenceSession(ours[0], options, providers=["CPUExecutionProvider"])
     times: dict[str, list[float]] = {name: [] for name in ("fp32", *models)}
     same: list[tuple[int, int]] = []
     for index, path in enumerate(sorted((folder / "validate").glob("*.npy"))):

@@ -5,9 +5,9 @@
 
 Rows: ours by default, and by each other threshold method (from one pass's histograms); onnxruntime's
 `quantize_static` per channel with its MinMax (with and without `reduce_range`), Entropy and Percentile; Neural
-Compressor's minmax, kl and accuracy-driven tuning; OpenVINO with NNCF, in an environment of its own
-(`pip install openvino nncf onnxruntime`). Those whose memory grows with the number of images (onnxruntime's Entropy
-and Percentile, Neural Compressor's kl) get `--peer-images` of them, all of one size.
+Compressor's minmax, kl and accuracy-driven tuning; OpenVINO with NNCF, by default and with `OverflowFix.ENABLE`, in an
+environment of its own (`pip install openvino nncf onnxruntime`). Those whose memory grows with the number of images
+(onnxruntime's Entropy and Percentile, Neural Compressor's kl) get `--peer-images` of them, all of one size.
 
 Each model is made in a process of its own, whose seconds and peak memory are shown. Then every model sees every image,
 in rotating order; speed-ups are of medians over the fp32 session's. `--exact` also scores each model on the kernel that
@@ -17,16 +17,10 @@ cannot saturate.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
-import logging
-import multiprocessing
-import resource
 import subprocess
 import tempfile
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from fresh import in_fresh_process
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -221,16 +216,6 @@ def make_inc_tuned(job: Job, samples: Sequence[Sample], output: Path, method: st
     )
 
 
-def measured(work: Callable[..., None], arguments: Sequence[Any]) -> tuple[float, float]:
-    """Seconds and peak MiB of `work(*arguments)`, to be called in a fresh process."""
-    logging.disable(logging.WARNING)
-    warnings.simplefilter("ignore")
-    started = time.perf_counter()
-    with contextlib.redirect_stdout(io.StringIO()):
-        work(*arguments)
-    return time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def make_all(job: Job, folder: Path, peer_images: int, only: Sequence[str], skip: Sequence[str]) -> list[Row]:
     """Make every model that is not in the folder yet; one that fails is reported and left out."""
     samples = job.choice().choose().samples
@@ -254,20 +239,19 @@ def make_all(job: Job, folder: Path, peer_images: int, only: Sequence[str], skip
         if (only and not any(part in name for part in only)) or any(part in name for part in skip):
             continue
         path = folder / ("histograms.npz" if make is make_histograms else f"{label.replace(' ', '-')}.onnx")
-        cost = path.with_suffix(".cost.json")
-        if cost.exists():
-            rows += [Row(name, path, *json.loads(cost.read_text()))] if make is not make_histograms else []
+        kept = path.with_suffix(".cost.json")
+        if kept.exists():
+            rows += [Row(name, path, *json.loads(kept.read_text()))] if make is not make_histograms else []
             continue
         try:
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                seconds, peak = pool.apply(measured, (make, (job, chosen, path, method)))
+            _, cost = in_fresh_process(make, job, chosen, path, method)
         except Exception as error:  # a peer that fails is a result too
             print(f"{name}: failed: {type(error).__name__}: {str(error)[:200]}", flush=True)
             continue
-        print(f"{name}: {seconds:.0f} s, {peak:.0f} MiB", flush=True)
-        cost.write_text(json.dumps([seconds, peak]))
+        print(f"{name}: {cost.seconds:.0f} s, {cost.peak_mib:.0f} MiB", flush=True)
+        kept.write_text(json.dumps([cost.seconds, cost.peak_mib]))
         if make is not make_histograms:
-            rows.append(Row(name, path, seconds, peak))
+            rows.append(Row(name, path, cost.seconds, cost.peak_mib))
     return rows
 
 
@@ -318,7 +302,8 @@ def score_openvino(job: Job, python: Path, rows: list[Row], dataset: Dataset, op
         quantize(
             QuantizeOptions(model=newer, choice=job.choice(), target="openvino", interface=job.interface, output=ours)
         )
-    command = [str(python), str(OPENVINO), str(job.model), str(folder), *([str(ours)] if ours.exists() else [])]
+    kept = str(options.models or folder)
+    command = [str(python), str(OPENVINO), str(job.model), str(folder), kept, *([str(ours)] if ours.exists() else [])]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         print(f"OpenVINO + NNCF: failed: {result.stderr.strip().splitlines()[-1]}", flush=True)

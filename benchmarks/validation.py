@@ -5,7 +5,7 @@
 The notebook (`validation_accuracy.ipynb`) runs one model after the other over the images that hold a VOC class, at
 their own size, with sessions as onnxruntime makes them, and scores 20 planes of booleans. Both must find the same
 scores. Each runs in a process of its own; `validate` runs twice more under `--protocol`, on a tenth of the images and
-on all, to show that its memory does not grow, and what share of its wall time is not the two sessions'.
+on all, to show that its memory does not grow. (`stages.py` has its time beside the sessions' own.)
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import multiprocessing
-import resource
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from fresh import in_fresh_process
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -43,7 +41,6 @@ class Outcome:
     images: int
     seconds: float
     peak_mib: float
-    session_seconds: float = 0.0
 
 
 def notebook(models: Sequence[Path], data: Path, limit: int | None) -> dict[str, Any]:
@@ -94,15 +91,8 @@ def ours(models: Sequence[Path], data: Path, limit: int | None, protocol: str = 
 
 def measured(work: Callable[..., dict[str, Any]], *arguments: Any) -> Outcome:
     """Call `work` in a fresh process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measured, (work, arguments))
-
-
-def _measured(work: Callable[..., dict[str, Any]], arguments: Sequence[Any]) -> Outcome:
-    started = time.perf_counter()
-    found = work(*arguments)
-    seconds = time.perf_counter() - started
-    return Outcome(seconds=seconds, peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, **found)
+    found, cost = in_fresh_process(work, *arguments)
+    return Outcome(found["scores"], found["images"], cost.seconds, cost.peak_mib)
 
 
 def main() -> None:
@@ -126,8 +116,7 @@ def main() -> None:
     for count in (max(1, whole // 10), whole):
         found = measured(ours, models, options.data, count, options.protocol)
         print(
-            f"validate --protocol {options.protocol}, {found.images} images: {found.peak_mib:.0f} MiB, wall time "
-            f"{found.seconds / found.session_seconds:.2f} × the sessions' own",
+            f"validate --protocol {options.protocol}, {found.images} images: {found.peak_mib:.0f} MiB",
             flush=True,
         )
 

@@ -77,7 +77,7 @@ def observe_images(
     tensors = observed_tensors(fp32.taken)
     images = {sample.name: digest for sample, digest in zip(samples, digests(samples, progress), strict=True)}
     collected = observe(
-        Pass(fp32, tensors.tensors, tensors.conv_inputs, preprocessing, threads),
+        pass_of(fp32, preprocessing, threads),
         samples,
         executor=executor,
         skip_bad_images=skip_bad_images,
@@ -101,6 +101,12 @@ def observing_job(fp32: Model, images: Mapping[str, str], preprocessing: Preproc
     """What an observation depends on: its digest. `images` are digests by name."""
     said, kernels = preprocessing.to_json(), measured_cpu().kernels()
     return job_digest("calibrate", "pillow", model=fp32.digest, preprocessing=said, images=dict(images), cpu=kernels)
+
+
+def pass_of(fp32: Model, preprocessing: Preprocessing, threads: int = 0) -> Pass:
+    """The task that observes an image."""
+    tensors = observed_tensors(fp32.taken)
+    return Pass(fp32, tensors.tensors, tensors.conv_inputs, preprocessing, threads)
 
 
 def _require_fp32(model: Model) -> None:

@@ -30,6 +30,7 @@ command = StageCommand(
     "calibrate",
     CalibrateOptions,
     act,
+    outline="fcn_onnx.stages.outlines:calibrate",
     tables={"method": "Methods", "levels": "Levels"},
     examples=(
         "calibrate --data coco/train2017 --limit 64 --histograms h.npz",

@@ -68,6 +68,7 @@ command = StageCommand(
     "export",
     ExportOptions,
     act,
+    outline="fcn_onnx.stages.export_outline:export",
     tables={"arch": "Architectures"},
     examples=("export --arch resnet50 --opset 12", "export --network my_unet:build --classes names.txt"),
 )

@@ -17,6 +17,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 MOST_CHOICES, WIDEST_CHOICES = 8, 72
 """Names beside a flag, and their characters; more of them are listed where the help ends, and nowhere else."""
 
+DRY_RUN_HELP = (
+    "Do nothing and write nothing but --json: show what would be done, on which images, at which sizes, what is up to "
+    "date, and an estimate of time and memory from two images."
+)
 JSON_TARGET, JSON_HELP = "FILE|-", "Write the result as one JSON object; - is stdout."
 
 
@@ -71,6 +75,8 @@ class StageCommand(click.Command):
         act: does the work and prints; gets the options and the target of `--json`.
         tables: headings of the tables of names that the help ends with, by the field that takes one of them.
         examples: command lines, without the program's name.
+        outline: `package.module:function` from options and progress to what would be done, of a command that works
+            long: it has `--dry-run`.
         after: what the help ends with.
     """
 
@@ -82,6 +88,7 @@ class StageCommand(click.Command):
         *,
         tables: Mapping[str, str] | None = None,
         examples: tuple[str, ...],
+        outline: str | None = None,
         after: str = "",
     ) -> None:
         super().__init__(name, help=act.__doc__)
@@ -89,6 +96,7 @@ class StageCommand(click.Command):
         self._act: Callable[[Any, str | None], None] = act
         self._tables = tables or {}
         self._examples = examples
+        self._outline = outline
         self._after = after
         self._made = False
 
@@ -101,8 +109,14 @@ class StageCommand(click.Command):
         return super().make_parser(ctx)
 
     def invoke(self, ctx: click.Context) -> None:
-        values = {name: value for name, value in ctx.params.items() if name != "json"}
-        self._act(assemble(self._options, values), ctx.params["json"])
+        values = {name: value for name, value in ctx.params.items() if name not in ("json", "dry_run")}
+        options = assemble(self._options, values)
+        if ctx.params.get("dry_run") and self._outline:
+            from fcn_onnx.cli.outlining import show
+
+            show(self._outline, ctx.params["json"], options)
+        else:
+            self._act(options, ctx.params["json"])
 
     def _make(self) -> None:
         if self._made:
@@ -110,6 +124,8 @@ class StageCommand(click.Command):
         self._made = True
         entries = {entry.name: entry for entry in declared(self._options)}
         self.params = [parameter(entry) for entry in entries.values()]
+        if self._outline:
+            self.params.append(click.Option(["--dry-run", "dry_run"], is_flag=True, help=DRY_RUN_HELP))
         self.params.append(click.Option(["--json", "json"], metavar=JSON_TARGET, help=JSON_HELP))
         parts = [f"{heading}:\n\n{listed(entries[name].option.table())}" for name, heading in self._tables.items()]
         self.epilog = "\n\n".join(

@@ -71,6 +71,7 @@ command = StageCommand(
     "predict",
     PredictOptions,
     act,
+    outline="fcn_onnx.stages.outlines:predict",
     tables={"runtime": "Runtimes"},
     examples=("predict fcn-resnet50-12-int8.onnx street.jpg holidays --output predictions",),
     after="""\b

@@ -88,6 +88,7 @@ command = StageCommand(
     "quantize",
     QuantizeOptions,
     act,
+    outline="fcn_onnx.stages.outlines:quantize",
     tables={"target": "Targets", "runtime": "Runtimes"},
     examples=("quantize --data coco/train2017 --limit 64",),
 )

@@ -10,7 +10,8 @@ import click
 
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, wants_stdout, write_json
-from fcn_onnx.cli.flags import PATH, json_option
+from fcn_onnx.cli.flags import DRY_RUN_HELP, PATH, json_option
+from fcn_onnx.cli.outlining import show
 from fcn_onnx.cli.summary import summarise
 
 
@@ -20,6 +21,7 @@ from fcn_onnx.cli.summary import summarise
 @click.argument("recipe", type=PATH, metavar="RECIPE.yaml")
 @click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Overrides the recipe.")
 @click.option("--force", is_flag=True, help="Redo it though nothing has changed.")
+@click.option("--dry-run", is_flag=True, help=DRY_RUN_HELP)
 @click.option(
     "--save", type=PATH, metavar="FILE", help="Also write the recipe with --set and all that the run decided in it."
 )
@@ -31,6 +33,7 @@ def command(
     recipe: Path,
     overrides: tuple[str, ...],
     force: bool,
+    dry_run: bool,
     save: Path | None,
     junit: Path | None,
     json_target: str | None,
@@ -43,6 +46,9 @@ def command(
     from fcn_onnx.stages.run import inputs_of, outputs_of
 
     plan = load_recipe(recipe, overrides)
+    if dry_run:
+        show("fcn_onnx.stages.outlines:run", json_target, plan, force=force)
+        return
     claim(json_target, outputs_of(plan) | {"--save": save, "--junit": junit}, inputs_of(plan))
     result = run_recipe(
         plan,

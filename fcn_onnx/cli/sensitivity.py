@@ -76,6 +76,7 @@ command = StageCommand(
     "sensitivity",
     SensitivityOptions,
     act,
+    outline="fcn_onnx.stages.outlines:sensitivity",
     tables={"method": "Methods", "target": "Targets"},
     examples=("sensitivity --data coco/train2017 --limit 64",),
 )

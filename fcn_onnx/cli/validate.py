@@ -40,6 +40,7 @@ command = StageCommand(
     "validate",
     ValidateOptions,
     act,
+    outline="fcn_onnx.stages.outlines:validate",
     tables={"protocol": "Protocols", "runtime": "Runtimes"},
     examples=("validate --data coco/val2017 --limit 40 --max-drop 1",),
 )

@@ -129,6 +129,20 @@ def claim_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path 
         require_writable(path)
 
 
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Mapping[str, Path | None] = NOTHING) -> None:
+    """The same without a trace: no folder is made and no file tried, so that a full disk is not seen.
+
+    Raises:
+        OutputError: see `claim_outputs`.
+    """
+    wanted = {name: path for name, path in outputs.items() if path is not None}
+    require_distinct(wanted, inputs)
+    for path in wanted.values():
+        nearest = next(parent for parent in path.absolute().parents if _stat(parent))
+        if path.is_dir() or not nearest.is_dir() or not os.access(nearest, os.W_OK):
+            raise OutputError(f"{path} cannot be written", fix="name a file in a folder that can be written")
+
+
 def require_distinct(outputs: Mapping[str, Path], inputs: Mapping[str, Path | None] = NOTHING) -> None:
     """Raise OutputError if an output is an input, another output, or below one, by whatever path or link."""
     read = {_identity(path): name for name, path in inputs.items() if path is not None}

@@ -85,7 +85,7 @@ def export(options: ExportOptions, *, progress: Progress = SILENT) -> ExportResu
     named = options.output or fp32_path(options.arch, options.network, options.opset)
     _claim(options, named)
     progress.note(f"building {options.arch or options.network or 'the network'} with weights {options.weights}")
-    built = _built(options)
+    built = build(options)
     require_opset(options.opset)
     path = named or Path(fp32_name(built.name, options.opset))
     if named is None:  # it was recognised by its checkpoint
@@ -108,7 +108,7 @@ def _claim(options: ExportOptions, path: Path | None) -> None:
     claim_outputs(outputs, {"the checkpoint": Path(options.weights) if names_file(options.weights) else None})
 
 
-def _built(options: ExportOptions) -> Built:
+def build(options: ExportOptions) -> Built:
     """The network that is meant, shown photographs as the user says.
 
     Raises:
@@ -152,17 +152,17 @@ def _built(options: ExportOptions) -> Built:
 
 
 def _made(options: ExportOptions, built: Built, path: Path, progress: Progress) -> ExportResult:
-    graph = _traced(options, built, progress) if options.network else None  # what it computes is known by its graph
-    card = _card(options, built, graph)
-    skipped = not options.force and _job_of(path) == card.job
+    graph = traced(options, built, progress) if options.network else None  # what it computes is known by its graph
+    card = card_of(options, built, graph)
+    skipped = not options.force and job_of(path) == card.job
     parity = (
-        None if skipped else _write(options, built, graph or _traced(options, built, progress), card, path, progress)
+        None if skipped else _write(options, built, graph or traced(options, built, progress), card, path, progress)
     )
     archive = write_test_data(path) if options.test_data else None
     return ExportResult(path, options.opset, card, parity, model_bytes(path), archive, skipped)
 
 
-def _card(options: ExportOptions, built: Built, graph: onnx.ModelProto | None) -> ModelCard:
+def card_of(options: ExportOptions, built: Built, graph: onnx.ModelProto | None) -> ModelCard:
     """What the file will say of itself, the digest of this very job included."""
     card = ModelCard(
         arch=built.name,
@@ -187,7 +187,7 @@ def _card(options: ExportOptions, built: Built, graph: onnx.ModelProto | None) -
     return card.for_job(job_digest("export", "torch", "torchvision", "onnxscript", **decisive))
 
 
-def _traced(options: ExportOptions, built: Built, progress: Progress) -> onnx.ModelProto:
+def traced(options: ExportOptions, built: Built, progress: Progress) -> onnx.ModelProto:
     """The network as a clean graph."""
     progress.note(f"tracing at opset {options.opset}")
     model = trace(
@@ -222,7 +222,7 @@ def _write(
         return compare(temporary, precision="float16" if options.fp16 else "float32")
 
 
-def _job_of(path: Path) -> str | None:
+def job_of(path: Path) -> str | None:
     """The job that made the file, if it is a model of ours."""
     try:
         return ModelCard.read_from(load_model(path), str(path)).job if path.is_file() else None

@@ -104,13 +104,13 @@ def predict(options: PredictOptions, *, progress: Progress = SILENT) -> tuple[Pr
         ImageError, ModelError, OutputError: see the message.
     """
     model, output = options.model, options.output or PREDICTIONS
-    files = _files(options.images, output)
+    files = files_of(options.images, output)
     require_distinct(
         {f"the {kind} of {path}": output / _named(name, kind) for path, name in files.items() for kind in KINDS},
         {"the model": model} | {f"the image {path}": path for path in files},
     )
-    interface, opened = _settled(options, progress)
-    painter = _Painter.of(options, interface, opened)
+    interface, opened = open_settled(options, progress)
+    painter = Painter.of(options, interface, opened)
     eye = painter.eye
     footprint = footprint_of([model], [Sample(str(path), str(path), path) for path in files], eye.preprocessing)
     executor = executor_of(options.running, options.threads, progress, footprint)
@@ -156,7 +156,7 @@ def predict_frames(
     Raises:
         ImageError, ModelError: see the message.
     """
-    painter = _Painter.of(options, *_settled(options, progress))
+    painter = Painter.of(options, *open_settled(options, progress))
     for name, photograph in frames:
         yield name, painter.paint(photograph, name)
 
@@ -174,7 +174,7 @@ class _Drawing:
         threads: of the sessions of other processes.
     """
 
-    painter: _Painter
+    painter: Painter
     options: PredictOptions
     interface: Interface
     threads: int
@@ -194,10 +194,10 @@ class _Drawing:
 
 
 def _redrawing(options: PredictOptions, interface: Interface) -> _Drawing:
-    return _Drawing(_Painter.of(options, interface), options, interface, options.threads)
+    return _Drawing(Painter.of(options, interface), options, interface, options.threads)
 
 
-def _settled(options: PredictOptions, progress: Progress) -> tuple[Interface, Model]:
+def open_settled(options: PredictOptions, progress: Progress) -> tuple[Interface, Model]:
     """The model, what it does not say itself, settled; and what a reader of its results must know, said."""
     model = Model.open(options.model)
     interface = settle([model], options.interface, progress)
@@ -206,7 +206,7 @@ def _settled(options: PredictOptions, progress: Progress) -> tuple[Interface, Mo
     return interface, model
 
 
-class _Painter:
+class Painter:
     """What an eye sees, as pictures."""
 
     def __init__(self, eye: Eye, *, legend: bool) -> None:
@@ -216,7 +216,7 @@ class _Painter:
         self._space = label_space(self._classes)
 
     @classmethod
-    def of(cls, options: PredictOptions, interface: Interface, model: Model | None = None) -> _Painter:
+    def of(cls, options: PredictOptions, interface: Interface, model: Model | None = None) -> Painter:
         """Open the model that the options name, unless it is."""
         config = SessionConfig(threads=options.threads)
         segmenter = Segmenter(model or options.model, config, interface, options.runtime)
@@ -272,7 +272,7 @@ def _made(folder: Path) -> Iterator[None]:
             folder.rmdir()
 
 
-def _files(images: Sequence[Path], output: Path) -> dict[Path, Path]:
+def files_of(images: Sequence[Path], output: Path) -> dict[Path, Path]:
     """Image files, and what their results are called, relative to the output folder and without a suffix."""
     files: dict[Path, Path] = {}
     for path in images:

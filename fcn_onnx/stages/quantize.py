@@ -54,20 +54,11 @@ def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quanti
     model = options.model or find_fp32()
     output = options.output or int8_path(model)
     require_consistent(options)
-    method = choose_method(options)
     outputs = _claimed(options, model, output)
-    fp32 = Model.open(model)
-    require_float32(fp32.proto, fp32.name)
-    interface = settle([fp32], options.interface, progress)
-    preprocessing = preprocessing_of(fp32.proto, str(model), interface)
-    unsaid = options.choice is None and options.ranges is None
-    clips = own_clips(fp32, preprocessing, progress) if unsaid else None
-    plan = _plan(options, fp32, clips, progress)
-    given = _gather(options, fp32, clips, preprocessing, interface, progress)
-    if given.table is not None:
-        given.table.require_levels(plan.levels)
+    decided = decide(options, model, progress)
+    fp32, given, plan, job = decided.fp32, decided.given, decided.plan, decided.job
+    interface, preprocessing, method = decided.interface, decided.preprocessing, decided.method
     claim_outputs(outputs, {f"the image {sample.name}": sample.file for sample in given.samples})
-    job = _job(options, fp32, plan, method, interface, preprocessing, given)
     if not options.force and (existing := up_to_date(output, job, fp32.size_bytes)):
         steps = observing_job(fp32, given.images, preprocessing), searching_job(job), refining_job(job)
         forget(output, *steps, wait_s=options.wait, progress=progress)
@@ -119,6 +110,44 @@ class Given:
     samples: Sequence[Sample]
     images: Mapping[str, str]
     truth: Dataset | None = None
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What a quantization is made of, when all is said and nothing is done.
+
+    Attributes:
+        interface: of the model, settled.
+        preprocessing: how it is shown images.
+        method: see `choose_method`.
+        job: digest of all that the int8 model depends on.
+    """
+
+    fp32: Model
+    interface: Interface
+    preprocessing: Preprocessing
+    method: str
+    plan: Plan
+    given: Given
+    job: str
+
+
+def decide(options: QuantizeOptions, model: Path, progress: Progress) -> Decided:
+    """Open the model, choose the form of the int8 model and the images, and write nothing. Raises as `quantize`."""
+    require_consistent(options)
+    method = choose_method(options)
+    fp32 = Model.open(model)
+    require_float32(fp32.proto, fp32.name)
+    interface = settle([fp32], options.interface, progress)
+    preprocessing = preprocessing_of(fp32.proto, str(model), interface)
+    unsaid = options.choice is None and options.ranges is None
+    clips = own_clips(fp32, preprocessing, progress) if unsaid else None
+    plan = _plan(options, fp32, clips, progress)
+    given = _gather(options, fp32, clips, preprocessing, interface, progress)
+    if given.table is not None:
+        given.table.require_levels(plan.levels)
+    job = _job(options, fp32, plan, method, interface, preprocessing, given)
+    return Decided(fp32, interface, preprocessing, method, plan, given, job)
 
 
 def _claimed(options: QuantizeOptions, model: Path, output: Path) -> dict[str, Path | None]:

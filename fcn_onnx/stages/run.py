@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from fcn_onnx.data.sets.discover import annotations_beside
@@ -49,12 +49,8 @@ def run(
     Raises:
         FcnOnnxError: what the stages raise.
     """
-    fp32, report = _fp32(recipe), recipe.output / "report"
-    exporting = recipe.export.build(output=fp32, force=force) if recipe.export else None
-    quantizing = recipe.quantize.build(
-        model=fp32, output=recipe.output / int8_path(fp32).name, threads=recipe.threads, force=force
-    )
-    validating = recipe.validate.build(fp32=fp32, report=report, threads=recipe.threads, junit=junit)
+    fp32, report = fp32_of(recipe), recipe.output / "report"
+    exporting, quantizing, validating = stages_of(recipe, force=force, junit=junit)
     choose_method(quantizing)
     require_consistent(quantizing)
     claim_outputs(outputs_of(recipe) | {"--save": save, "--junit": junit}, inputs_of(recipe))
@@ -67,16 +63,31 @@ def run(
 
         export(exporting, progress=progress)
     quantized = quantize(quantizing, progress=progress)
-    validation = validate(replace(validating, int8=(quantized.path,)), command=command, progress=progress)
+    validation = validate(validating, command=command, progress=progress)
     if save is not None:
         values = resolved(recipe, quantized, validation.document)
         write_text(save, to_text(values, "What `fcn-onnx run` did, with all that it decided."))
     return RunResult(fp32, quantized, validation, report / "report.html")
 
 
+def stages_of(
+    recipe: Recipe, *, force: bool = False, junit: Path | None = None
+) -> tuple[ExportOptions | None, QuantizeOptions, ValidateOptions]:
+    """The options of each stage; `export`'s are None where the recipe brings its model."""
+    fp32 = fp32_of(recipe)
+    int8 = recipe.output / int8_path(fp32).name
+    return (
+        recipe.export.build(output=fp32, force=force) if recipe.export else None,
+        recipe.quantize.build(model=fp32, output=int8, threads=recipe.threads, force=force),
+        recipe.validate.build(
+            fp32=fp32, int8=(int8,), report=recipe.output / "report", threads=recipe.threads, junit=junit
+        ),
+    )
+
+
 def outputs_of(recipe: Recipe) -> dict[str, Path | None]:
     """What `run` writes of a recipe beside its scenes, by what it is called."""
-    fp32 = _fp32(recipe)
+    fp32 = fp32_of(recipe)
     models: dict[str, Path | None] = {"the fp32 model": fp32} if recipe.export else {}
     models["the int8 model"] = recipe.output / int8_path(fp32).name
     return models | report_files(recipe.output / "report")
@@ -96,7 +107,7 @@ def inputs_of(recipe: Recipe) -> dict[str, Path | None]:
     return files
 
 
-def _fp32(recipe: Recipe) -> Path:
+def fp32_of(recipe: Recipe) -> Path:
     if recipe.export is None:
         assert recipe.model is not None  # a recipe has one of the two
         return recipe.model

@@ -77,25 +77,13 @@ def sensitivity(options: SensitivityOptions, *, progress: Progress = SILENT) -> 
     model = options.model or find_fp32()
     outputs, inputs = files_of(options, model)
     claim_outputs(outputs, inputs)
-    fp32 = Model.open(model)
-    require_float32(fp32.proto, fp32.name)
-    interface = settle([fp32], options.interface, progress)
-    preprocessing = preprocessing_of(fp32.proto, fp32.name, interface)
-    plan = _plan(options, fp32, progress)
-    rule = get_method(options.method, options.percentile, plan.levels)
-    known = classes_of(fp32.proto, fp32.name, interface), declared_classes(fp32.proto, fp32.name, interface)
-    samples = options.choice.choose(progress, *known).samples
-    if not samples:
-        raise UsageError("no image to try layers on", fix="give at least one")
+    decided = decide(options, model, progress)
+    fp32, plan, job, given = decided.fp32, decided.plan, decided.job, decided.given
+    interface, preprocessing, samples = decided.interface, decided.preprocessing, decided.samples
     claim_outputs(outputs, {f"the image {sample.name}": sample.file for sample in samples})
-    given = None
-    if options.ranges is not None:
-        given = RangeTable.load(options.ranges)
-        given.require_made_for(fp32.digest, preprocessing.to_json())
-        given.require_levels(plan.levels)
-    job = _job(options, fp32, plan, rule.name, interface, preprocessing, samples, progress)
+    rule = get_method(options.method, options.percentile, plan.levels)
     output = options.report / FILES[0]
-    if not options.force and (existing := _up_to_date(output, job)):
+    if not options.force and (existing := up_to_date(output, job)):
         contents = zip(samples, digests(samples, progress), strict=True)
         observed = observing_job(fp32, {sample.name: content for sample, content in contents}, preprocessing)
         forget(output, job, observed, wait_s=options.wait, progress=progress)
@@ -117,6 +105,48 @@ def sensitivity(options: SensitivityOptions, *, progress: Progress = SILENT) -> 
         found = _measured(Trials(maker, plan, table, journals.of(job), progress), samples, options.trial_images)
         _write(found, options.report)
     return Found(found, options.report)
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What is measured and how, when all is said and nothing is done.
+
+    Attributes:
+        interface: of the model, settled.
+        preprocessing: how it is shown images.
+        samples: the chosen images.
+        given: the table of `--ranges`, if any.
+        job: digest of all that the numbers depend on.
+    """
+
+    fp32: Model
+    interface: Interface
+    preprocessing: Preprocessing
+    plan: Plan
+    samples: Sequence[Sample]
+    given: RangeTable | None
+    job: str
+
+
+def decide(options: SensitivityOptions, model: Path, progress: Progress) -> Decided:
+    """Open the model, choose the form and the images, and write nothing. Raises as `sensitivity`."""
+    fp32 = Model.open(model)
+    require_float32(fp32.proto, fp32.name)
+    interface = settle([fp32], options.interface, progress)
+    preprocessing = preprocessing_of(fp32.proto, fp32.name, interface)
+    plan = _plan(options, fp32, progress)
+    rule = get_method(options.method, options.percentile, plan.levels)
+    known = classes_of(fp32.proto, fp32.name, interface), declared_classes(fp32.proto, fp32.name, interface)
+    samples = options.choice.choose(progress, *known).samples
+    if not samples:
+        raise UsageError("no image to try layers on", fix="give at least one")
+    given = None
+    if options.ranges is not None:
+        given = RangeTable.load(options.ranges)
+        given.require_made_for(fp32.digest, preprocessing.to_json())
+        given.require_levels(plan.levels)
+    job = _job(options, fp32, plan, rule.name, interface, preprocessing, samples, progress)
+    return Decided(fp32, interface, preprocessing, plan, samples, given, job)
 
 
 def files_of(options: SensitivityOptions, model: Path) -> tuple[dict[str, Path | None], dict[str, Path | None]]:
@@ -215,7 +245,7 @@ def _write(found: Sensitivity, folder: Path) -> None:
         (temporary / page).write_text(to_page(found), encoding="utf-8", errors="backslashreplace")
 
 
-def _up_to_date(path: Path, job: str) -> Sensitivity | None:
+def up_to_date(path: Path, job: str) -> Sensitivity | None:
     """What an earlier run of this very job measured; None if there is none, or it cannot be read, or has no page."""
     try:
         found = Sensitivity.from_json(json.loads(read_text(path)), str(path))

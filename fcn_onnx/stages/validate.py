@@ -66,9 +66,9 @@ def validate(options: ValidateOptions, *, command: str | None = None, progress: 
     models = {f"the model {path}": path for path in (fp32, *candidates)}
     data = {name: file for path in models.values() for name, file in data_inputs(path, outputs.values()).items()}
     claim_outputs(outputs, models | data | options.choice.inputs())
-    entered = _entered(options, fp32, candidates, progress)
+    entered = enter(options, fp32, candidates, progress)
     with Journals(options.report, wait_s=options.wait, progress=progress) as journals:
-        setting = _setting(options, entered, command, progress)
+        setting = setting_of(options, entered, command, progress)
         entrants = tuple(model.entrant for model in entered.contestants.all)
         samples = setting.selection.samples
         rows = [model.path for model in entered.contestants.all]
@@ -144,7 +144,7 @@ class Entered:
     segmenters: Sequence[Segmenter]
 
 
-def _entered(options: ValidateOptions, fp32: Path, candidates: Sequence[Path], progress: Progress) -> Entered:
+def enter(options: ValidateOptions, fp32: Path, candidates: Sequence[Path], progress: Progress) -> Entered:
     """Every model read once; what is in them is let go of before an image is run, as the sessions hold it too."""
     models = [Model.open(path) for path in (fp32, *candidates)]
     runtimes = runtimes_of(options)
@@ -167,7 +167,7 @@ def _entered(options: ValidateOptions, fp32: Path, candidates: Sequence[Path], p
     return Entered(contestants, dataset, fitted.rules, fitted.shown, chosen, settled, config, segmenters)
 
 
-def _setting(options: ValidateOptions, entered: Entered, command: str | None, progress: Progress) -> Setting:
+def setting_of(options: ValidateOptions, entered: Entered, command: str | None, progress: Progress) -> Setting:
     """What all rows share, and the digest of the work."""
     contestants, dataset, rules = entered.contestants, entered.dataset, entered.rules
     selection = select_images(

@@ -26,6 +26,9 @@ MOBILENET_LAST = (1, 3, 6, 13, 17)
 
 MOBILENET_CHANNELS = (16, 24, 32, 96, 320)
 
+DIVISOR = 8
+"""What widened channels are multiples of."""
+
 BRANCH_SCALE = 0.2
 """Of the last batch norm of a residual branch before training: at 1, every block doubles the variance, and the logits
 of an untrained network reach 30,000."""
@@ -53,6 +56,13 @@ REGNETS: Mapping[str, RegNetX] = {
     "1p6gf": RegNetX((72, 168, 408, 912), (2, 4, 10, 2), 24, 264),
     "3p2gf": RegNetX((96, 192, 432, 1008), (2, 6, 15, 2), 48, 288),
 }
+
+
+def widened(channels: int, width: float) -> int:
+    """So many times the channels, to the nearest multiple of `DIVISOR`, and to the next where that is 10 % fewer."""
+    wanted = channels * width
+    nearest = max(DIVISOR, int(wanted + DIVISOR / 2) // DIVISOR * DIVISOR)
+    return nearest if nearest >= 0.9 * wanted else nearest + DIVISOR
 
 
 def _calm(norm: nn.Module) -> None:
@@ -86,14 +96,16 @@ class MobileNetV2Encoder(nn.Module):
     Args:
         last_stride: of the stage with 160 channels: 2, or 1 (which dilates nothing).
         fast: the first stage halves the size too, so that all strides are twice as large.
+        width: what all channels are multiplied by, see `widened`.
     """
 
-    def __init__(self, last_stride: int, fast: bool) -> None:
+    def __init__(self, last_stride: int, fast: bool, width: float = 1) -> None:
         super().__init__()
-        blocks: list[nn.Module] = [conv_block(3, STEM, 3, stride=2)]
-        inputs = STEM
+        inputs = widened(STEM, width)
+        blocks: list[nn.Module] = [conv_block(3, inputs, 3, stride=2)]
         strides = (2 if fast else 1, 2, 2, 2, 1, last_stride, 1)
-        for (expansion, outputs, count), stride in zip(MOBILENET_STAGES, strides, strict=True):
+        for (expansion, channels, count), stride in zip(MOBILENET_STAGES, strides, strict=True):
+            outputs = widened(channels, width)
             for index in range(count):
                 blocks.append(InvertedResidual(inputs, outputs, 1 if index else stride, expansion))
                 inputs = outputs

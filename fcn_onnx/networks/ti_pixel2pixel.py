@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fcn_onnx.networks.ti_blocks import ASPP, conv_block, enlarged, prediction, separable
-from fcn_onnx.networks.ti_encoders import MOBILENET_CHANNELS, MobileNetV2Encoder, RegNetEncoder, RegNetX
+from fcn_onnx.networks.ti_encoders import MOBILENET_CHANNELS, MobileNetV2Encoder, RegNetEncoder, RegNetX, widened
 
 DECODER = 256
 """Channels of the decoder behind a MobileNetV2."""
@@ -18,6 +18,9 @@ DECODER = 256
 SHORTCUT = 48
 UNET_LEAST = 32
 """Channels that a U-Net's decoder has at least, or twice its classes."""
+
+WIDE = 1.4
+"""How many times the channels of MobileNetV2 the networks called `1p4` have, in the decoder too."""
 
 Features = list[torch.Tensor]
 
@@ -29,13 +32,23 @@ class DeepLabDecoder(nn.Module):
         channels: of the finest and of the coarsest map.
         enlarges: ratio of their strides.
         stride: of the finest.
+        own: channels of the pyramid and of the copy.
     """
 
-    def __init__(self, channels: tuple[int, int], classes: int, width: int, enlarges: int, stride: int) -> None:
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        classes: int,
+        width: int,
+        enlarges: int,
+        stride: int,
+        own: tuple[int, int] = (DECODER, SHORTCUT),
+    ) -> None:
         super().__init__()
-        self.aspp = ASPP(channels[1], DECODER, width)
-        self.shortcut = conv_block(channels[0], SHORTCUT)
-        self.pred = prediction(DECODER + SHORTCUT, classes, width)
+        decoder, shortcut = own
+        self.aspp = ASPP(channels[1], decoder, width)
+        self.shortcut = conv_block(channels[0], shortcut)
+        self.pred = prediction(decoder + shortcut, classes, width)
         self.enlarges, self.stride = enlarges, stride
 
     def forward(self, features: Features) -> torch.Tensor:
@@ -146,6 +159,29 @@ def build_mobilenet(decoder: str, classes: int, *, fast: bool = False) -> Pixel2
     if decoder == "fpn_aspp":
         return Pixel2Pixel(encoder, FPNDecoder(channels[1:], classes, 1, DECODER, 4 * twice))
     return Pixel2Pixel(encoder, DeepLabDecoder((channels[1], channels[-1]), classes, 1, 4, 4 * twice))
+
+
+def build_wide_mobilenet(decoder: str, classes: int) -> Pixel2Pixel:
+    """`<decoder>_mobilenetv2_tv_1p4_edgeailite` with random weights: 1.4 times the channels, rectifiers clipped at 6.
+
+    Args:
+        decoder: `deeplabv3plus` or `fpn_aspp`.
+        classes: how many.
+    """
+    encoder = MobileNetV2Encoder(1 if decoder == "deeplabv3plus" else 2, False, WIDE)
+    channels = tuple(widened(own, WIDE) for own in MOBILENET_CHANNELS)
+    inner, shortcut = widened(DECODER, WIDE), widened(SHORTCUT, WIDE)
+    head = (
+        FPNDecoder(channels[1:], classes, 1, inner, 4)
+        if decoder == "fpn_aspp"
+        else DeepLabDecoder((channels[1], channels[-1]), classes, 1, 4, 4, (inner, shortcut))
+    )
+    network = Pixel2Pixel(encoder, head)
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, nn.ReLU6())
+    return network
 
 
 def build_regnet(decoder: str, classes: int, design: RegNetX) -> Pixel2Pixel:

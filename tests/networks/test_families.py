@@ -44,6 +44,8 @@ PARAMETERS = {
     "ti-deeplabv3plus-mobilenetv2-fd": 2_425_024,
     "ti-unet-aspp-mobilenetv2-fd": 2_465_836,
     "ti-fpn-aspp-mobilenetv2-fd": 2_669_376,
+    "ti-fpn-aspp-mobilenetv2-1p4": 5_184_840,
+    "ti-deeplabv3plus-mobilenetv2-1p4": 4_706_176,
     "tiny": 279_818,
 }
 """With all heads, as the origins count them (torchvision: `meta["num_params"]` of the published weights)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 
 from fcn_onnx.errors import WeightsError
-from fcn_onnx.networks.building import build_network
+from fcn_onnx.networks.building import build_network, shapes_of
+from fcn_onnx.networks.families import ARCHITECTURES
 from fcn_onnx.networks.origins.ti import adopt
 from fcn_onnx.networks.ti_encoders import REGNETS
-from fcn_onnx.networks.ti_pixel2pixel import Pixel2Pixel, build_mobilenet, build_regnet
+from fcn_onnx.networks.ti_pixel2pixel import Pixel2Pixel, build_mobilenet, build_regnet, build_wide_mobilenet
 
 Build = Callable[[int], Pixel2Pixel]
 State = Mapping[str, Tensor]
@@ -158,17 +159,20 @@ def up(x: Tensor, factor: int) -> Tensor:
     return F.interpolate(x, size=(factor * x.shape[2], factor * x.shape[3]), mode="bilinear", align_corners=False)
 
 
-def mobilenetv2(x: Tensor, state: State, first: int, last: int) -> list[Tensor]:
+def mobilenetv2(
+    x: Tensor, state: State, first: int, last: int, widths: Sequence[int] = (32, 16, 24, 32, 64, 96, 160, 320)
+) -> list[Tensor]:
     x = cna(x, state, "encoder.features.0", 2)
+    assert x.shape[1] == widths[0]
     found, number = [x], 0
     for t, c, n, s in (
-        (1, 16, 1, first),
-        (6, 24, 2, 2),
-        (6, 32, 3, 2),
-        (6, 64, 4, 2),
-        (6, 96, 3, 1),
-        (6, 160, 3, last),
-        (6, 320, 1, 1),
+        (1, widths[1], 1, first),
+        (6, widths[2], 2, 2),
+        (6, widths[3], 3, 2),
+        (6, widths[4], 4, 2),
+        (6, widths[5], 3, 1),
+        (6, widths[6], 3, last),
+        (6, widths[7], 1, 1),
     ):
         for index in range(n):
             number += 1
@@ -213,10 +217,10 @@ def deeplab_regnet(image: Tensor, state: State) -> Tensor:
     return deeplab_head(s1, s4, state, 4)
 
 
-def deeplab_head(fine: Tensor, coarse: Tensor, state: State, last: int) -> Tensor:
+def deeplab_head(fine: Tensor, coarse: Tensor, state: State, last: int, shortcut: int = 48) -> Tensor:
     x = up(aspp(coarse, state, "decoders.0.aspp"), 4)
     s = cna(fine, state, "decoders.0.shortcut")
-    assert s.shape[1] == 48
+    assert s.shape[1] == shortcut
     return up(pred(torch.cat([x, s], 1), state), last)
 
 
@@ -244,6 +248,35 @@ def fpn_head(features: list[Tensor], state: State, last: int) -> Tensor:
         own = cna(features[3 - k], state, f"decoders.0.fpn.shortcuts.{k}")
         r = dws(up(r, 2) + own, state, f"decoders.0.fpn.smooth_convs.{k}")
     return up(pred(r, state), last)
+
+
+@pytest.mark.parametrize("decoder", ["fpn_aspp", "deeplabv3plus"])
+def test_those_of_width_1_4_compute_what_is_written_of_them(decoder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The channels of each stage and of the decoder are written out; rectifiers are clipped at 6, and it matters."""
+    network = seeded(build_wide_mobilenet(decoder, 7))
+    state = network.state_dict()
+    widths = {"0.0": 48, "1.conv.1": 24, "3.conv.2": 32, "6.conv.2": 48, "10.conv.2": 88, "13.conv.2": 136}
+    widths |= {"16.conv.2": 224, "17.conv.2": 448}
+    assert {key: len(state[f"encoder.features.{key}.weight"]) for key in widths} == widths
+    inner = {"fpn_aspp": "rfblock", "deeplabv3plus": "aspp"}[decoder]
+    assert state[f"decoders.0.{inner}.aspp_out.0.weight"].shape == (360, 1440, 1, 1)
+    image = 30 * torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        plain = wide(decoder, image, state)
+    monkeypatch.setattr(F, "relu", F.relu6)
+    with torch.no_grad():
+        out, expected = network(image)["out"], wide(decoder, image, state)
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+    assert not torch.allclose(out, plain, rtol=0.1)
+    found = [one for one in ARCHITECTURES.values() if one.recognises(shapes_of(state))]
+    assert [one.name for one in found] == [f"ti-{decoder.replace('_', '-')}-mobilenetv2-1p4"]
+
+
+def wide(decoder: str, image: Tensor, state: State) -> Tensor:
+    f = mobilenetv2(image, state, 1, 1 if decoder == "deeplabv3plus" else 2, (48, 24, 32, 48, 88, 136, 224, 448))
+    if decoder == "fpn_aspp":
+        return fpn_head([f[i] for i in (3, 6, 13, 17)], state, 4)
+    return deeplab_head(f[3], f[17], state, 4, 64)
 
 
 def test_what_training_for_int8_learned_is_left_out() -> None:

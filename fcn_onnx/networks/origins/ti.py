@@ -57,6 +57,12 @@ def _mobilenet(decoder: str, fast: bool, classes: int, aux: bool) -> torch.nn.Mo
     return build_mobilenet(decoder, classes, fast=fast)
 
 
+def _wide_mobilenet(decoder: str, classes: int, aux: bool) -> torch.nn.Module:
+    from fcn_onnx.networks.ti_pixel2pixel import build_wide_mobilenet
+
+    return build_wide_mobilenet(decoder, classes)
+
+
 def _regnet(decoder: str, design: str, classes: int, aux: bool) -> torch.nn.Module:
     from fcn_onnx.networks.ti_encoders import REGNETS
     from fcn_onnx.networks.ti_pixel2pixel import build_regnet
@@ -76,6 +82,18 @@ MOBILENET_DECODERS: Mapping[str, tuple[str, Mapping[str, Shape]]] = {
     "fpn_aspp": ("FPN with ASPP", {"decoders.0.fpn.shortcuts.3.0.weight": (256, 24, 1, 1)}),
 }
 """By TI's name: ours, and by which of their keys and shapes they are told apart."""
+
+WIDE_MOBILENET: Mapping[str, Shape] = {
+    "encoder.features.0.0.weight": (48, 3, 3, 3),
+    "encoder.features.17.conv.0.0.weight": (1344, 224, 1, 1),
+    CLASSES: (None, None, 1, 1),
+}
+
+WIDE_DECODERS: Mapping[str, Mapping[str, Shape]] = {
+    "deeplabv3plus": {"decoders.0.shortcut.0.weight": (64, 32, 1, 1)},
+    "fpn_aspp": {"decoders.0.fpn.shortcuts.3.0.weight": (360, 32, 1, 1)},
+}
+"""Of the networks whose MobileNetV2 has 1.4 times the channels."""
 
 REGNET_CHANNELS: Mapping[str, tuple[int, int, int, int]] = {
     "400mf": (32, 160, 384, 16),
@@ -145,6 +163,18 @@ def _on_mobilenet(decoder: str, published: str, fast: bool = False) -> Architect
     )
 
 
+def _on_wide_mobilenet(decoder: str, published: str) -> Architecture:
+    return _architecture(
+        f"{decoder.replace('_', '-')}-mobilenetv2-1p4",
+        f"{decoder}_mobilenetv2_tv_1p4",
+        f"{MOBILENET_DECODERS[decoder][0]} on a MobileNetV2 of 1.4 times the channels",
+        partial(_wide_mobilenet, decoder),
+        {**WIDE_MOBILENET, **WIDE_DECODERS[decoder]},
+        multiple_of=16 if decoder == "deeplabv3plus" else 32,
+        published=published,
+    )
+
+
 def _on_regnet(decoder: str, design: str, published: str, size: tuple[int, int] = (384, 768)) -> Architecture:
     first, third, last, width = REGNET_CHANNELS[design]
     shown, shortcut = REGNET_DECODERS[decoder]
@@ -176,4 +206,6 @@ ARCHITECTURES = (
     _on_regnet("deeplabv3plus", "800mf", ""),
     # the same keys and shapes as the first three: a checkpoint is taken for theirs unless --arch names one of these
     *(_on_mobilenet(decoder, "", fast=True) for decoder in MOBILENET_DECODERS),
+    _on_wide_mobilenet("fpn_aspp", "52.93 % mIoU on ADE20K32"),
+    _on_wide_mobilenet("deeplabv3plus", ""),
 )

@@ -7,6 +7,7 @@ Each stage is one function; the command of the same name does nothing but parse,
     quantize   fp32 model + images or ranges → int8 model
     validate   both models + labelled images → comparison and report
     compare    two reports                   → what got worse
+    open_report                              a report.json, as types
     benchmark, predict, inspect              one model or several, looked at
     bundle                                   a model → a folder that serves it
     sensitivity                              what each layer's int8 costs
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
     from fcn_onnx.stages.calibrate import calibrate
     from fcn_onnx.stages.compare import compare
     from fcn_onnx.stages.export import export
-    from fcn_onnx.stages.inspect import inspect
+    from fcn_onnx.stages.inspect import fidelity, inspect
     from fcn_onnx.stages.model_card import model_card
     from fcn_onnx.stages.options import (
         BenchmarkOptions,
         CalibrateOptions,
         ExportOptions,
+        InspectOptions,
         PredictOptions,
         QuantizeOptions,
         SensitivityOptions,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     )
     from fcn_onnx.stages.predict import predict
     from fcn_onnx.stages.quantize import quantize
+    from fcn_onnx.stages.report import open_report
     from fcn_onnx.stages.report_options import CompareOptions, ModelCardOptions
     from fcn_onnx.stages.run import run
     from fcn_onnx.stages.sensitivity import sensitivity
@@ -56,11 +59,14 @@ _HOMES = {
     "fcn_onnx.jobs.engines": ("Running",),
     "fcn_onnx.model.interface": ("Interface",),
     "fcn_onnx.stages.bundle_options": ("BundleOptions",),
+    "fcn_onnx.stages.inspect": ("fidelity", "inspect"),
+    "fcn_onnx.stages.report": ("open_report",),
     "fcn_onnx.stages.report_options": ("CompareOptions", "ModelCardOptions"),
     "fcn_onnx.stages.options": (
         "BenchmarkOptions",
         "CalibrateOptions",
         "ExportOptions",
+        "InspectOptions",
         "PredictOptions",
         "QuantizeOptions",
         "SensitivityOptions",
@@ -75,7 +81,6 @@ _HOMES = {
             "calibrate",
             "compare",
             "export",
-            "inspect",
             "model_card",
             "predict",
             "quantize",
@@ -94,6 +99,7 @@ __all__ = [
     "ExportOptions",
     "ImageChoice",
     "ImageSource",
+    "InspectOptions",
     "Interface",
     "ModelCardOptions",
     "PredictOptions",
@@ -106,8 +112,10 @@ __all__ = [
     "calibrate",
     "compare",
     "export",
+    "fidelity",
     "inspect",
     "model_card",
+    "open_report",
     "predict",
     "quantize",
     "run",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from fcn_onnx.runtime.seam import DEFAULT_RUNTIME
 from fcn_onnx.stages.options import InspectOptions
 
 if TYPE_CHECKING:
-    from fcn_onnx.data.sample import Sample
+    from fcn_onnx.evaluation.fidelity import Fidelity
     from fcn_onnx.runtime.coverage import Coverage
     from fcn_onnx.stages.inspect import Inspection
 
@@ -31,41 +30,29 @@ def act(options: InspectOptions, json_target: str | None) -> None:
 
     Of a file of histograms (calibrate --histograms): the threshold that each method chooses for each tensor.
     """
-    from fcn_onnx.stages.inspect import inspect
+    from fcn_onnx.stages.inspect import fidelity, inspect
 
-    model, choice, plot = options.model, options.choice, options.plot
-    if (options.int8 is None) != (choice is None):
-        raise UsageError("two models are compared on images", fix="give FP32 INT8 and --data, or one model alone")
-    if options.runtime != DEFAULT_RUNTIME and (options.int8 is not None or model.suffix == ".npz"):
+    model, choice, histograms = options.model, options.choice, options.model.suffix == ".npz"
+    if options.runtime != DEFAULT_RUNTIME and (options.int8 is not None or histograms):
         raise UsageError("--runtime is about what of one model runs in int8", fix="leave it out, or give one model")
-    claim(json_target, {"--plot": plot}, choice.inputs() if choice else {})
-    if options.int8 is not None and choice is not None:
-        dataset = choice.open_images()
-        samples = choice.listed(dataset) or dataset.samples
-        _compare(options, options.int8, samples[: options.limit], json_target)
-        return
-    if model.suffix == ".npz":
-        _inspect_histograms(model, plot, json_target)
-        return
-    if plot is not None:
-        raise UsageError(f"--plot draws histograms, and {model} is none", fix="name a file of calibrate --histograms")
-    result = inspect(model, size=options.size, runtime=options.runtime)
-    write_json(result.to_json(), json_target)
-    if not wants_stdout(json_target):
-        for label, value in _lines(result):
-            print_line(f"{label:<13} {value}")
+    claim(json_target, {"--plot": options.plot}, choice.inputs() if choice else {})
+    if options.int8 is not None:
+        _show_fidelity(fidelity(options, progress=ConsoleProgress()), json_target)
+    elif histograms:
+        _inspect_histograms(model, options.plot, json_target)
+    else:
+        result = inspect(options)
+        write_json(result.to_json(), json_target)
+        if not wants_stdout(json_target):
+            for label, value in _lines(result):
+                print_line(f"{label:<13} {value}")
 
 
-def _compare(options: InspectOptions, int8: Path, samples: Sequence[Sample], json_target: str | None) -> None:
-    from fcn_onnx.evaluation.fidelity import compare_layers
-
-    result = compare_layers(
-        options.model, int8, samples, interface=options.interface, threads=options.threads, progress=ConsoleProgress()
-    )
+def _show_fidelity(result: Fidelity, json_target: str | None) -> None:
     write_json(result.to_json(), json_target)
     if wants_stdout(json_target):
         return
-    print_line(f"label agreement {100 * result.label_agreement:.2f} % on {len(samples)} images")
+    print_line(f"label agreement {100 * result.label_agreement:.2f} % on {len(result.flipped)} images")
     worst = list(result.sqnr_db.items())[:WORST]
     print_table(("worst tensors", "SQNR dB"), ((name, f"{ratio:.1f}") for name, ratio in worst))
     images = list(result.flipped.items())[:WORST]

@@ -16,6 +16,7 @@ from fcn_onnx.evaluation.metrics import Counts, Metric, Scores
 from fcn_onnx.evaluation.regions import RegionChange, RegionCounts, region_changes
 from fcn_onnx.report import document
 from fcn_onnx.report.document import FP32, Delta, Document, Gate, OneSided, Outcome, Row
+from fcn_onnx.report.notebook import document_html
 from fcn_onnx.report.regions import RegionDelta
 from fcn_onnx.runtime.timing import Latency
 
@@ -171,6 +172,9 @@ class Validation:
     document: Document
     per_image: Mapping[str, NDArray[Any]]
     pictures: Mapping[str, NDArray[Any]]
+
+    def _repr_html_(self) -> str:
+        return document_html(self.document)
 
     @property
     def report(self) -> dict[str, Any]:

@@ -68,6 +68,11 @@ class Change:
     candidates: Mapping[str, Release]
     notes: tuple[str, ...]
 
+    def _repr_html_(self) -> str:
+        from fcn_onnx.report.notebook import change_html  # is made of this
+
+        return change_html(self)
+
     def to_json(self) -> dict[str, Any]:
         """The object that `compare --json` writes."""
         written: dict[str, Any] = codec.to_json(self)

@@ -286,6 +286,11 @@ class Document:
         """Whether candidates are told apart by name."""
         return self.candidates.keys() != {INT8}
 
+    def _repr_html_(self) -> str:
+        from fcn_onnx.report.notebook import document_html  # is made of this
+
+        return document_html(self)
+
     def to_json(self) -> dict[str, Any]:
         """The object of `report.json` and `validate --json`."""
         report: dict[str, Any] = {}

@@ -113,7 +113,7 @@ def _regions(document: Document, candidate: Candidate) -> str:
     if not rows or not bars:
         return ""
     most = max(bar.lengths[0] or 0 for bar in bars)
-    drawing = bar_chart(bars, [("int8", 12)], "share of the labels that int8 flips", most=most * 1.4, left=2 * LABEL)
+    drawing = bar_chart(bars, [("int8", 12)], "share of the labels that int8 flips", most=most * 1.9, left=2 * LABEL)
     said = "Share of the labels that are not fp32's, with its 95 % interval."
     columns = [
         column

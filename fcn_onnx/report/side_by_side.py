@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fcn_onnx.report.document import FP32, Document, Row
 from fcn_onnx.report.markup import figure, table
-from fcn_onnx.report.svg import changes_figure, latency_strips
+from fcn_onnx.report.svg import LABEL, changes_figure, latency_strips
 from fcn_onnx.report.table import (
     CANDIDATES_HEADER,
     candidate_rows,
@@ -28,13 +28,13 @@ def side_by_side(document: Document) -> Iterator[str]:
     changes = {name: candidate.delta.miou for name, candidate in document.candidates.items()}
     intervals = {name: candidate.delta.miou_ci95 for name, candidate in document.candidates.items()}
     if any(intervals.values()):
-        drawing = changes_figure([*changes], changes, intervals)
+        drawing = changes_figure([*changes], changes, intervals, left=2 * LABEL)
         yield "<h2>Change of mIoU, side by side</h2>"
         yield figure(drawing, "int8 − fp32 in percentage points, with 95 % intervals over the choice of images.")
     rows = {FP32: document.fp32} | {name: candidate.int8 for name, candidate in document.candidates.items()}
     if all(row.latency_samples_ms for row in rows.values()):
         yield "<h2>Latency, side by side</h2>"
-        drawing = latency_strips({name: row.latency_samples_ms for name, row in rows.items()})
+        drawing = latency_strips({name: row.latency_samples_ms for name, row in rows.items()}, left=2 * LABEL)
         yield figure(drawing, "The session's time for each image, models in turns.")
     if flips := flip_rows(document):
         yield "<h2>Where labels flip, side by side</h2>"

@@ -11,7 +11,7 @@ LABEL = 110
 MARGIN = 40
 """Right of the last slanted column name."""
 
-NUMBERS = 80
+NUMBERS = 100
 """Right of the longest bar."""
 
 LETTER = 9
@@ -98,6 +98,8 @@ def changes_figure(
     classes: Sequence[str],
     changes: Mapping[str, float | None],
     intervals: Mapping[str, Sequence[float] | None],
+    *,
+    left: int = LABEL,
 ) -> str:
     """The change of each class's IoU, or each model's mIoU, in percentage points with its interval, around 0."""
     shown = {name: bounds for name, bounds in intervals.items() if bounds is not None and changes[name] is not None}
@@ -106,45 +108,45 @@ def changes_figure(
     fits = [*widest[2 * len(widest) // 3 :][:1], *(abs(changes[name] or 0) for name in shown)]
     reach = 110 * max(fits, default=0.0) or 1.0
     row, top = 26, 22
-    middle = (LABEL + WIDTH) / 2
-    scale = (WIDTH - LABEL) / 2 / reach
+    middle = (left + WIDTH) / 2
+    scale = (WIDTH - left) / 2 / reach
     bottom = top + len(classes) * row
     parts = [f'<line class="zero" x1="{middle}" x2="{middle}" y1="{top}" y2="{bottom}"/>']
     for x, anchor, text in (
-        (LABEL, "start", f"{-reach:+.1f}"),
+        (left, "start", f"{-reach:+.1f}"),
         (middle, "middle", "0"),
         (WIDTH, "end", f"{reach:+.1f}"),
     ):
         parts.append(f'<text class="soft" x="{x}" y="14" text-anchor="{anchor}">{text}</text>')
     for index, name in enumerate(classes):
         y = top + index * row + 13
-        parts.append(_name(name, LABEL, y + 5))
+        parts.append(_name(name, left, y + 5))
         if name not in shown:
             continue
         spots = (shown[name][0], changes[name] or 0, shown[name][1])
-        low, value, high = (min(max(middle + 100 * v * scale, LABEL), WIDTH) for v in spots)
+        low, value, high = (min(max(middle + 100 * v * scale, left), WIDTH) for v in spots)
         parts.append(f'<line class="bar" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
         parts.append(f'<circle class="int8" cx="{value:.1f}" cy="{y}" r="5"/>')
     return svg(bottom, "changes in percentage points, with 95 percent intervals", parts)
 
 
-def latency_strips(series: Mapping[str, Sequence[float]]) -> str:
+def latency_strips(series: Mapping[str, Sequence[float]], *, left: int = LABEL) -> str:
     """Every image's latency as a tick, and the median as a bar, for each model on one scale from 0; fp32 first."""
     top = max(max(values) for values in series.values()) * 1.05 or 1.0
     parts, row = [], 54
     for index, (name, values) in enumerate(series.items()):
         y = index * row + 8
-        parts.append(_name(name, LABEL, y + 22))
+        parts.append(_name(name, left, y + 22))
         kind = "int8" if index else "fp32"
-        parts.append(f'<line class="axis" x1="{LABEL}" x2="{WIDTH - 10}" y1="{y + 34}" y2="{y + 34}"/>')
-        scale = (WIDTH - LABEL - 10) / top
+        parts.append(f'<line class="axis" x1="{left}" x2="{WIDTH - 10}" y1="{y + 34}" y2="{y + 34}"/>')
+        scale = (WIDTH - left - 10) / top
         for value in _thinned(values):
             parts.append(
-                f'<rect class="{kind}" x="{LABEL + value * scale:.1f}" y="{y + 4}" width="1.5" height="26" '
+                f'<rect class="{kind}" x="{left + value * scale:.1f}" y="{y + 4}" width="1.5" height="26" '
                 'opacity="0.45"/>'
             )
         median = sorted(values)[len(values) // 2]
-        at = LABEL + median * scale
+        at = left + median * scale
         parts.append(f'<line class="bar" x1="{at:.1f}" x2="{at:.1f}" y1="{y}" y2="{y + 34}"/>')
         parts.append(f'<text class="soft" x="{at:.1f}" y="{y + 48}" text-anchor="middle">{median:.0f} ms</text>')
     return svg(len(series) * row + 8, "latency of each image, fp32 first, median marked", parts)

@@ -5,7 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from fcn_onnx.jobs.artifact import claim_outputs
-from fcn_onnx.report.files import ARRAYS, DRAWN, redraw
+from fcn_onnx.report.document import Document
+from fcn_onnx.report.files import ARRAYS, DRAWN, REPORT_JSON, redraw
+
+
+def open_report(path: Path | str) -> Document:
+    """The report.json at `path`, or in the folder `path`, of schema 1 or 2, as the types it is made of.
+
+    Raises:
+        ReportError: it is not there, or is not a report.
+    """
+    source = Path(path)
+    return Document.load(source / REPORT_JSON if source.is_dir() else source)
 
 
 def report(source: Path, *, output: Path | None = None) -> tuple[Path, ...]:

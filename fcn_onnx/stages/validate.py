@@ -41,6 +41,7 @@ UNSCORED = (
     "no truth is known, so that nothing is scored: int8's labels are held against fp32's (--annotations or --masks "
     "names truth)"
 )
+WITHOUT = "; without truth, --min-agreement gates the share of int8's labels that are fp32's"
 
 
 def validate(options: ValidateOptions, *, command: str | None = None, progress: Progress = SILENT) -> Validation:
@@ -152,7 +153,7 @@ def enter(options: ValidateOptions, fp32: Path, candidates: Sequence[Path], prog
     number = declared_classes(models[0].proto, models[0].name, options.interface)
     dataset = options.choice.open(contestants.classes(options.interface), number)
     if options.gates.max_drop is not None:
-        require_labels(dataset)
+        require_labels(dataset, WITHOUT)
     protocol, why = contestants.protocol(options.protocol)
     settled = contestants.agreed(dataset, settle(models, options.interface, progress))
     config = SessionConfig(threads=options.threads)

@@ -22,7 +22,7 @@ from fcn_onnx.model.taps import with_taps
 from fcn_onnx.runtime.coverage import read_coverage
 from fcn_onnx.runtime.network import Network
 from fcn_onnx.stages.inspect import inspect
-from fcn_onnx.stages.options import QuantizeOptions
+from fcn_onnx.stages.options import InspectOptions, QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
 
@@ -82,7 +82,7 @@ def test_coverage_is_of_the_graph_that_runs(tmp_path: Path, images: Path, opset:
     found = read_coverage(int8, (64, 64))
     assert (found.int8_convs, found.convs) == (3, 4)
     assert found.float_convs == {"/logits": "the plan keeps it in fp32"}
-    assert inspect(int8, size=(64, 64)).coverage == found
+    assert inspect(InspectOptions(model=int8, size=(64, 64))).coverage == found
     # 3·8·9 at 32², 8·8·9 and 8·8 at 16² in int8, 8·21 at 16² not
     int8_macs = 216 * 32**2 + (576 + 64) * 16**2
     assert found.int8_macs_share == pytest.approx(int8_macs / (int8_macs + 168 * 16**2))
@@ -113,7 +113,7 @@ def test_a_pair_that_is_not_fused_is_said(tmp_path: Path) -> None:
 
 
 def test_fp32_models_have_no_coverage(tmp_path: Path) -> None:
-    assert inspect(save(pixel_classifier(), tmp_path / "m.onnx")).coverage is None
+    assert inspect(InspectOptions(model=save(pixel_classifier(), tmp_path / "m.onnx"))).coverage is None
 
 
 @pytest.mark.parametrize(

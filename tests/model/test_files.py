@@ -18,7 +18,7 @@ from fcn_onnx.jobs.artifact import digest_file
 from fcn_onnx.model import files
 from fcn_onnx.model.files import atomic_model, digest_model, external_files, load_model, model_bytes, save_model
 from fcn_onnx.stages.inspect import inspect
-from fcn_onnx.stages.options import PredictOptions, QuantizeOptions
+from fcn_onnx.stages.options import InspectOptions, PredictOptions, QuantizeOptions
 from fcn_onnx.stages.predict import predict
 from fcn_onnx.stages.quantize import quantize
 
@@ -104,10 +104,10 @@ def test_no_stage_takes_other_weights_for_the_same_model(tmp_path: Path, data: P
     output = tmp_path / "int8.onnx"
     first = quantize(QuantizeOptions(model=path, choice=ImageChoice(data), output=output))
     assert quantize(QuantizeOptions(model=path, choice=ImageChoice(data), output=output)).skipped
-    digests = [inspect(path).digest]
+    digests = [inspect(InspectOptions(model=path)).digest]
     predicted = predict(PredictOptions(model=path, images=sorted(data.iterdir()), output=tmp_path / "labels"))
     negate(tmp_path / "weights.data")
-    digests.append(inspect(path).digest)
+    digests.append(inspect(InspectOptions(model=path)).digest)
     assert digests[0] != digests[1]
     assert not quantize(QuantizeOptions(model=path, choice=ImageChoice(data), output=output)).skipped
     again = predict(PredictOptions(model=path, images=sorted(data.iterdir()), output=tmp_path / "labels"))
@@ -187,7 +187,10 @@ def test_every_stage_works_above_the_limit_of_a_file(
     assert sorted(path.name for path in tmp_path.iterdir() if ".data" in path.name) == sorted(
         file.name for path in (model, output) for file in external_files(path)
     )
-    assert inspect(output).coverage.int8_convs == inspect(tmp_path / "whole-int8.onnx").coverage.int8_convs
+    assert (
+        inspect(InspectOptions(model=output)).coverage.int8_convs
+        == inspect(InspectOptions(model=tmp_path / "whole-int8.onnx")).coverage.int8_convs
+    )
     validation = compare(model, output, open_dataset(images), include_calibration_images=True)
     assert validation.only.int8.size_bytes == model_bytes(output) > output.stat().st_size
     assert len(predict(PredictOptions(model=output, images=sorted(images.iterdir()), output=tmp_path / "labels"))) == 5

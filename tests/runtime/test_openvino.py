@@ -23,7 +23,7 @@ from fcn_onnx.runtime.seam import RUNTIMES, SessionConfig, Value, get_runtime
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.stages.benchmark import benchmark
 from fcn_onnx.stages.inspect import inspect
-from fcn_onnx.stages.options import BenchmarkOptions, PredictOptions, QuantizeOptions, ValidateOptions
+from fcn_onnx.stages.options import BenchmarkOptions, InspectOptions, PredictOptions, QuantizeOptions, ValidateOptions
 from fcn_onnx.stages.predict import predict
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate
@@ -126,7 +126,7 @@ def test_coverage_is_of_what_openvino_executes(fp32: Path, int8: Path) -> None:
     assert (found.int8_convs, found.convs) == (read_coverage(int8, (64, 64)).int8_convs, 4)
     assert set(found.float_nodes) <= {"/logits", "/branch", "/inner", "/stem"}
     assert read_coverage(fp32, (64, 64), "openvino").int8_convs == 0
-    shown = inspect(int8, size=(64, 64), runtime="openvino").to_json()
+    shown = inspect(InspectOptions(model=int8, size=(64, 64), runtime="openvino")).to_json()
     assert (shown["runtime"], shown["executed"]["int8_convs"]) == ("openvino", found.int8_convs)
 
 

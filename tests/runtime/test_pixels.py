@@ -23,6 +23,7 @@ from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Resize
 from fcn_onnx.data.sets.discover import open_dataset
 from fcn_onnx.errors import ModelError, UsageError
+from fcn_onnx.evaluation.fidelity import compare_layers
 from fcn_onnx.jobs.progress import Progress
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
@@ -32,7 +33,6 @@ from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.benchmark import benchmark
 from fcn_onnx.stages.calibrate import calibrate
-from fcn_onnx.stages.inspect import compare_layers
 from fcn_onnx.stages.options import BenchmarkOptions, CalibrateOptions, PredictOptions, QuantizeOptions
 from fcn_onnx.stages.predict import predict
 from fcn_onnx.stages.quantize import quantize

@@ -18,7 +18,7 @@ from fcn_onnx.data.choice import ImageChoice, ImageSource
 from fcn_onnx.data.labels import VOC_CLASSES
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.stages.inspect import inspect
-from fcn_onnx.stages.options import PredictOptions, QuantizeOptions, ValidateOptions
+from fcn_onnx.stages.options import InspectOptions, PredictOptions, QuantizeOptions, ValidateOptions
 from fcn_onnx.stages.predict import predict
 from fcn_onnx.stages.quantize import quantize
 from fcn_onnx.stages.validate import validate
@@ -65,7 +65,7 @@ def labels_of(model: Path, image: Image.Image) -> NDArray[np.int64]:
 
 
 def test_it_is_inspected(fp32: Path) -> None:
-    facts = inspect(fp32).facts
+    facts = inspect(InspectOptions(model=fp32)).facts
     assert facts.size == SIZE
     assert facts.opsets == {"": 11}
     assert facts.macs is not None

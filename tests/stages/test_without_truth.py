@@ -91,3 +91,4 @@ def test_gates_are_of_what_is_measured(folder: Path) -> None:
     assert refused.exit_code == 2
     assert "without labels" in refused.output
     assert "--masks" in refused.output
+    assert "--min-agreement" in refused.output  # the gate that goes without

@@ -118,10 +118,11 @@ def annotations_beside(data: Path) -> Path:
     return data.parent / "annotations" / f"instances_{data.absolute().name}.json"
 
 
-def require_labels(dataset: Dataset) -> None:
-    """Raise DatasetError unless the data set has truth to score against."""
+def require_labels(dataset: Dataset, otherwise: str = "") -> None:
+    """Raise DatasetError unless the data set has truth to score against; `otherwise` says what goes without."""
     if not dataset.labelled:
         raise DatasetError(
             dataset.description,
-            fix="name COCO annotations with --annotations, masks with --masks, or a data set that has truth",
+            fix="name COCO annotations with --annotations, masks with --masks, or a data set that has truth"
+            + otherwise,
         )

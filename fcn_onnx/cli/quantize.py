@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fcn_onnx.cli.claims import claim
-from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, wants_stdout, write_json
+from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, print_table, wants_stdout, write_json
 from fcn_onnx.cli.flags import StageCommand
 from fcn_onnx.jobs.text import listed
 from fcn_onnx.quantization.backends.table import BACKENDS
@@ -61,6 +61,22 @@ def act(options: QuantizeOptions, json_target: str | None) -> None:
         print_line(
             f"fast and exact kernel: {proof.labels_changed} labels differ on {proof.inputs} inputs; "
             f"with plainly rounded weights {100 * proof.flips_without:.2f} % would"
+        )
+    if unrounded := result.plan.unrounded:
+        print_line(f"sums of {len(unrounded)} convolutions stay float32: {listed(unrounded, NAMES_SHOWN)}")
+    if len(result.trials) > 1:
+        print_table(
+            ("tried: in fp32", "sums unrounded", "agreement", "mIoU lost", "speed kept"),
+            (
+                (
+                    str(trial.float_convs),
+                    str(trial.unrounded),
+                    f"{trial.agreement:.4f}",
+                    f"{trial.drop_percent:.3f} %",
+                    f"{100 * trial.speed_kept:.0f} %",
+                )
+                for trial in sorted(result.trials, key=lambda trial: trial.agreement)
+            ),
         )
     if result.speed_kept is not None:
         print_line(f"kept {100 * result.speed_kept:.0f} % of the speed of the all-int8 model")

@@ -25,7 +25,7 @@ from fcn_onnx.jobs.reading import open_regular
 from fcn_onnx.jobs.scratch import file_in, folder_in, sweep_once
 from fcn_onnx.jobs.text import utf8
 
-FORM_VERSION = 5
+FORM_VERSION = 6
 """Of what we write: models, tables, pictures. Raised by every change after which the same inputs give another file, so
 that what an older version wrote is made again."""
 

@@ -67,6 +67,7 @@ def kept_layers(fp32: onnx.ModelProto, plan: Plan) -> tuple[str, ...]:
         node.name
         for node in fp32.graph.node
         if is_op(node, *LAYERS) and (node.op_type not in plan.op_types or node.name in plan.float_nodes)
+        if node.name not in plan.unrounded
     )
 
 
@@ -97,16 +98,17 @@ def shield(model: onnx.ModelProto, kept: Collection[str]) -> onnx.ModelProto:
     return shielded
 
 
-def require_kept(fp32: onnx.ModelProto, written: Path, kept: Collection[str]) -> None:
+def require_kept(fp32: onnx.ModelProto, written: Path, kept: Collection[str], unrounded: Collection[str] = ()) -> None:
     """The layers `kept` are, in the graph that onnxruntime makes of the file, what they are in `fp32`.
 
     Args:
         fp32: the model after intake.
         written: the int8 file.
         kept: names of nodes; those that are no Conv, ConvTranspose or Gemm do not count.
+        unrounded: of nodes that are to multiply in int8 with float32 sums.
 
     Raises:
-        QuantizationError: one of them has other weights, or runs in int8.
+        QuantizationError: one of them has other weights, or runs in int8; or one of these does not.
         ModelError: onnxruntime does not load the file.
     """
     expected = {name: found for name, found in _parameters(fp32, LAYERS).items() if name in kept}
@@ -114,6 +116,14 @@ def require_kept(fp32: onnx.ModelProto, written: Path, kept: Collection[str]) ->
         raise QuantizationError(
             f"onnxruntime changes {len(lost)} of {len(expected)} layers that are to stay fp32: "
             f"{', '.join(lost[:3])}{', …' if len(lost) > 3 else ''}",
+            fix="report this with the model and onnxruntime's version",
+        )
+    executed = executed_graph(written).graph.node if unrounded else ()
+    summed = {node.name for node in executed if node.op_type == "MatMulIntegerToFloat"}
+    if missing := [name for name in unrounded if name not in summed]:
+        raise QuantizationError(
+            f"onnxruntime does not run {len(missing)} of {len(unrounded)} convolutions in int8 with float32 sums: "
+            f"{', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}",
             fix="report this with the model and onnxruntime's version",
         )
 

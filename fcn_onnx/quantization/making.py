@@ -23,9 +23,11 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample
 from fcn_onnx.errors import QuantizationError
 from fcn_onnx.jobs.artifact import FORM_VERSION, versions
+from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
+from fcn_onnx.model.passes.unused import drop_unused
 from fcn_onnx.quantization.backends.draft import Draft, Goal, Images
 from fcn_onnx.quantization.backends.table import get_backend
 from fcn_onnx.quantization.corrections import Rounding, correct_biases, mean_shifts
@@ -34,6 +36,8 @@ from fcn_onnx.quantization.keeping import kept_layers, shield
 from fcn_onnx.quantization.narrowing import narrowed
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.quantization.products import quantize_products
+from fcn_onnx.quantization.reference import Reference
+from fcn_onnx.quantization.unrounded import leave_unrounded, read_floats
 from fcn_onnx.quantization.weights import QuantizedWeight, Request, quantize_weights
 from fcn_onnx.runtime.network import Network
 from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig
@@ -132,9 +136,36 @@ class Maker:
         )
         quantized = get_backend(self.backend).load()(draft, plan)
         quantized = quantize_products(quantized, self.fp32.taken.model, plan, table, self._weights)
+        if plan.kept or plan.unrounded:
+            quantized = leave_unrounded(read_floats(quantized, plan), plan, table, weights)
+            drop_unused(quantized.graph)
         quantized = shield(quantized, kept_layers(self.fp32.taken.model, plan))
         _put(weights, quantized)
         return self._made(quantized, plan, table.method, tuned=False)
+
+    def reference(self, samples: Sequence[Sample], *, logits: int = 0, progress: Progress = SILENT) -> Reference:
+        """fp32 on these images, as what models made here are compared with; see `Reference`."""
+        return Reference(
+            self.fp32,
+            samples,
+            self.images.preprocessing,
+            interface=self.interface,
+            threads=self.config.threads,
+            runtime=self.runtime,
+            logits=logits,
+            progress=progress,
+        )
+
+    def rounding(self, plan: Plan, table: RangeTable) -> dict[str, tuple[QuantizedWeight, NDArray[np.float64] | None]]:
+        """The weight of each convolution in int8, and what is taken off its bias for it, by the node's name."""
+        table, model = narrowed(self.fp32.taken, table), self.fp32.taken.model
+        weights = self._rounded(plan, table)
+        shifts = mean_shifts(model, weights, table.means, self._shifts, self.config.thread_count)
+        return {
+            node.name: (weights[node.input[1]], shifts.get(node.name) if plan.bias_correction else None)
+            for node in model.graph.node
+            if node.op_type == "Conv" and node.input[1] in weights
+        }
 
     def tune(self, plan: Plan, method: str, log: Path, goal: Goal | None) -> Made:
         """The int8 model of a backend that observes the images itself.
@@ -156,7 +187,7 @@ class Maker:
         return quantize_weights(
             model,
             table,
-            frozenset(convs - set(plan.float_nodes)),
+            frozenset(convs - set(plan.float_nodes) | set(plan.unrounded)),
             per_channel=plan.per_channel,
             pair_safe=plan.pair_safe,
             rule=fixed_point_weight if plan.power_of_two else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -17,6 +16,7 @@ from fcn_onnx.model.graph import Graph, is_quantized
 from fcn_onnx.model.logits import logits_nodes
 from fcn_onnx.model.products import PRODUCT_OPS, stored_products
 from fcn_onnx.quantization.islands import float_islands
+from fcn_onnx.quantization.named import named_layers
 from fcn_onnx.quantization.targets import KERNELS, TARGETS, Target
 from fcn_onnx.runtime.cpu import Cpu
 from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, RUNTIMES
@@ -25,7 +25,6 @@ MIN_OPSET = 11
 QDQ_PER_CHANNEL_OPSET = 13
 INT8_MAXPOOL_OPSET = 12
 NAMES_LISTED = 8
-EXAMPLES = 4
 
 INT8_OPS = (
     *("Conv", "Relu", "Clip", "LeakyRelu", "Sigmoid", "HardSigmoid"),
@@ -56,6 +55,8 @@ class Plan:
         reasons: one sentence for each choice that was made for the user.
         kept: the layers among `float_nodes` that the user named, or that a search found.
         power_of_two: weights and biases are rounded as in training for int8, see `fixed_point`.
+        unrounded: pointwise convolutions, among `float_nodes` too as no backend is to write them, that multiply in int8
+            and whose sums stay float32, see `products`.
     """
 
     opset: int
@@ -72,6 +73,7 @@ class Plan:
     reasons: tuple[str, ...]
     kept: tuple[str, ...] = ()
     power_of_two: bool = False
+    unrounded: tuple[str, ...] = ()
 
     @property
     def levels(self) -> str:
@@ -83,6 +85,8 @@ class Plan:
         value = asdict(self)
         if not self.power_of_two:
             del value["power_of_two"]
+        if not self.unrounded:
+            del value["unrounded"]
         return value
 
     @classmethod
@@ -92,7 +96,7 @@ class Plan:
         Raises:
             KeyError: a part of it is missing.
         """
-        value = {"power_of_two": False, **value}
+        value = {"power_of_two": False, "unrounded": (), **value}
         own: dict[str, Any] = {field.name: value[field.name] for field in fields(cls)}
         own = {name: tuple(part) if isinstance(part, list) else part for name, part in own.items()}
         return cls(**own)
@@ -171,7 +175,7 @@ def make_plan(
         reasons=tuple(reasons),
         power_of_two=clips is not None,
     )
-    return keep_float(plan, fp32, _named(model, keep))
+    return keep_float(plan, fp32, named_layers(model, keep))
 
 
 def _never_int8(model: onnx.ModelProto, clips: Clips | None) -> tuple[tuple[str, ...], list[str]]:
@@ -256,12 +260,21 @@ def _require_unsigned(target: Target) -> None:
         )
 
 
-def keep_float(plan: Plan, fp32: Graph, convs: Sequence[str]) -> Plan:
-    """The plan with these layers of the fp32 model in fp32 too, and what would be int8 alone because of them."""
-    chosen = dict.fromkeys((*plan.float_nodes, *convs))
-    alone = convs and not plan.power_of_two  # what training rounded is rounded, whatever it gains
+def keep_float(plan: Plan, fp32: Graph, convs: Sequence[str], unrounded: Sequence[str] = ()) -> Plan:
+    """The plan with these layers of the fp32 model in fp32 too, and what would be int8 alone because of them.
+
+    Args:
+        unrounded: convolutions, see `Plan`.
+    """
+    chosen = dict.fromkeys((*plan.float_nodes, *convs, *unrounded))
+    alone = (convs or unrounded) and not plan.power_of_two  # what training rounded is rounded, whatever it gains
     islands = _islands(fp32, plan.op_types, chosen, TARGETS[plan.target]) if alone else ()
-    return replace(plan, float_nodes=(*chosen, *islands), kept=(*plan.kept, *convs))
+    return replace(
+        plan,
+        float_nodes=(*chosen, *islands),
+        kept=(*plan.kept, *convs),
+        unrounded=(*plan.unrounded, *unrounded),
+    )
 
 
 def _islands(fp32: Graph, op_types: Collection[str], float_nodes: Collection[str], target: Target) -> tuple[str, ...]:
@@ -270,29 +283,6 @@ def _islands(fp32: Graph, op_types: Collection[str], float_nodes: Collection[str
     found = float_islands(fp32, between, float_nodes)
     quantized = {node.name for node in fp32.model.graph.node if node.op_type in op_types}
     return tuple(name for name in found if name in quantized)
-
-
-def _named(model: onnx.ModelProto, patterns: Sequence[str]) -> tuple[str, ...]:
-    """Names of the convolutions and of the products with a stored matrix in which any of the patterns is found, in
-    graph order."""
-    products = stored_products(model.graph)
-    names = [n.name for n in model.graph.node if n.op_type in ("Conv", "ConvTranspose") or n.name in products]
-    found = set()
-    for pattern in patterns:
-        try:
-            matched = [name for name in names if re.search(pattern, name)]
-        except re.error as error:
-            raise UsageError(
-                f"--keep-float {pattern!r} is not a regular expression: {error}", fix="write ., ( and the like as \\."
-            ) from error
-        if not matched:
-            some = ", ".join(names[:: max(1, len(names) // EXAMPLES)][:EXAMPLES])
-            raise UsageError(
-                f"--keep-float {pattern!r} is found in the name of none of {len(names)} layers",
-                fix=f"they have names like {some}",
-            )
-        found.update(matched)
-    return tuple(name for name in names if name in found)
 
 
 def _op_types(fp32: Graph, opset: int, target: Target, logits: Sequence[str]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def prove(made: Made, path: Path, name: Path) -> Proof:
         _require_sound(path, name, made.multiple_of, runtime)
     if made.tuned:
         return Proof(pairs, undone(fp32, path))
-    require_kept(fp32, path, kept_layers(fp32, made.plan))
+    require_kept(fp32, path, kept_layers(fp32, made.plan), made.plan.unrounded)
     return Proof(pairs, ())
 
 

@@ -9,11 +9,12 @@ import numpy as np
 
 from fcn_onnx.calibration.observed import observed_tensors
 from fcn_onnx.calibration.table import Range, RangeTable
+from fcn_onnx.errors import UsageError
 from fcn_onnx.jobs.artifact import digest_json
 from fcn_onnx.jobs.journal import Journal, Journals
 from fcn_onnx.jobs.progress import Progress
+from fcn_onnx.model.labels import Meaning
 from fcn_onnx.quantization.making import Maker
-from fcn_onnx.quantization.output_error import OutputError
 from fcn_onnx.quantization.plan import Plan
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 
@@ -39,23 +40,25 @@ class Refinement:
 def refined(
     maker: Maker, plan: Plan, table: RangeTable, journals: Journals, progress: Progress
 ) -> tuple[RangeTable, Refinement]:
-    """The table with its thresholds moved, in groups of neighbours, to where the output errs least."""
+    """The table with its thresholds moved, in groups of neighbours, to where the output errs least.
+
+    Raises:
+        UsageError: the model returns labels, which are right or wrong but not near.
+    """
     carried = observed_tensors(maker.fp32.taken).carried
     roots = [root for root in dict.fromkeys(carried.values()) if root in table.ranges]
     blocks = [set(block) for block in np.array_split(roots, min(REFINED_GROUPS, len(roots)))]
     groups = [[name for name in table.ranges if carried.get(name, name) in block] for block in blocks]
-    error = OutputError(
-        maker.fp32,
-        maker.images.samples[:REFINING_IMAGES],
-        maker.images.preprocessing,
-        interface=maker.interface,
-        threads=maker.config.threads,
-        runtime=maker.runtime,
-    )
+    reference = maker.reference(maker.images.samples[:REFINING_IMAGES], logits=REFINING_IMAGES)
+    if reference.original.meaning is Meaning.LABELS:
+        raise UsageError(
+            f"{reference.original.network.name} returns labels, whose error cannot be lowered by degrees",
+            fix="quantize without --refine, or a model that returns logits",
+        )
     return refine(
         table,
         groups,
-        lambda candidate: error(maker.make(plan, candidate).int8),
+        lambda candidate: reference.of(maker.make(plan, candidate).int8).logits_error or 0.0,
         journals.of(refining_job(maker.job)),
         progress,
     )

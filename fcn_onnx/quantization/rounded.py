@@ -1,4 +1,4 @@
-"""The fp32 model with one activation rounded to the 8 bits that it has in an int8 model, and nothing else."""
+"""The fp32 model with one activation, or one weight, rounded as in an int8 model, and nothing else."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from fcn_onnx.evaluation.fidelity import stored_activations
 from fcn_onnx.model.form import image_input
 from fcn_onnx.model.uses import fresh, keep_nodes, rename_reads, tensor_names
+from fcn_onnx.quantization.corrections import correct_biases
 from fcn_onnx.quantization.keeping import LAYERS, shield
+from fcn_onnx.quantization.weights import QuantizedWeight
 
 
 @dataclass(frozen=True)
@@ -62,3 +65,21 @@ def with_rounded(fp32: onnx.ModelProto, step: ActivationStep) -> onnx.ModelProto
     behind = next((index + 1 for index, node in enumerate(nodes) if step.name in node.output), 0)
     keep_nodes(graph, [*nodes[:behind], *pair, *nodes[behind:]])
     return shield(model, [node.name for node in graph.node if node.op_type in LAYERS])
+
+
+def with_rounded_weight(
+    fp32: onnx.ModelProto, conv: str, weight: QuantizedWeight, shift: NDArray[np.float64] | None
+) -> onnx.ModelProto:
+    """A copy of `fp32` in which one convolution multiplies by its int8 weight, as floats; nothing else is rounded.
+
+    Args:
+        shift: of the mean of its channels, which is taken off its bias; None leaves that as it is.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(fp32)
+    (node,) = (node for node in model.graph.node if node.name == conv)
+    (stored,) = (tensor for tensor in model.graph.initializer if tensor.name == node.input[1])
+    stored.CopyFrom(numpy_helper.from_array(weight.values(), stored.name))
+    if shift is not None:
+        correct_biases(model, {conv: shift})
+    return model

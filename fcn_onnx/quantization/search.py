@@ -1,28 +1,24 @@
-"""The smallest set of layers that must stay fp32 for a loss to stay within bounds."""
+"""The int8 model that keeps what must be kept for a loss to stay within bounds, and gives up the least speed for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, cached_property, partial
+from math import inf
 
-import onnx
-
-from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.errors import QuantizationError
 from fcn_onnx.jobs.artifact import digest_json
-from fcn_onnx.jobs.journal import Journal, Journals
-from fcn_onnx.jobs.progress import Progress
-from fcn_onnx.model.graph import Graph, read_facts
-from fcn_onnx.model.macs import Multiplication
-from fcn_onnx.quantization.judge import Judge
-from fcn_onnx.quantization.making import Maker
-from fcn_onnx.quantization.plan import Plan, keep_float
-from fcn_onnx.runtime.network import Network
+from fcn_onnx.quantization.judge import Judge, Score
+from fcn_onnx.quantization.plan import Plan
+from fcn_onnx.quantization.pricing import measured_prices, way
+from fcn_onnx.quantization.regions import State, between
+from fcn_onnx.quantization.trials import Trials
 from fcn_onnx.runtime.onnxruntime import measured_cpu
+from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.timing import time_ratio
 
-RANKING_IMAGES = 8
+PRICING_IMAGES = 4
 SPEED_RUNS = 5
 
 
@@ -32,11 +28,17 @@ class Trial:
 
     Attributes:
         float_convs: how many layers it keeps in fp32, beside the logits.
-        drop_percent: relative mIoU lost on the calibration images.
+        unrounded: of how many the sums stay float32.
+        agreement: share of the pixels of the calibration images with fp32's label.
+        drop_percent: relative mIoU lost on them.
+        speed_kept: of the all-int8 model's.
     """
 
     float_convs: int
+    unrounded: int
+    agreement: float
     drop_percent: float
+    speed_kept: float
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,21 @@ class Bound:
 
     Attributes:
         judge: says what is.
-        max_drop: percent of fp32's mIoU.
+        max_drop: percent of fp32's mIoU; None allows any.
+        min_agreement: share of the labels; None allows any.
     """
 
     judge: Judge
-    max_drop: float
+    max_drop: float | None = None
+    min_agreement: float | None = None
+
+    def holds(self, score: Score) -> bool:
+        """Whether no more is lost."""
+        return score.drop_percent <= _given(self.max_drop, inf) and score.agreement >= _given(self.min_agreement, 0)
+
+
+def _given(bound: float | None, otherwise: float) -> float:
+    return otherwise if bound is None else bound
 
 
 @dataclass(frozen=True)
@@ -57,48 +69,38 @@ class Found:
     """The result of a search.
 
     Attributes:
-        plan: with the layers in fp32 that have to be.
+        plan: with what has to be kept.
         trials: in the order in which they were made.
+        speed_kept: of the all-int8 model's; None where nothing had to be kept.
     """
 
     plan: Plan
     trials: tuple[Trial, ...] = ()
+    speed_kept: float | None = None
 
 
-@dataclass(frozen=True)
-class Smallest:
-    """The smallest set of layers that serves.
-
-    Attributes:
-        float_convs: their names.
-        trials: in the order in which they were made.
-    """
-
-    float_convs: tuple[str, ...]
-    trials: tuple[Trial, ...]
-
-
-def within(bound: Bound, maker: Maker, plan: Plan, table: RangeTable, journals: Journals, progress: Progress) -> Found:
-    """The plan with the fewest layers in fp32 that loses no more than it may.
+def within(bound: Bound, trials: Trials) -> Found:
+    """The plan that gives up least speed and loses no more than it may.
 
     Raises:
         QuantizationError: there is none.
     """
-    fp32 = maker.fp32.taken
-    names = int8_names(fp32, read_facts(maker.make(plan, table).int8).multiplications)
-
-    def kept(convs: Sequence[str]) -> onnx.ModelProto:
-        return maker.make(keep_float(plan, fp32, convs), table).int8
-
-    found = search(
-        names,
-        lambda name: bound.judge.flipped_share(kept([name]), RANKING_IMAGES),
-        lambda convs: bound.judge.drop_percent(kept(convs), progress),
-        bound.max_drop,
-        journals.of(searching_job(maker.job)),
-        progress,
-    )
-    return Found(keep_float(plan, fp32, found.float_convs), found.trials)
+    tried = _Tried(bound, trials)
+    if bound.holds(tried.score(State())):
+        return Found(trials.plan, tuple(tried.trials))
+    reference = bound.judge.reference
+    prices = measured_prices(trials, reference, min(PRICING_IMAGES, len(reference.samples)))
+    steps = way(prices, trials)
+    if not bound.holds(tried.score(steps[-1].state)):
+        raise QuantizationError(
+            f"{tried.trials[-1].drop_percent:.3f} % of the mIoU is lost, and {tried.trials[-1].agreement:.4f} of the "
+            "labels are fp32's, even with every layer in fp32",
+            fix="allow a larger --max-drop, or a smaller --min-agreement, or calibrate on more images",
+        )
+    index = smallest(len(steps), lambda index: bound.holds(tried.score(steps[index].state)))
+    fine = between(prices, steps[index - 1], steps[index])  # a region may be more than is needed
+    state = fine[smallest(len(fine), lambda index: bound.holds(tried.score(fine[index].state)))].state
+    return Found(trials.planned(state.kept, state.unrounded), tuple(tried.trials), tried.of(state).speed_kept)
 
 
 def searching_job(job: str) -> str:
@@ -106,66 +108,60 @@ def searching_job(job: str) -> str:
     return digest_json(["search", job, measured_cpu().kernels()])
 
 
-def speed_kept(maker: Maker, whole: Plan, plan: Plan, table: RangeTable) -> float:
-    """The speed of the model of `plan` over that of the `whole` one, on the first calibration image, run in turns."""
-    batch = next(iter(maker.images.batches()))
-    multiple_of = maker.images.preprocessing.multiple_of
-    first, second = (
-        Network(maker.make(form, table).int8, maker.config, multiple_of=multiple_of, runtime=maker.runtime)
-        for form in (whole, plan)
-    )
-    return time_ratio(partial(first.run, batch), partial(second.run, batch), SPEED_RUNS)
+def smallest(count: int, holds: Callable[[int], bool]) -> int:
+    """The least index below `count` that serves, by bisection; 0 does not, and the last does.
 
-
-def int8_names(fp32: Graph, nodes: Sequence[Multiplication]) -> list[str]:
-    """Those of the `nodes` of an int8 model that multiply 8-bit integers, as the fp32 model calls them."""
-    originals = {node.name for node in fp32.model.graph.node}
-    names = [node.name for node in nodes if node.int8]
-    return [name if name in originals else name.removesuffix("_quant") for name in names]
-
-
-def search(
-    convs: Sequence[str],
-    flips_without: Callable[[str], float],
-    drop_percent: Callable[[Sequence[str]], float],
-    max_drop: float,
-    journal: Journal,
-    progress: Progress,
-) -> Smallest:
-    """Rank layers by the labels that flip because of them, then bisect over how many of the worst stay fp32.
-
-    Bisection takes the loss to fall as more of the ranking stays fp32; where noise breaks that, the set found still
-    meets the bound, but a smaller one may exist. Every number is kept in the journal, so nothing is tried twice.
-
-    Args:
-        convs: those that are int8 to begin with.
-        flips_without: share of the labels that flip when this one alone stays fp32; the least is the worst culprit.
-        drop_percent: relative mIoU lost, in percent, when these stay fp32.
-        max_drop: the bound, in percent.
-
-    Raises:
-        QuantizationError: the loss is above the bound with every one in fp32.
+    It takes what serves to go on serving; where noise breaks that, the one found still serves, but a smaller one may.
     """
-    trials: list[Trial] = []
-
-    def drop(kept: Sequence[str]) -> float:
-        found = journal.memo(f"drop:{len(kept)}", lambda: drop_percent(kept))
-        trials.append(Trial(len(kept), found))
-        progress.note(f"{len(kept)} layers in fp32: {found:.3f} % of the mIoU lost on calibration images")
-        return found
-
-    if drop(()) <= max_drop:
-        return Smallest((), tuple(trials))
-    measured = progress.track(convs, total=len(convs), label="ranking")
-    flips = {name: journal.memo(f"flips:{name}", partial(flips_without, name)) for name in measured}
-    ranked = sorted(convs, key=lambda name: flips[name])
-    if drop(ranked) > max_drop:
-        raise QuantizationError(
-            f"{trials[-1].drop_percent:.3f} % of the mIoU is lost even with every layer in fp32",
-            fix="allow a larger --max-drop, or calibrate on more images",
-        )
-    low, high = 0, len(ranked)  # not enough, enough
+    low, high = 0, count - 1
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if drop(ranked[:middle]) <= max_drop else (middle, high)
-    return Smallest(tuple(ranked[:high]), tuple(trials))
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    return high
+
+
+class _Tried:
+    """Models that were judged and timed, each once, and each number in the journal."""
+
+    def __init__(self, bound: Bound, trials: Trials) -> None:
+        self._bound, self._source = bound, trials
+        self._found: dict[State, Trial] = {}
+
+    @property
+    def trials(self) -> list[Trial]:
+        return list(self._found.values())
+
+    @cached_property
+    def _whole(self) -> Segmenter:
+        return self._bound.judge.reference.opened(self._source.made(()).int8)
+
+    def of(self, state: State) -> Trial:
+        return self._found[state]
+
+    def score(self, state: State) -> Score:
+        if state not in self._found:
+            self._found[state] = self._measured(state)
+        found = self._found[state]
+        return Score(found.agreement, found.drop_percent)
+
+    def _measured(self, state: State) -> Trial:
+        source, judge = self._source, self._bound.judge
+        key = digest_json([sorted(state.kept), sorted(state.unrounded)])
+
+        @cache
+        def measured() -> tuple[float, float, float]:
+            whole = self._whole
+            own = judge.reference.opened(source.made(state.kept, state.unrounded).int8) if len(state) else whole
+            score, batch = judge.score(own, source.progress), judge.reference.batch
+            works = partial(whole.run, batch), partial(own.run, batch)
+            return score.agreement, score.drop_percent, time_ratio(*works, SPEED_RUNS) if len(state) else 1.0
+
+        def number(name: str, index: int) -> float:
+            return source.journal.memo(f"{name}:{key}", lambda: measured()[index])
+
+        agreement, drop, speed = (number(name, index) for index, name in enumerate(("agreement", "drop", "speed")))
+        source.progress.note(
+            f"{len(state.kept)} layers in fp32, the sums of {len(state.unrounded)} not rounded: agreement "
+            f"{agreement:.4f}, {drop:.3f} % of the mIoU lost on calibration images, {100 * speed:.0f} % of the speed"
+        )
+        return Trial(len(state.kept), len(state.unrounded), agreement, drop, speed)

@@ -41,7 +41,7 @@ class Quantized:
         skipped: the file was there already, made from the same inputs.
         proof: what was found of it before it got its name; None if it was there already.
         saturation: of its kernels, where this CPU's fast one can saturate.
-        trials: of the search for `max_drop`.
+        trials: of the search for what keeps within the bounds: its front of agreement against speed.
         refinement: of the ranges, where it was asked for.
         speed_kept: of the model with every convolution in int8, where some had to stay fp32.
     """

@@ -8,7 +8,7 @@ from typing import Any
 
 from fcn_onnx.report import codec
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,18 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Point:
-    """A model that keeps the first layers of the ranking in fp32.
+    """A model on the way from all int8 to fp32.
 
     Attributes:
-        kept: how many.
-        kept_macs_share: their share of the multiply-accumulates; None where the graph does not tell them.
+        kept: how many layers are in fp32.
+        unrounded: of how many of the others, which multiply in int8, the sums stay float32.
+        kept_macs_share: share of those in fp32 of the multiply-accumulates; None where the graph does not tell them.
         agreement: share of the pixels with fp32's label.
         speedup: fp32's median time over this model's, run in turns.
     """
 
     kept: int
+    unrounded: int
     kept_macs_share: float | None
     agreement: float
     speedup: float

@@ -27,7 +27,7 @@ def to_page(found: Sensitivity) -> str:
             [
                 f"<h1>{escape(title)}</h1>",
                 _verdict(found),
-                "<h2>What keeping the worst layers in fp32 gains and costs</h2>",
+                "<h2>What going back to fp32 gains and costs</h2>",
                 f"<figure>{front_figure(found.front)}<figcaption>{_front_caption(found)}</figcaption></figure>",
                 _front_table(found),
                 "<h2>Layers, by the labels that flip when nothing else is int8</h2>",
@@ -131,8 +131,9 @@ def _front_caption(found: Sensitivity) -> str:
     of = "other images than those that ranked" if set(found.front_on).isdisjoint(found.ranked_on) else "the same images"
     return (
         f"Up: share of the labels that are fp32's, on {len(found.front_on)} images ({of}). Right: fp32's time over the "
-        "model's, in turns. The numbers say how many of the layers below, from the first on, stay fp32; pale dots are "
-        "beaten by another in both."
+        "model's, in turns. The numbers say how many of the layers are in fp32: those by which the logits' error falls "
+        "most for a millisecond, on the images that the layers are ranked on. Of others, 1×1 convolutions, the sums "
+        "stay float32. Pale dots are beaten by another in both."
     )
 
 
@@ -141,13 +142,14 @@ def _front_table(found: Sensitivity) -> str:
     rows = [
         (
             f"{point.kept} of {len(found.layers)}{'' if point in best else ' (beaten)'}",
+            str(point.unrounded),
             _percent(point.kept_macs_share),
             f"{point.agreement:.4f}",
             f"{point.speedup:.2f}×",
         )
         for point in found.front
     ]
-    return table(("In fp32", "share of MACs", "agreement", "speed-up over fp32"), rows)
+    return table(("In fp32", "sums not rounded", "share of MACs", "agreement", "speed-up over fp32"), rows)
 
 
 def _layer_table(layers: Sequence[Layer]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from fcn_onnx.data.choice import ImageChoice, ImageSource
 from fcn_onnx.errors import UsageError
 from fcn_onnx.evaluation.gates import Gates
-from fcn_onnx.jobs.bounds import COUNT, DROP, SIDE
+from fcn_onnx.jobs.bounds import COUNT, DROP, FRACTION, SIDE
 from fcn_onnx.jobs.engines import RAY, Running
 from fcn_onnx.jobs.fields import Checked, Pair, option, part
 from fcn_onnx.model.interface import InputHints, Interface, multiple_of_option
@@ -238,12 +238,18 @@ class QuantizeOptions(Checked):
     )
     max_drop: float | None = option(
         None,
-        help="Keep as few layers in fp32 as this loss of the mIoU on calibration images allows, relative.",
+        help="Lose no more of the mIoU on calibration images, relative: keep in fp32 what gains most for its time.",
         metavar="PERCENT",
         bound=DROP,
     )
+    min_agreement: float | None = option(
+        None,
+        help="The same for the share of the calibration images' labels that are fp32's. It needs no truth.",
+        metavar="FRACTION",
+        bound=FRACTION,
+    )
     refine: bool = option(False, help="Move thresholds to where the output errs least; takes minutes.")
-    runtime: str = runtime_option("What is to run the model, and what --max-drop and --refine measure in.")
+    runtime: str = runtime_option("What is to run the model, and what bounds and --refine are measured in.")
     output: Path | None = option(
         None,
         help="The int8 model to write. Default: fcn-<arch>-<opset>-int8.onnx here.",

@@ -30,7 +30,8 @@ from fcn_onnx.quantization.making import Calibrated, Maker
 from fcn_onnx.quantization.plan import Plan, make_plan
 from fcn_onnx.quantization.refining import refined, refining_job
 from fcn_onnx.quantization.saturation import compare_kernels
-from fcn_onnx.quantization.search import Bound, Found, searching_job, speed_kept, within
+from fcn_onnx.quantization.search import PRICING_IMAGES, Bound, Found, searching_job, within
+from fcn_onnx.quantization.trials import Trials
 from fcn_onnx.quantization.writing import Quantized, up_to_date, write_int8, write_tuned
 from fcn_onnx.runtime.interface import classes_of, declared_classes, default_output, preprocessing_of
 from fcn_onnx.runtime.onnxruntime import measured_cpu
@@ -72,27 +73,28 @@ def quantize(options: QuantizeOptions, *, progress: Progress = SILENT) -> Quanti
         threads=options.threads,
         runtime=options.runtime,
     )
-    bound = None
-    if given.truth is not None and options.max_drop is not None:
-        judge = Judge(
-            fp32,
-            given.truth,
-            given.samples,
-            preprocessing,
-            interface=interface,
-            threads=options.threads,
-            runtime=options.runtime,
-            progress=progress,
-        )
-        bound = Bound(judge, options.max_drop)
-        plan = replace(plan, reasons=(*plan.reasons, f"--max-drop {options.max_drop:g}: {judge.truth}"))
+    bound = _bound(options, maker, given, progress)
+    if bound is not None and options.max_drop is not None:
+        plan = replace(plan, reasons=(*plan.reasons, f"--max-drop {options.max_drop:g}: {bound.judge.truth}"))
     if get_backend(options.backend).methods:
-        goal = Goal(bound.judge.drop_percent, bound.max_drop) if bound else None
+        goal = Goal(bound.judge.drop_percent, bound.max_drop) if bound and bound.max_drop is not None else None
         return write_tuned(maker.tune(plan, method, log_path(output), goal), output, progress)
     with Journals(output, wait_s=options.wait, progress=progress) as journals:
         rule = get_method(options.method or DEFAULT_METHOD, options.percentile, plan.levels)
         table = given.table or _calibrated(options, rule, fp32, given, preprocessing, journals, progress)
         return _written(maker, plan, table, bound, options.refine, output, journals, progress)
+
+
+def _bound(options: QuantizeOptions, maker: Maker, given: Given, progress: Progress) -> Bound | None:
+    """What may be lost, on the calibration images; None where nobody asks."""
+    if options.max_drop is None and options.min_agreement is None:
+        return None
+    scored = options.max_drop is not None
+    reference = maker.reference(given.samples, logits=PRICING_IMAGES, progress=progress)
+    judge = Judge(reference, given.truth if scored else None)
+    if scored:
+        progress.note(judge.truth)
+    return Bound(judge, options.max_drop, options.min_agreement)
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,8 @@ def _job(
     )
     if plan.symmetric:
         how["levels"] = plan.levels  # before they decided, such models were made for others
-    if given.truth or options.refine:
+    searched = options.max_drop is not None or options.min_agreement is not None
+    if searched or options.refine:
         how["tried"] = {
             "max_drop": options.max_drop,
             "refine": options.refine,
@@ -226,6 +229,7 @@ def _job(
             "order": [sample.name for sample in given.samples],
             "exact": plan.pair_safe or measured_cpu().exact_u8s8,
         } | ({} if options.runtime == DEFAULT_RUNTIME else {"runtime": options.runtime})
+        how["tried"] |= {} if options.min_agreement is None else {"min_agreement": options.min_agreement}
     return job_digest(
         "quantize",
         *([RUNTIMES[options.runtime].package] if "tried" in how else []),
@@ -279,12 +283,12 @@ def _written(
     if refine:
         table, refinement = refined(maker, plan, table, journals, progress)
     if bound is not None:
-        found = within(bound, maker, plan, table, journals, progress)
+        journal = journals.of(searching_job(maker.job))
+        found = within(bound, Trials(maker, plan, table, journal, progress))
     saturates = plan.pair_safe and not measured_cpu().exact_u8s8
     try_kernels = partial(compare_kernels, maker, found.plan, table, output) if saturates else None
     result = write_int8(maker.make(found.plan, table), output, try_kernels)
-    kept = speed_kept(maker, plan, found.plan, table) if found.plan != plan else None
-    return replace(result, refinement=refinement, trials=found.trials, speed_kept=kept)
+    return replace(result, refinement=refinement, trials=found.trials, speed_kept=found.speed_kept)
 
 
 def choose_method(options: QuantizeOptions) -> str:
@@ -321,3 +325,7 @@ def require_consistent(options: QuantizeOptions) -> None:
         raise UsageError("--refine is measured on calibration images", fix="give --data, not --ranges")
     if options.max_drop is not None and choice is None:
         raise UsageError("--max-drop is judged on calibration images", fix="give --data, not --ranges")
+    if options.min_agreement is not None and choice is None:
+        raise UsageError("--min-agreement is judged on calibration images", fix="give --data, not --ranges")
+    if options.min_agreement is not None and own_methods:
+        raise UsageError(f"{backend} tunes by --max-drop, not by agreement", fix="leave --min-agreement out")

@@ -23,16 +23,17 @@ from fcn_onnx.model.form import require_float32
 from fcn_onnx.model.graph import read_facts
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
-from fcn_onnx.quantization.deviations import Deviations
 from fcn_onnx.quantization.making import Calibrated, Maker
 from fcn_onnx.quantization.plan import Plan, make_plan
+from fcn_onnx.quantization.pricing import measured_prices, way
 from fcn_onnx.quantization.sensitivity import (
-    Trials,
+    front_steps,
     layer_names,
     measure_front,
     measure_layers,
     measure_tensors,
 )
+from fcn_onnx.quantization.trials import Trials
 from fcn_onnx.report.sensitivity import SCHEMA, Sensitivity
 from fcn_onnx.report.sensitivity_page import to_page
 from fcn_onnx.runtime.interface import classes_of, declared_classes, default_output, preprocessing_of
@@ -207,18 +208,15 @@ def _measured(trials: Trials, samples: Sequence[Sample], trial_images: int) -> S
         )
     seen, others = samples[:trial_images], samples[trial_images : (1 + FRONT_IMAGES) * trial_images]
 
-    def judging(images: Sequence[Sample], *, logits: bool) -> Deviations:
-        preprocessing, threads = maker.images.preprocessing, maker.config.threads
-        return Deviations(fp32, images, preprocessing, interface=maker.interface, threads=threads, logits=logits)
-
-    judge = judging(seen, logits=True)
-    height, width = judge.batch.shape[2:]
+    ranking = maker.reference(seen, logits=len(seen))
+    height, width = ranking.batch.shape[2:]
     facts = read_facts(fp32.taken.model, (height, width))
-    whole = trials.deviation("whole", judge, lambda: trials.made(()).int8)
-    layers = measure_layers(trials, names, facts, judge)
-    tensors = measure_tensors(trials, judge)
-    del judge  # and all the logits that it holds
-    front = measure_front(trials, layers, judging(others or seen, logits=False))
+    whole = trials.deviation("whole", ranking, lambda: trials.made(()).int8)
+    layers = measure_layers(trials, names, facts, ranking)
+    tensors = measure_tensors(trials, ranking)
+    steps = front_steps(way(measured_prices(trials, ranking, len(seen)), trials))
+    del ranking  # and all the logits that it holds
+    front = measure_front(trials, layers, steps, maker.reference(others or seen))
     return Sensitivity(
         schema=SCHEMA,
         job=maker.job,

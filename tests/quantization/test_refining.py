@@ -22,8 +22,9 @@ from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import SILENT
 from fcn_onnx.model.card import ModelCard
-from fcn_onnx.quantization.output_error import OutputError
+from fcn_onnx.quantization.reference import Reference
 from fcn_onnx.quantization.refining import STEPS, refine
+from fcn_onnx.report.sensitivity import Deviation
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
 
@@ -103,9 +104,9 @@ def test_a_refinement_survives_the_calibration_of_the_next_run(tmp_path: Path, m
     monkeypatch.setitem(Journal.__init__.__kwdefaults__, "interval_s", 0.0)
     data = ImageChoice(write_coco(tmp_path / "coco"), limit=3)
     model = save(residual_network(), tmp_path / "m.onnx")
-    measure, measured = OutputError.__call__, 0
+    measure, measured = Reference.of, 0
 
-    def stopping(self: OutputError, trial: Path) -> float:
+    def stopping(self: Reference, trial: onnx.ModelProto) -> Deviation:
         nonlocal measured
         if measured == 4:
             raise KeyboardInterrupt
@@ -114,7 +115,7 @@ def test_a_refinement_survives_the_calibration_of_the_next_run(tmp_path: Path, m
 
     whole = quantize(QuantizeOptions(model=model, choice=data, refine=True, output=tmp_path / "whole.onnx")).refinement
     assert whole is not None
-    monkeypatch.setattr(OutputError, "__call__", stopping)
+    monkeypatch.setattr(Reference, "of", stopping)
     with pytest.raises(KeyboardInterrupt):
         quantize(QuantizeOptions(model=model, choice=data, refine=True, output=tmp_path / "int8.onnx"))
     measured = -1000

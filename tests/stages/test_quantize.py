@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from PIL import Image
 from toys import photograph, residual_network, save
 
 from fcn_onnx.calibration.table import Range, RangeTable
@@ -246,3 +248,63 @@ def test_what_is_skipped_is_what_its_card_says(tmp_path: Path, data: Path, model
     again = quantize(QuantizeOptions(model=model, choice=ImageChoice(data, limit=4), **options))
     assert again.skipped
     assert (again.plan, again.kept_macs_share) == (made.plan, made.kept_macs_share)
+
+
+@pytest.mark.parametrize("form", [(11, "qoperator"), (12, "qdq"), (13, "qdq"), (17, "qoperator"), (21, "qdq")])
+def test_min_agreement_is_reached_by_what_the_plan_says(tmp_path: Path, form: tuple[int, str]) -> None:
+    """Labels, speed and what runs: of the file, by onnxruntime alone."""
+    opset, quant_format = form
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for index in range(4):
+        photograph(48, 40, index).save(photographs / f"{index}.png")
+    proto = residual_network(opset=opset)
+    ModelCard(preprocessing=Preprocessing(Resize(size=(40, 48))).to_json()).write_to(proto)
+    fp32 = save(proto, tmp_path / "m.onnx")
+    options: dict[str, Any] = {"target": "vnni", "format": quant_format, "choice": ImageChoice(photographs)}
+    whole = quantize(QuantizeOptions(model=fp32, output=tmp_path / "a.onnx", **options))
+
+    def agreement(path: Path) -> float:
+        same = []
+        for file in sorted(photographs.iterdir()):
+            pixels = (np.asarray(Image.open(file)) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+            batch = pixels.transpose(2, 0, 1)[None].astype(np.float32)
+            labels = [
+                ort.InferenceSession(str(each), providers=["CPUExecutionProvider"]).run(["out"], {"input": batch})[0]
+                for each in (fp32, path)
+            ]
+            same.append((labels[0].argmax(1) == labels[1].argmax(1)).mean())
+        return float(np.mean(same))
+
+    before = agreement(whole.path)
+    assert 0.5 < before < 1
+    bound = (1 + 4 * before) / 5
+    found = quantize(QuantizeOptions(model=fp32, output=tmp_path / "b.onnx", min_agreement=bound, **options))
+    assert agreement(found.path) >= bound
+    own = [t for t in found.trials if (t.float_convs, t.unrounded) == (len(found.plan.kept), len(found.plan.unrounded))]
+    assert pytest.approx(agreement(found.path)) in [trial.agreement for trial in own]
+    assert found.trials[0].agreement == pytest.approx(before)
+    assert found.plan.kept or found.plan.unrounded
+    assert found.speed_kept is not None
+    assert found.speed_kept > 0
+    convs = {node.name: node for node in found.facts.multiplications}
+    assert not any(convs[name].int8 for name in found.plan.kept)
+    assert all(convs[name].int8 for name in found.plan.unrounded)
+    assert len(found.to_json()["trials"]) == len(found.trials)
+    assert quantize(QuantizeOptions(model=fp32, output=tmp_path / "b.onnx", min_agreement=bound, **options)).skipped
+    loose = quantize(QuantizeOptions(model=fp32, output=tmp_path / "c.onnx", min_agreement=0.5, **options))
+    assert (loose.plan.kept, loose.speed_kept, len(loose.trials)) == ((), None, 1)
+
+
+def test_min_agreement_is_refused_where_nothing_is_judged(tmp_path: Path, model: Path, data: Path) -> None:
+    output = tmp_path / "int8.onnx"
+    with pytest.raises(UsageError, match="--min-agreement is judged on calibration images"):
+        quantize(QuantizeOptions(model=model, ranges=tmp_path / "t.json", min_agreement=0.9, output=output))
+    with pytest.raises(UsageError, match="tunes by --max-drop"):
+        quantize(
+            QuantizeOptions(
+                model=model, choice=ImageChoice(data), backend="neural-compressor", min_agreement=0.9, output=output
+            )
+        )
+    with pytest.raises(UsageError, match=r"min.agreement"):
+        quantize(QuantizeOptions(model=model, choice=ImageChoice(data), min_agreement=1.5, output=output))

@@ -26,13 +26,13 @@ from fcn_onnx.errors import ReportError, UsageError
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.model.card import ModelCard
 from fcn_onnx.model.model import Model
-from fcn_onnx.quantization import deviations
-from fcn_onnx.quantization.deviations import Deviations
 from fcn_onnx.quantization.keeping import kept_layers
 from fcn_onnx.quantization.making import Calibrated, Maker
 from fcn_onnx.quantization.plan import keep_float, make_plan
+from fcn_onnx.quantization.reference import Reference
+from fcn_onnx.quantization.regions import State, Step
 from fcn_onnx.quantization.rounded import ActivationStep, activation_steps, with_rounded
-from fcn_onnx.quantization.sensitivity import front_counts
+from fcn_onnx.quantization.sensitivity import front_steps
 from fcn_onnx.report.sensitivity import Point, Sensitivity
 from fcn_onnx.report.sensitivity_page import to_page, unbeaten
 from fcn_onnx.runtime.cpu import Cpu
@@ -246,16 +246,18 @@ def test_an_interrupted_run_measures_nothing_twice(tmp_path: Path, data: Path, m
     monkeypatch.setitem(Journal.__init__.__kwdefaults__, "interval_s", 0.0)
     asked = options_of(data, write_model(tmp_path / "m.onnx"))
     measured: list[int] = []
-    of = Deviations.of
-    monkeypatch.setattr(deviations.Deviations, "of", lambda self, model: (measured.append(1), of(self, model))[1])
+    of = Reference.of
+    monkeypatch.setattr(
+        Reference, "of", lambda self, model, images=None: (measured.append(1), of(self, model, images))[1]
+    )
     with pytest.raises(KeyboardInterrupt):
         sensitivity(asked, progress=Stopping(2))
     assert len(measured) == 1 + 2 * 2
     assert not (tmp_path / "sensitivity" / "sensitivity.json").exists()
     measured.clear()
     again = sensitivity(asked)
-    tensors, points = len(again.sensitivity.tensors), len(front_counts(3))
-    assert len(measured) == 2 + tensors + points
+    tensors, points = len(again.sensitivity.tensors), len(again.sensitivity.front) - 1
+    assert len(measured) == 2 + tensors + len(LAYERS) + points  # a weight of each layer
     assert sorted(p.name for p in (tmp_path / "sensitivity").iterdir()) == ["sensitivity.html", "sensitivity.json"]
     whole = sensitivity(replace(asked, report=tmp_path / "other"))
     assert untimed(whole) == untimed(again)
@@ -266,8 +268,7 @@ def test_an_interrupted_run_measures_nothing_twice(tmp_path: Path, data: Path, m
 
 def untimed(found: Found) -> dict[str, Any]:
     value = found.to_json()
-    for point in value["front"]:
-        del point["speedup"]
+    del value["front"]  # times choose its models
     return value
 
 
@@ -275,18 +276,23 @@ def test_the_front_begins_with_all_in_int8_and_ends_with_fp32_on_images_that_ran
     tmp_path: Path, data: Path
 ) -> None:
     found = sensitivity(options_of(data, write_model(tmp_path / "m.onnx"))).sensitivity
-    assert [point.kept for point in found.front] == [0, 1, 2, 3]
+    assert [(p.kept, p.unrounded) for p in (found.front[0], found.front[-1])] == [(0, 0), (3, 0)]
     assert set(found.front_on).isdisjoint(found.ranked_on)
     assert (len(found.front_on), len(found.ranked_on)) == (1, 2)
     assert (found.front[-1].agreement, found.front[-1].speedup) == (1.0, 1.0)
     assert found.front[0].kept_macs_share == 0
     assert all(point.speedup > 0 and 0 <= point.agreement <= 1 for point in found.front)
-    assert front_counts(1) == [0]
-    assert front_counts(9) == [0, 1, 2, 4, 8]
+
+
+def test_the_front_takes_the_steps_by_which_another_share_of_the_error_has_gone() -> None:
+    errors = [1.0, 0.99, 0.8, 0.6, 0.3, 0.04, 0.0]
+    steps = [Step(State(frozenset(map(str, range(i)))), None, error, 0.0) for i, error in enumerate(errors)]
+    assert [len(step.state.kept) for step in front_steps(steps)] == [0, 2, 3, 4, 5]
+    assert [len(step.state.kept) for step in front_steps([steps[0], steps[-1]])] == [0]
 
 
 def test_points_that_another_beats_are_told_apart() -> None:
-    points = [Point(k, None, a, s) for k, a, s in ((0, 0.98, 2.0), (1, 0.97, 1.8), (2, 0.99, 1.8), (4, 1.0, 1.0))]
+    points = [Point(k, 0, None, a, s) for k, a, s in ((0, 0.98, 2.0), (1, 0.97, 1.8), (2, 0.99, 1.8), (4, 1.0, 1.0))]
     assert [point.kept for point in unbeaten(points)] == [4, 2, 0]
 
 

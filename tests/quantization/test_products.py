@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from fcn_onnx.data.choice import ImageChoice
 from fcn_onnx.model.files import load_model
 from fcn_onnx.model.products import stored_products
 from fcn_onnx.quantization import search
+from fcn_onnx.quantization.regions import Prices, State, Step
 from fcn_onnx.quantization.saturation import read_pairs
+from fcn_onnx.quantization.trials import Trials
 from fcn_onnx.quantization.writing import Quantized
 from fcn_onnx.stages.options import QuantizeOptions
 from fcn_onnx.stages.quantize import quantize
@@ -107,9 +109,9 @@ def test_a_bounded_loss_may_keep_them(tmp_path: Path, monkeypatch: pytest.Monkey
     """The search ranks them with the convolutions, under the names that the fp32 model has for them."""
     ranked: list[str] = []
 
-    def all_products(names: Sequence[str], *_: object) -> search.Smallest:
-        ranked.extend(names)
-        return search.Smallest(products, ())
+    def all_products(prices: Prices, trials: Trials) -> list[Step]:
+        ranked.extend(prices.flow.convs)
+        return [Step(State(), None, 1, 0), Step(State(frozenset(products)), "products", 0, 0)]
 
     products: tuple[str, ...] = ()
     folders = tmp_path / "first", tmp_path / "bounded"
@@ -117,7 +119,9 @@ def test_a_bounded_loss_may_keep_them(tmp_path: Path, monkeypatch: pytest.Monkey
         folder.mkdir()
     model, _ = quantized(folders[0], linear, opset, format=form)
     products = tuple(stored_products(load_model(model).graph))
-    monkeypatch.setattr(search, "search", all_products)
+    monkeypatch.setattr(search, "way", all_products)
+    monkeypatch.setattr(search, "between", lambda prices, low, high: [low, high])
+    monkeypatch.setattr(search.Bound, "holds", lambda self, score: bool(ranked))
     _, result = quantized(folders[1], linear, opset, format=form, max_drop=1.0)
     assert len(products) == 2
     assert set(products) < set(ranked)

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import importlib
 import logging
+import multiprocessing
 import os
 import secrets
+import shutil
 import signal
 import sys
 import threading
@@ -30,7 +32,7 @@ from typing import Any, NoReturn
 
 from fcn_onnx.errors import FcnOnnxError, UsageError, WorkerError, first_line
 from fcn_onnx.jobs.executor import Names
-from fcn_onnx.jobs.processes import end_with_parent, portable
+from fcn_onnx.jobs.processes import portable
 from fcn_onnx.jobs.shards import Failed, Finished, Started, Work, run_shard
 
 TRIES = 3
@@ -38,6 +40,9 @@ TRIES = 3
 
 AHEAD = 2
 """Shards that are handed to a cluster for each that it can work on: the next one is there when one is done."""
+
+LEAVING_S = 10.0
+"""How long leaving a cluster, and ending one, may take once nobody waits for it."""
 
 LOOK_S = 5.0
 """How often it is looked how large a cluster is."""
@@ -109,7 +114,7 @@ class _StoppedError(BaseException):
 def conduct(connection: Connection, order: Order) -> None:
     """Be the driver: connect, have all shards done, and send what becomes of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=_follow, daemon=True).start()
     _go_quiet(order.folder)
     with suppress(EOFError, BrokenPipeError, ConnectionResetError, _StoppedError):  # the parent is gone, or had enough
         try:
@@ -121,9 +126,29 @@ def conduct(connection: Connection, order: Order) -> None:
                 _Conduct(ray, order, connection.send).all()
             finally:
                 ray.shutdown()
+                if not _has_parent():
+                    shutil.rmtree(order.folder, ignore_errors=True)  # in its place
             connection.send(Ended())
         except Exception as error:
             connection.send(Ended(portable(error)))
+
+
+def _follow() -> None:
+    """When the parent is dead, however it died, end as it would have had it.
+
+    To end at once would leave Ray's agents behind for a minute: the system ends Ray's other processes with this one.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        time.sleep(LEAVING_S)
+        os._exit(1)
+
+
+def _has_parent() -> bool:
+    parent = multiprocessing.parent_process()
+    return parent is None or parent.is_alive()
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:

@@ -197,7 +197,7 @@ class _Crew:
 def _work(connection: Connection, task: _Task) -> None:
     """A worker's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent is gone
         try:
             work = task.open()
@@ -227,7 +227,7 @@ def portable(error: Exception) -> Exception:
     return error
 
 
-def end_with_parent() -> None:
+def _end_with_parent() -> None:
     """Wait until the parent is dead, however it died, and end this process at once.
 
     A worker that computes does not read its pipe, so that it would not notice. The kernel's own signal for that

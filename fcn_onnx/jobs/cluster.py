@@ -23,8 +23,9 @@ from typing import Any
 
 from fcn_onnx.errors import MissingDependencyError, OutputError, UsageError, WorkerError
 from fcn_onnx.jobs.artifact import CORE, digest_files, versions
-from fcn_onnx.jobs.conductor import Connected, Ended, Note, Order, Shard, conduct
+from fcn_onnx.jobs.conductor import conduct
 from fcn_onnx.jobs.executor import Item, Loaded, Names, Result, Task
+from fcn_onnx.jobs.orders import Connected, Ended, Note, Order, Shard
 from fcn_onnx.jobs.places import found
 from fcn_onnx.jobs.processes import death_of
 from fcn_onnx.jobs.progress import SILENT, Progress

@@ -31,12 +31,20 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from fcn_onnx.errors import FcnOnnxError, UsageError, WorkerError, first_line
-from fcn_onnx.jobs.executor import Names
+from fcn_onnx.jobs.orders import Connected, Ended, Note, Order, Shard
 from fcn_onnx.jobs.processes import portable
 from fcn_onnx.jobs.shards import Failed, Finished, Started, Work, run_shard
 
 TRIES = 3
 """Of an image, or of a shard that meets errors that may pass."""
+
+DEATHS = {
+    "OutOfMemoryError": "killed, as its node was short of memory",
+    "NodeDiedError": "its node is gone",
+    "ObjectLostError": "its result was lost with its node",
+    "WorkerCrashedError": "crashed or killed",
+}
+"""What is said of Ray's exceptions."""
 
 AHEAD = 2
 """Shards that are handed to a cluster for each that it can work on: the next one is there when one is done."""
@@ -49,62 +57,6 @@ LOOK_S = 5.0
 
 STORE_BYTES = 128 << 20
 """Of a local cluster's object store, beside twice the task: a shard's results are let go as they come."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Items that are done together.
-
-    Attributes:
-        names: of them.
-        content: each `(name, item)`, pickled.
-    """
-
-    names: Names
-    content: tuple[bytes, ...]
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be done, and where.
-
-    Attributes:
-        address: of a cluster that is there; None starts one.
-        workers: tasks at once; None is as many as the cluster has cores for.
-        cpus: of a task.
-        memory_bytes: of a task; 0 where it is not known.
-        folder: empty, for what Ray writes.
-    """
-
-    work: Work
-    shards: tuple[Shard, ...]
-    address: str | None
-    workers: int | None
-    cpus: int
-    memory_bytes: int
-    folder: Path
-
-
-@dataclass(frozen=True)
-class Connected:
-    """There is a cluster."""
-
-    cores: int
-    nodes: int
-
-
-@dataclass(frozen=True)
-class Note:
-    """What the user should know."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Ended:
-    """All is done; or an error ends it."""
-
-    error: Exception | None = None
 
 
 class _StoppedError(BaseException):
@@ -302,17 +254,10 @@ class _Conduct:
 
     def _died(self, flight: _Flight, error: Exception) -> list[Shard]:
         """Say it, and what is to be done again: each image alone, so that the one that kills is found."""
-        how, errors = "its worker ended", self.ray.exceptions
-        for kind, words in (
-            (errors.OutOfMemoryError, "killed, as its node was short of memory"),
-            (errors.NodeDiedError, "its node is gone"),
-            (errors.ObjectLostError, "its result was lost with its node"),
-            (errors.WorkerCrashedError, "crashed or killed"),
-            (errors.RayError, first_line(error)),
-        ):
-            if isinstance(error, kind):
-                how = words
-                break
+        errors = self.ray.exceptions
+        how = next(
+            (words for kind, words in DEATHS.items() if isinstance(error, getattr(errors, kind))), first_line(error)
+        )
         if isinstance(error, errors.RayTaskError):  # raised before `run_shard`: it cannot even be imported there
             raise WorkerError(
                 f"a worker of the cluster cannot begin: {_cause(error)}", fix="install fcn-onnx on every node"

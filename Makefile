@@ -3,7 +3,7 @@
 # make docs       the pages of docs/, in build/docs
 # make test       lint, types, import layers, the suite in both environments, a part of it in another Python, and the wheel
 # make package    build the wheel and the sdist, and use them in empty environments
-# make campaigns  kills, fuzzed inputs, faults and twins for BUDGET_S seconds, counted in a ledger outside of the repository
+# make campaigns  kills, fuzzed inputs, faults, twins and load for BUDGET_S seconds, counted in a ledger outside of the repository
 # make validate   export, quantize and validate a real network on DATA (default coco/val2017)
 
 PYTHON  ?= python3

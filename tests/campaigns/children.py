@@ -205,7 +205,9 @@ def run(arguments: Sequence[str], folder: Path, **options: object) -> Ended:
     return Child(arguments, folder, **options).wait()  # type: ignore[arg-type]
 
 
-def executed(command: Sequence[str], folder: Path, environment: Mapping[str, str | None]) -> Ended:
+def executed(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str | None], *, seconds: float = WALL_S
+) -> Ended:
     """Run any command in a process of its own, nothing of which is imported yet."""
     variables = {**os.environ, **environment}
     began = time.monotonic()
@@ -221,7 +223,7 @@ def executed(command: Sequence[str], folder: Path, environment: Mapping[str, str
         )
         late = False
         try:
-            code = process.wait(WALL_S)
+            code = process.wait(seconds)
         except subprocess.TimeoutExpired:
             process.kill()
             code, late = process.wait(), True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcn_onnx.cli.claims import claim
@@ -10,6 +12,7 @@ from fcn_onnx.cli.console import ConsoleProgress, megabytes, print_line, print_t
 from fcn_onnx.cli.flags import StageCommand
 from fcn_onnx.jobs.text import listed
 from fcn_onnx.quantization.backends.table import BACKENDS
+from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, RUNTIMES
 from fcn_onnx.stages.naming import find_fp32, int8_path, log_path
 from fcn_onnx.stages.options import QuantizeOptions
 
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
     from fcn_onnx.quantization.saturation import Pairs
 
 NAMES_SHOWN = 3
+
+OPENVINO = "openvino"
+BOTH_RUN = ("avx2", "vnni", "amx", OPENVINO)
+"""Targets whose Q/DQ models are for machines that onnxruntime and OpenVINO both run on."""
 
 
 def act(options: QuantizeOptions, json_target: str | None) -> None:
@@ -80,6 +87,8 @@ def act(options: QuantizeOptions, json_target: str | None) -> None:
         )
     if result.speed_kept is not None:
         print_line(f"kept {100 * result.speed_kept:.0f} % of the speed of the all-int8 model")
+    if hint := _to_find_out(model, result.path, result.plan):
+        print_line(hint)
 
 
 def _fp32_lines(facts: GraphFacts) -> list[str]:
@@ -98,6 +107,17 @@ def _saturation(pairs: Pairs, plan: Plan) -> str:
         return f"on x86 without VNNI: none of {pairs.count:,} pairs of weights can saturate"
     way_out = "" if plan.pair_safe else " (none with --target avx2)"
     return f"on x86 without VNNI: {pairs.unsafe_count:,} of {pairs.count:,} pairs of weights can saturate{way_out}"
+
+
+def _to_find_out(fp32: Path, int8: Path, plan: Plan) -> str | None:
+    """How to learn which runtime is faster here, where OpenVINO is installed and reads such a file; nothing was timed.
+
+    None where the file is for another kind of machine, or in a form that OpenVINO does not read.
+    """
+    if not (RUNTIMES[OPENVINO].installed and plan.quant_format == "qdq" and plan.target in BOTH_RUN):
+        return None
+    command = ["fcn-onnx", "benchmark", str(fp32), str(int8), "--runtime", DEFAULT_RUNTIME, "--runtime", OPENVINO]
+    return f"which runtime is faster with it on this machine: {shlex.join(command)}"
 
 
 command = StageCommand(

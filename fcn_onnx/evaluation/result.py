@@ -17,6 +17,7 @@ from fcn_onnx.evaluation.regions import RegionChange, RegionCounts, region_chang
 from fcn_onnx.report import document
 from fcn_onnx.report.document import FP32, Delta, Document, Gate, OneSided, Outcome, Row
 from fcn_onnx.report.notebook import document_html
+from fcn_onnx.report.profile import Profile
 from fcn_onnx.report.regions import RegionDelta
 from fcn_onnx.runtime.timing import Latency
 
@@ -36,6 +37,7 @@ class ModelResult:
         regions: what was counted along borders, and on objects.
         latency_ms: (N,) float64, the session's time for each image.
         quantization: the plan recorded in the model's card, if there is one.
+        peak_memory_bytes, profile: of a session of its own, where they were asked for.
     """
 
     name: str
@@ -48,6 +50,8 @@ class ModelResult:
     regions: RegionCounts
     latency_ms: NDArray[np.float64]
     quantization: Mapping[str, Any] | None
+    peak_memory_bytes: int | None = None
+    profile: Profile | None = None
 
     def row(self, classes: Sequence[str]) -> Row:
         """As the report has it."""
@@ -65,6 +69,8 @@ class ModelResult:
             latency_samples_ms=tuple(round(float(x), 3) for x in self.latency_ms),
             size_bytes=self.size_bytes,
             quantization=self.quantization,
+            peak_memory_bytes=self.peak_memory_bytes,
+            profile=self.profile,
         )
 
 

@@ -20,6 +20,7 @@ from fcn_onnx.jobs.typed import shown
 from fcn_onnx.report import codec
 from fcn_onnx.report.consistent import require_consistent
 from fcn_onnx.report.older import upgraded
+from fcn_onnx.report.profile import Profile
 from fcn_onnx.report.regions import Region, RegionDelta
 
 SCHEMA = 2
@@ -62,6 +63,7 @@ class Row:
         regions: the measure of each of the report's `regions`.
         latency_samples_ms: the session's time for each image, in their order.
         quantization: the plan in the model's card.
+        peak_memory_bytes, profile: of a session of its own, with `--profile`.
     """
 
     path: str
@@ -76,6 +78,8 @@ class Row:
     latency_samples_ms: tuple[float, ...] = ()
     size_bytes: int
     quantization: Mapping[str, Any] | None
+    peak_memory_bytes: int | None = None
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

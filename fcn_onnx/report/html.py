@@ -10,6 +10,7 @@ from fcn_onnx.report.gallery_page import gallery
 from fcn_onnx.report.markup import figure, notes, table
 from fcn_onnx.report.page import page
 from fcn_onnx.report.pictures import NO_PICTURES, Encoded
+from fcn_onnx.report.profile_section import profile_section
 from fcn_onnx.report.quantized import quantized_line
 from fcn_onnx.report.side_by_side import side_by_side
 from fcn_onnx.report.svg import (
@@ -58,7 +59,7 @@ def to_html(document: Document, pictures: Encoded = NO_PICTURES) -> str:
         lines = own if document.several else [document.dataset.description, *own, *document.notes]
         parts += [_head(document, candidate), notes(lines)]
         parts += _figures(document, name, candidate, gallery(candidate, pictures, f"line-{index}"))
-    parts.append(_provenance(document))
+    parts += [profile_section(document), _provenance(document)]
     (first, *others) = document.candidates.values()
     return page(TITLE if others else verdict(document, first), "\n".join(filter(None, parts)))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fcn_onnx.jobs.text import one_line, visible
 from fcn_onnx.report.document import Candidate, Document
+from fcn_onnx.report.profile_section import SAID, TITLE, profile_lines
 from fcn_onnx.report.quantized import quantized_line
 from fcn_onnx.report.table import (
     CANDIDATES_HEADER,
@@ -45,10 +46,20 @@ def to_markdown(document: Document) -> str:
         elif line:
             parts.append(f"- {escaped(line)}")
         parts += _details(document, candidate)
+    parts += _profiles(document)
     parts += ["## Where this came from", markdown_table(("", ""), _facts(document))]
     if document.command:
         parts += [f"Repeat it with:\n\n```\n{one_line(document.command)}\n```"]
     return "\n\n".join(parts) + "\n"
+
+
+def _profiles(document: Document) -> Iterator[str]:
+    """Where the time of each row goes, by operator."""
+    for index, (said, (header, *rows)) in enumerate(profile_lines(document)):
+        if index == 0:
+            yield f"## {TITLE}\n\n{SAID}"
+        yield escaped(said)
+        yield markdown_table(header, rows)
 
 
 def _about(document: Document, coverage: str | None = None) -> Iterator[str]:

@@ -35,6 +35,10 @@ def summary_rows(document: Document, candidate: Candidate) -> list[Line]:
         (f"latency {key}", _ms(getattr(a.latency_ms, key)), _ms(getattr(b.latency_ms, key)), note)
         for key, note in (("p50", speedup), ("p90", ""), ("p99", ""), ("mean", ""))
     ]
+    rows.append(("images a second", _rate(a), _rate(b), ""))
+    if a.peak_memory_bytes is not None and b.peak_memory_bytes is not None:
+        less = f"{a.peak_memory_bytes / max(1, b.peak_memory_bytes):.2f}× less"
+        rows.append(("peak memory", megabytes(a.peak_memory_bytes), megabytes(b.peak_memory_bytes), less))
     rows.append(("size", megabytes(a.size_bytes), megabytes(b.size_bytes), f"{delta.size_ratio:.2f}× smaller"))
     return rows
 
@@ -188,6 +192,11 @@ def points(fraction: float | None) -> str:
 def megabytes(size_bytes: int) -> str:
     """Decimal megabytes."""
     return f"{size_bytes / 1e6:.1f} MB"
+
+
+def _rate(row: Row) -> str:
+    """Of images one after the other, each at its latency."""
+    return f"{1e3 / row.latency_ms.mean:.2f}" if row.latency_ms.mean > 0 else ABSENT
 
 
 def _ms(value: float) -> str:

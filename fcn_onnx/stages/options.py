@@ -320,6 +320,7 @@ class ValidateOptions(Checked):
         decides=False,
         in_recipe=False,
     )
+    profile: bool = option(False, help="Also say where each session's time goes, and the memory that it takes.")
     running: Running = part(Running)
     interface: Interface = part(Interface)
     runtime: tuple[str, ...] = runtimes_option("What runs each int8 model, and the first fp32 too")

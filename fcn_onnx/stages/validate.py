@@ -33,6 +33,7 @@ from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.documenting import Setting, document, notes_on, packages_of
 from fcn_onnx.stages.gallery import GALLERY_IMAGES, look, per_image
+from fcn_onnx.stages.looking import Look, look_into
 from fcn_onnx.stages.naming import find_pair
 from fcn_onnx.stages.options import ValidateOptions
 from fcn_onnx.stages.running import footprint_of
@@ -92,7 +93,8 @@ def validate(options: ValidateOptions, *, command: str | None = None, progress: 
             kept=GALLERY_IMAGES,
         )
         setting = replace(setting, notes=(*setting.notes, *executor.remarks))
-        result = _result(setting, entered, tally, options.gates)
+        looks = _looks(entered, setting, progress) if options.profile else [None] * len(entrants)
+        result = _result(setting, entered, tally, options.gates, looks)
         for note in result.document.notes[len(setting.notes) :]:
             progress.note(note)
         if options.report is not None:
@@ -203,7 +205,19 @@ def setting_of(options: ValidateOptions, entered: Entered, command: str | None, 
     return Setting(contestants, dataset, rules, selection, preprocessing, entered.config, images, job, command, notes)
 
 
-def _result(setting: Setting, entered: Entered, tally: Tally, gates: Gates) -> Validation:
+def _looks(entered: Entered, setting: Setting, progress: Progress) -> Sequence[Look | None]:
+    """Into each row's session, on the first image."""
+    return look_into(
+        entered.contestants.all,
+        entered.segmenters,
+        setting.selection.samples[0],
+        setting.preprocessing,
+        setting.config,
+        progress,
+    )
+
+
+def _result(setting: Setting, entered: Entered, tally: Tally, gates: Gates, looks: Sequence[Look | None]) -> Validation:
     """What was measured, compared, and documented with pictures."""
     seen, pictures = look(
         tally,
@@ -213,13 +227,13 @@ def _result(setting: Setting, entered: Entered, tally: Tally, gates: Gates) -> V
         setting.dataset,
         setting.rules,
     )
-    reference, compared = _compared(setting.contestants, setting.rules, tally, gates)
+    reference, compared = _compared(setting.contestants, setting.rules, tally, gates, looks)
     written = document(setting, tally, reference, compared, seen)
     return Validation(reference, compared, written, per_image(tally), pictures)
 
 
 def _compared(
-    contestants: Contestants, rules: Protocol, tally: Tally, gates: Gates
+    contestants: Contestants, rules: Protocol, tally: Tally, gates: Gates, looks: Sequence[Look | None]
 ) -> tuple[ModelResult, dict[str, Comparison]]:
     """Every row's result, and each candidate's beside the reference's."""
     reference, *others = (
@@ -234,9 +248,11 @@ def _compared(
             regions=RegionCounts(tally.ground, regions),
             latency_ms=latency_ms,
             quantization=model.card.quantization,
+            peak_memory_bytes=look.peak_memory_bytes if look else None,
+            profile=look.profile if look else None,
         )
-        for model, counts, regions, latency_ms in zip(
-            contestants.all, tally.counts, tally.regions, tally.latency_ms, strict=True
+        for model, counts, regions, latency_ms, look in zip(
+            contestants.all, tally.counts, tally.regions, tally.latency_ms, looks, strict=True
         )
     )
     return reference, {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from fcn_onnx.stages.naming import find_fp32, int8_path, log_path
 from fcn_onnx.stages.options import QuantizeOptions
 
 if TYPE_CHECKING:
+    from fcn_onnx.evaluation.tuning import Trial
     from fcn_onnx.model.graph import GraphFacts
     from fcn_onnx.quantization.plan import Plan
     from fcn_onnx.quantization.saturation import Pairs
@@ -71,24 +73,29 @@ def act(options: QuantizeOptions, json_target: str | None) -> None:
         )
     if unrounded := result.plan.unrounded:
         print_line(f"sums of {len(unrounded)} convolutions stay float32: {listed(unrounded, NAMES_SHOWN)}")
-    if len(result.trials) > 1:
-        print_table(
-            ("tried: in fp32", "sums unrounded", "agreement", "mIoU lost", "speed kept"),
-            (
-                (
-                    str(trial.float_convs),
-                    str(trial.unrounded),
-                    f"{trial.agreement:.4f}",
-                    f"{trial.drop_percent:.3f} %",
-                    f"{100 * trial.speed_kept:.0f} %",
-                )
-                for trial in sorted(result.trials, key=lambda trial: trial.agreement)
-            ),
-        )
+    _print_trials(result.trials)
     if result.speed_kept is not None:
         print_line(f"kept {100 * result.speed_kept:.0f} % of the speed of the all-int8 model")
     if hint := _to_find_out(model, result.path, result.plan):
         print_line(hint)
+
+
+def _print_trials(trials: Sequence[Trial]) -> None:
+    if len(trials) < 2:
+        return
+    print_table(
+        ("tried: in fp32", "sums unrounded", "agreement", "mIoU lost", "speed kept"),
+        (
+            (
+                str(trial.float_convs),
+                str(trial.unrounded),
+                f"{trial.agreement:.4f}",
+                f"{trial.drop_percent:.3f} %",
+                f"{100 * trial.speed_kept:.0f} %",
+            )
+            for trial in sorted(trials, key=lambda trial: trial.agreement)
+        ),
+    )
 
 
 def _fp32_lines(facts: GraphFacts) -> list[str]:

@@ -33,10 +33,10 @@ from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.documenting import Setting, document, notes_on, packages_of
 from fcn_onnx.stages.gallery import GALLERY_IMAGES, look, per_image
-from fcn_onnx.stages.looking import Look, look_into
 from fcn_onnx.stages.naming import find_pair
 from fcn_onnx.stages.options import ValidateOptions
 from fcn_onnx.stages.running import footprint_of
+from fcn_onnx.stages.session_costs import Look, look_into
 
 UNSCORED = (
     "no truth is known, so that nothing is scored: int8's labels are held against fp32's (--annotations or --masks "

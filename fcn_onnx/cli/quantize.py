@@ -18,10 +18,10 @@ from fcn_onnx.stages.naming import find_fp32, int8_path, log_path
 from fcn_onnx.stages.options import QuantizeOptions
 
 if TYPE_CHECKING:
-    from fcn_onnx.evaluation.tuning import Trial
     from fcn_onnx.model.graph import GraphFacts
     from fcn_onnx.quantization.plan import Plan
     from fcn_onnx.quantization.saturation import Pairs
+    from fcn_onnx.quantization.search import Trial
 
 NAMES_SHOWN = 3
 

@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         profile=True,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(looking, "measure_peak", lambda *_: Peak(fp32=50.0, int8=200.0))
+        patch.setattr(session_costs, "measure_peak", lambda *_: Peak(fp32=50.0, int8=200.0))
         validate(options)
     return place / "report"
 

@@ -15,6 +15,7 @@ from fcn_onnx.report.html import to_html
 from fcn_onnx.report.page import POLICY
 from fcn_onnx.runtime.footprint import STATUS
 from fcn_onnx.runtime.roofline import Peak
+from fcn_onnx.stages import session_costs
 from fcn_onnx.stages.options import ValidateOptions
 from fcn_onnx.stages.validate import validate
 

@@ -4,8 +4,8 @@
 
 64 images (`--images`) calibrate and price, the others of the folder choose; each model is proved on the graph that
 onnxruntime executes: what is kept has the original's weights bit for bit, and what is unrounded multiplies in int8.
-Speeds are in turns with the all-int8 model, on the first of the others: run it on a quiet machine. Measured with one
-other load: DeepLabv3-MobileNetV2 at 257², 151 images choose: 2 minutes.
+Speeds are in turns with the all-int8 model, on the first of the others: run it on a quiet machine.
+DeepLabv3-MobileNetV2 at 257², where 151 images choose, took 157 s on two busy cores.
 """
 
 from __future__ import annotations

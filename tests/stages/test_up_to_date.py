@@ -379,7 +379,7 @@ def test_sensitivity(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -
         found.append(job)
         raise StoppedError
 
-    monkeypatch.setattr(trying, "_up_to_date", stop)
+    monkeypatch.setattr(trying, "up_to_date", stop)
     change, redone = SENSITIVITY[name]
     options: dict[str, Any] = {"model": folder / "m.onnx", "choice": ImageChoice(folder / "coco/val2017", limit=3)}
     options["interface"] = Interface()

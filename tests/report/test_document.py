@@ -1,4 +1,7 @@
-"""report.json as types: read back strictly, described by a schema, and older ones drawn again."""
+"""report.json as types: read back strictly, described by a schema, and older ones drawn again.
+
+`python tests/report/test_document.py` writes docs/report.schema.json anew.
+"""
 
 from __future__ import annotations
 
@@ -76,8 +79,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
 
 
 def test_the_schema_in_the_docs_is_that_of_the_types() -> None:
-    """`python -c 'from fcn_onnx.report.document import *; …'` in docs/report.md writes it."""
-    assert json.loads(SCHEMA.read_text()) == json_schema()
+    assert json.loads(SCHEMA.read_text()) == json_schema(), f"if it is meant: python {__file__}"
 
 
 def test_written_reports_are_as_the_schema_says(written: tuple[Any, Any]) -> None:
@@ -185,3 +187,7 @@ def test_a_report_of_schema_1_is_drawn_again(tmp_path: Path) -> None:
         assert "FAILED (1 % relative allowed). The two mIoUs are over different classes" in text
         assert f"{100 * old['int8']['pixel_accuracy']:.2f} %" in text
         assert old["digests"]["int8"] in text
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")

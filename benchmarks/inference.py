@@ -28,7 +28,7 @@ from fcn_onnx.errors import FcnOnnxError
 from fcn_onnx.evaluation.comparison import Interval, compare, speedup_interval
 from fcn_onnx.evaluation.protocols import get_protocol
 from fcn_onnx.evaluation.scoring import Contest, Entrant, Tally, score_images
-from fcn_onnx.jobs.executor import EXECUTORS
+from fcn_onnx.jobs.executor import Here
 from fcn_onnx.jobs.journal import NONE_KEPT
 from fcn_onnx.jobs.progress import SILENT
 from fcn_onnx.model.interface import Interface
@@ -149,7 +149,7 @@ def main() -> None:
     tally = score_images(
         Contest(tuple(row.entrant for row in rows), interface, shown, dataset, rules, options.threads, segmenters),
         [sample for sample in dataset.samples if rules.selects(dataset, sample)][: options.limit],
-        executor=EXECUTORS["local"](1, SILENT),
+        executor=Here(),
         journal=NONE_KEPT.of(""),
         progress=SILENT,
     )

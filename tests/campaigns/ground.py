@@ -28,7 +28,7 @@ output: out
 scenes: {folder: out/scenes, images: 4}
 """
 TIMES = re.compile(
-    r"(.*_)?(p50|p90|p99|mean|seconds|ms|latency|latencies.*|latency_.*|speedup.*|peak.*|share_of_peak)"
+    r"(.*_)?(p50|p90|p99|mean|seconds|ms|latency|latencies.*|latency_.*|speedup.*|peak.*|.*_per_second|share_of_peak)"
     r"|gmacs_.*|command|skipped|parity|pairs|undone"
 )
 """Keys of JSON, and names of arrays, whose values are of this run alone: times, `--wait` in the command, and what is

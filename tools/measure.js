@@ -4,6 +4,13 @@ const styled = e => frame.contentWindow.getComputedStyle(e);
 const whole = [...page.querySelectorAll('body *')];
 const wide = whole.filter(e => !e.closest('.scroll, svg, pre') &&
   e.getBoundingClientRect().right > page.documentElement.clientWidth + 1).map(e => e.tagName + '.' + e.className);
+const cut_captions = [...page.querySelectorAll('.scroll caption')].filter(e => {
+  const text = page.createRange();
+  text.selectNodeContents(e);
+  return text.getBoundingClientRect().right > e.closest('.scroll').getBoundingClientRect().right + 1;
+}).map(e => e.textContent.slice(0, 40));
+const broken = [...page.querySelectorAll('table.rows tbody tr')].filter(row =>
+  styled(row).display === 'grid' && new Set([...row.cells].map(e => Math.round(e.getBoundingClientRect().top))).size > 2);
 const cut = [...page.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1);
 
 // WCAG 2.2: the contrast of each text with all that is behind it
@@ -34,7 +41,8 @@ const lines = places.map(place => {
 const style = styled(page.body);
 return {
   height: page.documentElement.scrollHeight, width: page.documentElement.scrollWidth, sticking_out: wide,
-  scrolling: cut.map(e => e.textContent.slice(0, 40)), texts: texts.length, contrasts: contrasts.slice(0, 5),
+  scrolling: cut.map(e => e.textContent.slice(0, 40)), cut_captions: cut_captions,
+  broken: broken.map(e => e.textContent.slice(0, 40)), texts: texts.length, contrasts: contrasts.slice(0, 5),
   lines: lines, focusable: places.filter(place => { place.focus(); return page.activeElement === place; }).length,
   background: style.backgroundColor, ink: style.color, title: page.title,
   blank_images: [...page.images].filter(i => !i.naturalWidth).length,

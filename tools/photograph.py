@@ -2,7 +2,7 @@
 
     python tools/photograph.py report/report.html pictures
 
-writes pictures/wide.png, narrow.png, dark.png and paper.pdf. The tests open reports with the same functions.
+writes pictures/wide.png, middle.png, narrow.png, dark.png and paper.pdf. Tests open reports with the same functions.
 """
 
 from __future__ import annotations
@@ -12,37 +12,43 @@ import json
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PHONE, DESKTOP = 390, 1280
+PHONE, TABLET, DESKTOP = 390, 768, 1280
 MEASURE = Path(__file__).with_name("measure.js")
 
 
 def measure(page: Path, width: int, *, dark: bool = False) -> dict[str, Any]:
     """What a browser makes of the page in a window so wide.
 
-    Its height, what sticks out or scrolls by itself, colours, broken images, the texts whose contrast is lowest, and
-    where the first line between fp32 and int8 can be.
+    Its height, what sticks out or scrolls by itself, captions that are cut and rows that break, colours, broken images,
+    the texts whose contrast is lowest, and where the first line between fp32 and int8 can be.
     """
+    return measure_at(page, [width], dark=dark)[width]
+
+
+def measure_at(page: Path, widths: Sequence[int], *, dark: bool = False) -> dict[int, dict[str, Any]]:
+    """`measure` at each width, of one browser, which takes longer to start than to do it."""
     with tempfile.TemporaryDirectory() as folder:
         script = f"const measure = frame => {{{MEASURE.read_text()}}}; frame.onload = () => "
         script += "{ document.body.append(Object.assign(document.createElement('pre'), {id: 'found', textContent: "
-        script += "JSON.stringify(measure(frame))})); };"
-        dom = _chromium(_framed(page, width, 800, Path(folder), script), dark, "--dump-dom").decode()
+        script += f"JSON.stringify({list(widths)}.map(w => {{ frame.width = w; return measure(frame); }}))}})); }};"
+        dom = _chromium(_framed(page, widths[0], 800, Path(folder), script), dark, "--dump-dom").decode()
     found = dom.split('<pre id="found">')[1].split("</pre>")[0]
-    result: dict[str, Any] = json.loads(unescape(found))
-    return result
+    return dict(zip(widths, json.loads(unescape(found)), strict=True))
 
 
-def photograph(page: Path, picture: Path, width: int, *, dark: bool = False) -> None:
-    """The whole page as PNG."""
-    height = measure(page, width, dark=dark)["height"]
+def photograph(page: Path, picture: Path, width: int, *, dark: bool = False) -> int:
+    """The whole page as PNG; its height."""
+    height = int(measure(page, width, dark=dark)["height"])
     with tempfile.TemporaryDirectory() as folder:
         wrapper = _framed(page, width, height, Path(folder))
         _chromium(wrapper, dark, f"--window-size={width},{height}", f"--screenshot={picture.absolute()}")
+    return height
 
 
 def paper(page: Path, document: Path) -> None:
@@ -93,6 +99,7 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     photograph(options.page, options.folder / "wide.png", DESKTOP)
+    photograph(options.page, options.folder / "middle.png", TABLET)
     photograph(options.page, options.folder / "narrow.png", PHONE)
     photograph(options.page, options.folder / "dark.png", DESKTOP, dark=True)
     paper(options.page, options.folder / "paper.pdf")

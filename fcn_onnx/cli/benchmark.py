@@ -2,34 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from fcn_onnx.cli.claims import claim
 from fcn_onnx.cli.console import ConsoleProgress, print_line, print_table, wants_stdout, write_json
 from fcn_onnx.cli.flags import StageCommand
 from fcn_onnx.cli.looked import print_looked
 from fcn_onnx.stages.options import BenchmarkOptions
-
-if TYPE_CHECKING:
-    from fcn_onnx.stages.benchmark import Timing
-
-
-COLUMNS = (
-    "model",
-    "runtime",
-    "size",
-    "p50 ms",
-    "p90 ms",
-    "p99 ms",
-    "images/s",
-    "MB",
-    "GMAC/s",
-    "of peak",
-    "speed-up",
-    "95 % interval",
-    "all ms",
-)
 
 
 def act(options: BenchmarkOptions, json_target: str | None) -> None:
@@ -43,7 +20,7 @@ def act(options: BenchmarkOptions, json_target: str | None) -> None:
     --profile gives each layer's time by the runtime's own clock, and beside it what it multiplies. --tune times all
     settings in turns; those that are faster by more than their 95 % interval are put together and timed once more.
     """
-    from fcn_onnx.stages.benchmark import benchmark
+    from fcn_onnx.stages.benchmark import COLUMNS, benchmark
 
     claim(json_target)
     result = benchmark(options, progress=ConsoleProgress())
@@ -58,30 +35,11 @@ def act(options: BenchmarkOptions, json_target: str | None) -> None:
         f"{result.runs} runs in turns, {result.threads} threads, {result.cpu.model} ({result.cpu.int8_kernel}), "
         f"peak {peaks}"
     )
-    print_table(COLUMNS, map(_cells, result.rows))
+    print_table(COLUMNS, (row.cells() for row in result.rows))
     for note in result.notes:
         print_line(note)
     for one in result.looked:
         print_looked(one)
-
-
-def _cells(row: Timing) -> tuple[str, ...]:
-    """A row of `COLUMNS`."""
-    return (
-        Path(row.model).name,
-        row.runtime,
-        f"{row.size[0]}×{row.size[1]}",
-        f"{row.latency_ms.p50:.1f}",
-        f"{row.latency_ms.p90:.1f}",
-        f"{row.latency_ms.p99:.1f}",
-        f"{row.images_per_second:.1f}",
-        "–" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e6:.0f}",
-        "–" if row.gmacs_per_second is None else f"{row.gmacs_per_second:.0f}",
-        "–" if row.share_of_peak is None else f"{100 * row.share_of_peak:.0f} %",
-        f"{row.speedup:.2f}×",
-        "–" if row.speedup_ci95 is None else f"{row.speedup_ci95[0]:.2f}–{row.speedup_ci95[1]:.2f}",
-        "–" if row.all_outputs_ms is None else f"{row.all_outputs_ms:.1f}",
-    )
 
 
 command = StageCommand(

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from fcn_onnx.runtime.coverage import Coverage
     from fcn_onnx.stages.inspect import Inspection
 
-WORST = 10
 NAMES_SHOWN = 3
 SLACK = 1e-3
 
@@ -53,10 +52,8 @@ def _show_fidelity(result: Fidelity, json_target: str | None) -> None:
     if wants_stdout(json_target):
         return
     print_line(f"label agreement {100 * result.label_agreement:.2f} % on {len(result.flipped)} images")
-    worst = list(result.sqnr_db.items())[:WORST]
-    print_table(("worst tensors", "SQNR dB"), ((name, f"{ratio:.1f}") for name, ratio in worst))
-    images = list(result.flipped.items())[:WORST]
-    print_table(("worst images", "labels flipped"), ((name, f"{100 * share:.2f} %") for name, share in images))
+    for header, rows in result.worst().items():
+        print_table(header, rows)
 
 
 def _inspect_histograms(path: Path, plot: Path | None, json_target: str | None) -> None:

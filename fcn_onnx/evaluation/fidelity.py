@@ -20,6 +20,7 @@ from fcn_onnx.model.graph import float_tensors
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
 from fcn_onnx.model.taps import with_taps
+from fcn_onnx.report.markup import table
 from fcn_onnx.runtime.network import Network
 from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter, on_grid
@@ -46,6 +47,15 @@ class Fidelity:
     def label_agreement(self) -> float:
         """Mean over images of the share of labels that are the same."""
         return 1 - float(np.mean(list(self.flipped.values())))
+
+    def worst(self, most: int = 10) -> dict[tuple[str, str], list[tuple[str, str]]]:
+        """For the terminal and notebooks: a header, and the worst rows below it, of tensors and of images."""
+        tensors = [(name, f"{ratio:.1f}") for name, ratio in [*self.sqnr_db.items()][:most]]
+        images = [(name, f"{100 * share:.2f} %") for name, share in [*self.flipped.items()][:most]]
+        return {("worst tensors", "SQNR dB"): tensors, ("worst images", "labels flipped"): images}
+
+    def _repr_html_(self) -> str:
+        return "\n".join(table(header, rows) for header, rows in self.worst().items())
 
     def to_json(self) -> dict[str, Any]:
         """The object that `inspect FP32 INT8 --json` writes; a ratio that is not finite is null, and counted."""

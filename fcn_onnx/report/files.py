@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fcn_onnx.errors import ReportError
 from fcn_onnx.jobs.arrays import BROKEN, npz, read_arrays
 from fcn_onnx.jobs.artifact import atomic_folder, dump_json
+from fcn_onnx.report.beside import pages_beside
 from fcn_onnx.report.document import Document
 from fcn_onnx.report.html import to_html
 from fcn_onnx.report.markdown import to_markdown
@@ -42,7 +43,7 @@ def write_report(document: Document, folder: Path, arrays: Arrays = NO_PICTURES)
         OutputError: the folder cannot be written.
         ValueError: the report holds NaN.
     """
-    files = {REPORT_JSON: dump_json(document.to_json()), **_drawn(document, arrays)}
+    files = {REPORT_JSON: dump_json(document.to_json()), **_drawn(document, arrays, folder, folder)}
     with atomic_folder(folder) as temporary:
         _write(files, temporary)
         if arrays:
@@ -51,13 +52,13 @@ def write_report(document: Document, folder: Path, arrays: Arrays = NO_PICTURES)
 
 
 def redraw(report: Path, folder: Path) -> tuple[Path, ...]:
-    """Draw Markdown and HTML of a `report.json` again, with the pictures in the `images.npz` beside it.
+    """Draw Markdown and HTML of a `report.json` again, with what is there now: the `images.npz` and pages beside it.
 
     Raises:
         ReportError: it is not a report.
         OutputError: the folder cannot be written.
     """
-    files = _drawn(Document.load(report), read_pictures(report.with_name(ARRAYS)))
+    files = _drawn(Document.load(report), read_pictures(report.with_name(ARRAYS)), report.parent, folder)
     with atomic_folder(folder) as temporary:
         _write(files, temporary)
     return tuple(folder / name for name in files)
@@ -90,10 +91,10 @@ def read_counts(path: Path) -> dict[str, NDArray[Any]] | None:
     return found
 
 
-def _drawn(document: Document, pictures: Encoded) -> dict[str, str]:
-    return dict(
-        zip(DRAWN, (to_markdown(document), to_html(document, pictures), dump_json(to_metrics(document))), strict=True)
-    )
+def _drawn(document: Document, pictures: Encoded, report: Path, folder: Path) -> dict[str, str]:
+    """The files of `DRAWN` as they are to lie in `folder`, of the report that is in the folder `report`."""
+    page = to_html(document, pictures, pages_beside(report, document.fp32.digest, folder))
+    return dict(zip(DRAWN, (to_markdown(document), page, dump_json(to_metrics(document))), strict=True))
 
 
 def _write(files: Mapping[str, str], folder: Path) -> None:

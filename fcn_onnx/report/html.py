@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
+from fcn_onnx.report.beside import Link
 from fcn_onnx.report.document import FP32, INT8, Candidate, Document, Outcome
 from fcn_onnx.report.gallery_page import gallery
 from fcn_onnx.report.markup import figure, notes, table
@@ -43,21 +44,22 @@ KEYS = '<p class="soft"><span class="key fp32"></span>fp32<span class="key int8"
 STATES = {Outcome.PASSED: "verdict passed", Outcome.FAILED: "verdict failed", Outcome.UNDECIDED: "verdict"}
 
 
-def to_html(document: Document, pictures: Encoded = NO_PICTURES) -> str:
+def to_html(document: Document, pictures: Encoded = NO_PICTURES, beside: Sequence[Link] = ()) -> str:
     """The whole page: of one candidate, or a table of several and a section for each.
 
     Args:
         pictures: those of the galleries; an entry whose picture is not there is drawn without it.
+        beside: other pages of the same fp32 model.
     """
     parts = [f"<h1>{TITLE}</h1>"]
     if document.several:
-        parts += [*side_by_side(document), notes([document.dataset.description, *document.notes])]
+        parts += [*side_by_side(document), notes([document.dataset.description, *document.notes]), _links(beside)]
     for index, (name, candidate) in enumerate(document.candidates.items(), start=1):
         if document.several:
             parts.append(f'<h2 class="candidate" id="candidate-{index}">{escape(name)}</h2>')
         own = [coverage_line(candidate.coverage)]
         lines = own if document.several else [document.dataset.description, *own, *document.notes]
-        parts += [_head(document, candidate), notes(lines)]
+        parts += [_head(document, candidate), notes(lines), "" if document.several else _links(beside)]
         parts += _figures(document, name, candidate, gallery(candidate, pictures, f"line-{index}"))
     parts += [profile_section(document), _provenance(document)]
     (first, *others) = document.candidates.values()
@@ -71,6 +73,13 @@ def _head(document: Document, candidate: Candidate) -> str:
     said = "Changes of scores are in percentage points, int8 − fp32."
     return f'<p class="{state}">{escape(verdict(document, candidate))}</p>\n' + table(
         HEADER, summary_rows(document, candidate), said, kind="rows"
+    )
+
+
+def _links(beside: Sequence[Link]) -> str:
+    return "\n".join(
+        f'<p class="soft"><a href="{escape(link.target)}">{escape(link.title)}</a>: {escape(link.said)}</p>'
+        for link in beside
     )
 
 
@@ -122,7 +131,7 @@ def _regions(document: Document, candidate: Candidate) -> str:
         if set(column[1:]) != {ABSENT}
     ]
     head, *shown = zip(*columns, strict=True)
-    return figure(drawing, said) + table(head, shown, regions_line(document), kind="rows")
+    return figure(drawing, said) + table(head, shown, regions_line(document), kind="cards")
 
 
 def _latency(document: Document, candidate: Candidate) -> str:
@@ -184,7 +193,8 @@ def _provenance(document: Document) -> str:
         ("versions", ", ".join(f"{name} {version}" for name, version in document.versions.items())),
     ]
     rows = "".join(
-        f"<tr><th scope='row'>{escape(key)}</th><td class='wrap'>{escape(value)}</td></tr>" for key, value in facts
+        f"<tr><th scope='row' class='wrap'>{escape(key)}</th><td class='wrap'>{escape(value)}</td></tr>"
+        for key, value in facts
     )
     command = f"<h2>Repeat it</h2>\n<pre>{escape(document.command)}</pre>" if document.command else ""
     return f"<h2>Where this came from</h2>\n<table>{rows}</table>\n{command}"

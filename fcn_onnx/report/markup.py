@@ -13,19 +13,28 @@ def table(
     *,
     kind: str = "",
     links: Sequence[str] = (),
+    texts: int = 0,
 ) -> str:
     """A table that scrolls by itself where it is too wide.
 
     Args:
-        kind: `rows` where each row is a small table of its own on a phone.
+        kind: what becomes of it on a phone: of `rows`, four columns at most, the first cell stands above the others; of
+            `cards`, each cell has a line, with its column's heading; others scroll.
         links: what the first cells lead to, of the last rows; those before lead nowhere.
+        texts: how many of the first columns are text, which may break anywhere.
     """
     head = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in header)
     lines = [list(map(escape, row)) for row in rows]
     for line, target in zip(reversed(lines), reversed(links), strict=False):
         line[0] = f'<a href="{escape(target)}">{line[0]}</a>'
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" for line in lines)
-    said = f"<caption>{escape(caption)}</caption>" if caption else ""
+    kinds = [" class='wrap'" if index < texts else "" for index in range(len(header))]
+    if kind == "cards":
+        kinds[1:] = [f' data-label="{escape(cell)}"' for cell in header[1:]]
+    body = "".join(
+        "<tr>" + "".join(f"<td{own}>{cell}</td>" for own, cell in zip(kinds, line, strict=True)) + "</tr>"
+        for line in lines
+    )
+    said = f"<caption><span>{escape(caption)}</span></caption>" if caption else ""
     whole = f"{said}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
     return f"<div class='scroll'><table class='{kind}'>{whole}</table></div>"
 

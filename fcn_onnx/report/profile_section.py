@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from fcn_onnx.report.document import FP32, Document, Row
+from fcn_onnx.report.markup import table
 from fcn_onnx.report.profile import (
     BETWEEN,
     HEADER,
@@ -62,8 +63,8 @@ def _of(name: str, row: Row, most_ms: float) -> Iterator[str]:
         return
     yield f"<h3>{escape(name)}</h3>"
     yield f"<figure>{operator_bars(name, profile, most_ms)}</figure>"
-    yield _table(("operator", *HEADER[1:]), operator_rows(profile), _said(name, row, profile), texts=1)
-    layers = _table(LAYERS_HEADER, layer_rows(profile), "In the order in which they run.", texts=2)
+    yield table(("operator", *HEADER[1:]), operator_rows(profile), _said(name, row, profile), texts=1)
+    layers = table(LAYERS_HEADER, layer_rows(profile), "In the order in which they run.", texts=2)
     yield f"<details><summary>All {len(profile.layers)} layers</summary>\n{layers}</details>"
 
 
@@ -80,17 +81,3 @@ def operator_bars(name: str, profile: Profile, most_ms: float) -> str:
         parts.append(f'<rect class="{kind}" x="{left}" y="{top + 4}" width="{width:.1f}" height="14" rx="1"/>')
         parts.append(f'<text class="soft" x="{left + width + 6:.1f}" y="{top + 15}">{milliseconds:.2f} ms</text>')
     return svg((len(spent) + 1) * row + 4, f"Milliseconds of each operator of {name}", parts)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str, *, texts: int) -> str:
-    """A table whose first `texts` columns are text."""
-    kinds = [" class='wrap'" if index < texts else "" for index in range(len(header))]
-    head = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in header)
-    body = "".join(
-        "<tr>" + "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, row, strict=True)) + "</tr>"
-        for row in rows
-    )
-    return (
-        f"<div class='scroll'><table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
-        f"<tbody>{body}</tbody></table></div>"
-    )

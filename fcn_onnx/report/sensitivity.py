@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from fcn_onnx.errors import ReportError
+from fcn_onnx.jobs.reading import TEXT_BYTES, read_bytes
 from fcn_onnx.report import codec
 
 SCHEMA = 2
+FILES = ("sensitivity.json", "sensitivity.html")
 
 
 @dataclass(frozen=True)
@@ -123,3 +128,12 @@ class Sensitivity:
     def from_json(cls, value: Any, where: str) -> Sensitivity:
         """What `to_json` gave. Raises ReportError where it is something else."""
         return codec.from_json(cls, value, where)
+
+
+def found_in(path: Path) -> Sensitivity | None:
+    """What a sensitivity.json says; None if there is none, it cannot be read, or its page does not lie beside it."""
+    try:
+        found = Sensitivity.from_json(json.loads(read_bytes(path, TEXT_BYTES)), str(path))
+    except (OSError, ValueError, RecursionError, ReportError):
+        return None
+    return found if path.with_name(FILES[1]).is_file() else None

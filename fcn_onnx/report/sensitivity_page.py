@@ -15,18 +15,21 @@ from fcn_onnx.report.svg import LABEL, WIDTH, Bars, bar_chart, svg
 BARS = 40
 """Most bars of a figure; the table has all."""
 
+WORST = 10
+"""Layers of a summary."""
+
 HEIGHT = 300
 
 
 def to_page(found: Sensitivity) -> str:
     """A self-contained HTML page."""
-    title = f"Sensitivity of {Path(found.model).name}"
+    title = title_of(found)
     return page(
         title,
         "\n".join(
             [
                 f"<h1>{escape(title)}</h1>",
-                _verdict(found),
+                f"<p class='verdict'>{verdict_line(found)}</p>",
                 "<h2>What going back to fp32 gains and costs</h2>",
                 f"<figure>{front_figure(found.front)}<figcaption>{_front_caption(found)}</figcaption></figure>",
                 _front_table(found),
@@ -119,12 +122,24 @@ def flips_of_half(layers: Sequence[Layer]) -> int:
     return ceil(len(layers) / 2)
 
 
-def _verdict(found: Sensitivity) -> str:
+def title_of(found: Sensitivity) -> str:
+    """Text, as the file's name is in it."""
+    return f"Sensitivity of {Path(found.model).name}"
+
+
+def verdict_line(found: Sensitivity) -> str:
+    """What all in int8 flips, and whether a few layers do."""
     count, layers = flips_of_half(found.layers), len(found.layers)
     return (
-        f"<p class='verdict'>All in int8, {_percent(found.whole.flipped)} of the labels flip; "
-        f"{count} of {layers} layers make half of what layers flip alone.</p>"
+        f"All in int8, {_percent(found.whole.flipped)} of the labels flip; "
+        f"{count} of {layers} layers make half of what layers flip alone."
     )
+
+
+def summary(found: Sensitivity) -> str:
+    """What a notebook shows: the front, and the layers that flip most."""
+    parts = (f"<p><b>{verdict_line(found)}</b></p>", _front_table(found), _layer_table(found.layers[:WORST]))
+    return "\n".join(parts)
 
 
 def _front_caption(found: Sensitivity) -> str:

@@ -21,7 +21,7 @@ from fcn_onnx.report.table import (
 def side_by_side(document: Document) -> Iterator[str]:
     """Tables and figures of all candidates; names lead to `#candidate-1` and so on."""
     links = [f"#candidate-{index}" for index in range(1, len(document.candidates) + 1)]
-    yield table(CANDIDATES_HEADER, candidate_rows(document), candidates_line(document), links=links)
+    yield table(CANDIDATES_HEADER, candidate_rows(document), candidates_line(document), kind="cards", links=links)
     if len(runtimes := _runtimes(document)) > 1:
         yield "<h2>By runtime</h2>"
         yield table(("model", *runtimes), _by_runtime(document, runtimes), "Speed over fp32's, and agreement with it.")
@@ -38,7 +38,7 @@ def side_by_side(document: Document) -> Iterator[str]:
         yield figure(drawing, "The session's time for each image, models in turns.")
     if flips := flip_rows(document):
         yield "<h2>Where labels flip, side by side</h2>"
-        yield table(flips[0], flips[1:], regions_line(document), links=links)
+        yield table(flips[0], flips[1:], regions_line(document), kind="cards", links=links)
 
 
 def _runtimes(document: Document) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from fcn_onnx.evaluation.tuning import Tuning
 from fcn_onnx.jobs.progress import SILENT, Progress
 from fcn_onnx.model.graph import read_facts
 from fcn_onnx.model.shapes import fixed_size
+from fcn_onnx.report.markup import notes, table
 from fcn_onnx.report.profile import Profile
 from fcn_onnx.runtime.coverage import read_coverage
 from fcn_onnx.runtime.cpu import Cpu
@@ -33,6 +35,22 @@ from fcn_onnx.stages.tuning import to_json, tuned
 DEFAULT_SIZE = (520, 520)
 SEED = 0
 """Of the images."""
+
+COLUMNS = (
+    "model",
+    "runtime",
+    "size",
+    "p50 ms",
+    "p90 ms",
+    "p99 ms",
+    "images/s",
+    "MB",
+    "GMAC/s",
+    "of peak",
+    "speed-up",
+    "95 % interval",
+    "all ms",
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,24 @@ class Timing:
     speedup_ci95: Interval | None
     all_outputs_ms: float | None = None
     runtime: str = DEFAULT_RUNTIME
+
+    def cells(self) -> tuple[str, ...]:
+        """A row of `COLUMNS`."""
+        return (
+            Path(self.model).name,
+            self.runtime,
+            f"{self.size[0]}×{self.size[1]}",
+            f"{self.latency_ms.p50:.1f}",
+            f"{self.latency_ms.p90:.1f}",
+            f"{self.latency_ms.p99:.1f}",
+            f"{self.images_per_second:.1f}",
+            "–" if self.peak_memory_bytes is None else f"{self.peak_memory_bytes / 1e6:.0f}",
+            "–" if self.gmacs_per_second is None else f"{self.gmacs_per_second:.0f}",
+            "–" if self.share_of_peak is None else f"{100 * self.share_of_peak:.0f} %",
+            f"{self.speedup:.2f}×",
+            "–" if self.speedup_ci95 is None else f"{self.speedup_ci95[0]:.2f}–{self.speedup_ci95[1]:.2f}",
+            "–" if self.all_outputs_ms is None else f"{self.all_outputs_ms:.1f}",
+        )
 
 
 @dataclass(frozen=True)
@@ -106,6 +142,9 @@ class Benchmark:
     def peak(self) -> Peak:
         """Of the first runtime."""
         return next(iter(self.peaks.values()))
+
+    def _repr_html_(self) -> str:
+        return table(COLUMNS, (row.cells() for row in self.rows)) + notes(self.notes)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `benchmark --json` writes."""

@@ -19,6 +19,7 @@ from fcn_onnx.model.graph import read_facts
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.model.model import Model
 from fcn_onnx.quantization.writing import up_to_date
+from fcn_onnx.report.sensitivity import FILES
 from fcn_onnx.runtime.interface import classes_of, declared_classes, preprocessing_of
 from fcn_onnx.runtime.seam import SessionConfig
 from fcn_onnx.runtime.segmenter import Segmenter
@@ -181,7 +182,7 @@ def sensitivity(options: SensitivityOptions, progress: Progress = SILENT) -> tup
     outputs, inputs = trying.files_of(options, model)
     check_outputs(outputs, inputs)
     decided = trying.decide(options, model, progress)
-    done = not options.force and trying.up_to_date(options.report / trying.FILES[0], decided.job) is not None
+    done = not options.force and trying.up_to_date(options.report / FILES[0], decided.job) is not None
     sizes = shown_sizes(decided.samples, decided.preprocessing)
     return (
         Outline(

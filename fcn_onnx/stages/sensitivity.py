@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,10 @@ from fcn_onnx.calibration.observing import observe_images, observing_job, tabula
 from fcn_onnx.calibration.table import RangeTable
 from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Sample, digests
-from fcn_onnx.errors import QuantizationError, ReportError, UsageError
+from fcn_onnx.errors import QuantizationError, UsageError
 from fcn_onnx.jobs.artifact import atomic_folder, claim_outputs, digest_file, dump_json, job_digest
 from fcn_onnx.jobs.journal import Journals, forget
 from fcn_onnx.jobs.progress import SILENT, Progress
-from fcn_onnx.jobs.reading import read_text
 from fcn_onnx.model.files import data_inputs
 from fcn_onnx.model.form import require_float32
 from fcn_onnx.model.graph import read_facts
@@ -34,15 +32,14 @@ from fcn_onnx.quantization.sensitivity import (
     measure_tensors,
 )
 from fcn_onnx.quantization.trials import Trials
-from fcn_onnx.report.sensitivity import SCHEMA, Sensitivity
-from fcn_onnx.report.sensitivity_page import to_page
+from fcn_onnx.report.sensitivity import FILES, SCHEMA, Sensitivity, found_in
+from fcn_onnx.report.sensitivity_page import summary, to_page
 from fcn_onnx.runtime.interface import classes_of, declared_classes, default_output, preprocessing_of
 from fcn_onnx.runtime.onnxruntime import measured_cpu
 from fcn_onnx.runtime.settling import settle
 from fcn_onnx.stages.naming import find_fp32
 from fcn_onnx.stages.options import SensitivityOptions
 
-FILES = ("sensitivity.json", "sensitivity.html")
 FRONT_IMAGES = 4
 """Most images of the front, as a multiple of those of a trial."""
 
@@ -60,6 +57,9 @@ class Found:
     sensitivity: Sensitivity
     folder: Path
     skipped: bool = False
+
+    def _repr_html_(self) -> str:
+        return summary(self.sensitivity)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `sensitivity --json` writes: that of sensitivity.json."""
@@ -245,8 +245,5 @@ def _write(found: Sensitivity, folder: Path) -> None:
 
 def up_to_date(path: Path, job: str) -> Sensitivity | None:
     """What an earlier run of this very job measured; None if there is none, or it cannot be read, or has no page."""
-    try:
-        found = Sensitivity.from_json(json.loads(read_text(path)), str(path))
-    except (OSError, ValueError, RecursionError, ReportError):
-        return None
-    return found if found.job == job and path.with_name(FILES[1]).is_file() else None
+    found = found_in(path)
+    return found if found and found.job == job else None

@@ -65,6 +65,9 @@ def test_ratios_are_those_of_the_tensors_themselves(tmp_path: Path, images: Path
     assert found.sqnr_db["branch"] == pytest.approx(10 * np.log10(signal / noise), abs=1e-3)
     assert set(found.flipped) == {sample.name for sample in samples}
     assert found.label_agreement == pytest.approx(1 - np.mean(list(found.flipped.values())))
+    shown = found._repr_html_()
+    for name, ratio in found.sqnr_db.items():
+        assert f"<td>{name}</td><td>{ratio:.1f}</td>" in shown
 
 
 def test_a_model_that_holds_nothing_of_the_other_is_refused(tmp_path: Path, images: Path) -> None:

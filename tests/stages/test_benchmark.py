@@ -41,6 +41,10 @@ def test_every_model_is_timed_at_every_size(tmp_path: Path) -> None:
     assert [
         row.speedup_ci95 for row in benchmark(BenchmarkOptions(models=models[:1], size=[(32, 48)], runs=5)).rows
     ] == [(1, 1)]
+    shown = result._repr_html_()
+    for row in result.rows:
+        height, width = row.size
+        assert f"<td>{height}×{width}</td><td>{row.latency_ms.p50:.1f}</td>" in shown
     assert result.to_json()["machine"]["peak_gmacs_per_second"].keys() == {"fp32", "int8"}
 
 

@@ -342,14 +342,13 @@ def test_layer_names_are_the_fp32_models_own(tmp_path: Path, data: Path) -> None
 
 
 @pytest.mark.skipif(photograph.CHROMIUM is None, reason="Chromium is not installed")
-@pytest.mark.parametrize("width", [photograph.DESKTOP, photograph.PHONE])
-def test_the_page_opens(tmp_path: Path, data: Path, width: int) -> None:
+def test_the_page_opens(tmp_path: Path, data: Path) -> None:
     page = sensitivity(options_of(data, write_model(tmp_path / "m.onnx"))).folder / "sensitivity.html"
-    found = photograph.measure(page, width)
-    assert found["sticking_out"] == []
-    assert found["width"] <= width
-    assert found["figures"] == 3
-    assert found["title"] == "Sensitivity of m.onnx"
+    for width, found in photograph.measure_at(page, [photograph.DESKTOP, photograph.PHONE]).items():
+        assert found["sticking_out"] == []
+        assert found["width"] <= width
+        assert found["figures"] == 3
+        assert found["title"] == "Sensitivity of m.onnx"
 
 
 def test_names_in_the_page_are_text(tmp_path: Path, data: Path) -> None:

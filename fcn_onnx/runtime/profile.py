@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,7 +45,7 @@ def node_times(
         session = Session(source, options, name="the model")
         for _ in range(RUNS + 1):
             session.run(None, {session.inputs[0].name: form.fed(batch)})
-        events = json.loads(session.stop_profiling().read_text(encoding="utf-8"))
+        events = session.profile()
     took: dict[str, list[float]] = defaultdict(list)
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith(KERNEL):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from fcn_onnx.errors import first_line
+from fcn_onnx.jobs.files import unwritable
 from fcn_onnx.runtime.seam import SessionConfig, Value
 from fcn_onnx.runtime.telling import told
 
@@ -109,9 +111,18 @@ class Session:
         for part in self._session.get_provider_graph_assignment_info():
             yield from ((part.ep_name, node.name, node.op_type) for node in part.get_nodes())
 
-    def stop_profiling(self) -> Path:
-        """Where onnxruntime has written the profile that the options asked for."""
-        return Path(self._session.end_profiling())
+    def profile(self) -> list[dict[str, Any]]:
+        """The events of the profile that the options asked for, which ends here.
+
+        Raises:
+            OutputError: it is not whole, or not there. onnxruntime does not say why; it is so where the disk is full.
+        """
+        path = Path(self._session.end_profiling())
+        try:
+            events: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError) as error:
+            raise unwritable(path, OSError("onnxruntime's profile is not whole (is the disk full?)")) from error
+        return events
 
 
 def _value(found: ort.NodeArg) -> Value:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -41,7 +40,7 @@ def traced(
         session = Session(source, options, name=name, provider=provider)
         for _ in range(1 + runs):
             session.run(None, feeds)
-        return read_trace(json.loads(session.stop_profiling().read_text(encoding="utf-8")), runs, provider)
+        return read_trace(session.profile(), runs, provider)
 
 
 def read_trace(events: Sequence[Event], runs: int, provider: str = CPU) -> Profiled:

@@ -29,7 +29,7 @@ scenes: {folder: out/scenes, images: 4}
 """
 TIMES = re.compile(
     r"(.*_)?(p50|p90|p99|mean|seconds|ms|latency|latencies.*|latency_.*|speedup.*|peak.*|.*_per_second|share_of_peak)"
-    r"|gmacs_.*|command|skipped|parity|pairs|undone"
+    r"|gmacs_.*|command|skipped|parity|pairs|undone|front"
 )
 """Keys of JSON, and names of arrays, whose values are of this run alone: times, `--wait` in the command, and what is
 not looked at again where the output is up to date."""

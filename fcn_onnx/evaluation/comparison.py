@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_onnx.evaluation.metrics import Counts, Floats, Metric, Ratios, divide
+from fcn_onnx.evaluation.metrics import Floats, Metric, Ratios, divide
+from fcn_onnx.evaluation.sparse import Held
 
 MIN_IMAGES = 5
 """Fewer images, or runs, than these have no interval: they say too little of others."""
@@ -18,7 +21,9 @@ RESAMPLES = 10_000
 FEWER_RESAMPLES = 2_000
 """Where many intervals are wanted: their reach is then within 2 % of what more would give, by its standard error."""
 
-CHUNK = 250
+CHUNK, ROOM = 250, 1 << 17
+"""Resamples that are made at once, and numbers in one array on the way: of many images fewer are made at once."""
+
 ROUNDING = 1e-12
 """Differences of fractions below this are float64's."""
 
@@ -46,8 +51,8 @@ class Difference:
 
 def compare(
     metric: Metric,
-    fp32: Counts,
-    int8: Counts,
+    fp32: Held,
+    int8: Held,
     agreement: NDArray[np.int64],
     *,
     resamples: int = RESAMPLES,
@@ -111,13 +116,14 @@ def paired_change(
 
 
 def paired_changes(
-    shares: Ratios, pairs: Sequence[tuple[Ratios, Ratios]], *, resamples: int = FEWER_RESAMPLES, seed: int = 0
+    shares: Ratios, pairs: Iterable[tuple[Ratios, Ratios]], *, resamples: int = FEWER_RESAMPLES, seed: int = 0
 ) -> tuple[Floats, list[Interval]]:
     """The intervals of `compare` for many figures of the same images, all from the same resamples.
 
     Args:
         shares: K ratios of N images.
-        pairs: ratios before and after, of the same images; the change is that of their mean.
+        pairs: ratios before and after, of the same images; the change is that of their mean. They are taken one pair
+            at a time.
 
     Returns:
         Of each share, (K, 2) float64, NaN below `MIN_IMAGES` and where nothing is shared; and of each pair's change,
@@ -127,7 +133,7 @@ def paired_changes(
     if images < MIN_IMAGES:
         return np.full((count, 2), np.nan), []
     nothing = np.zeros((images, count))
-    changes = [_Change(Ratios(nothing, nothing + 1), shares), *(_Change(*pair) for pair in pairs)]
+    changes = [_Change(Ratios(nothing, nothing + 1), shares), *starmap(_Change, pairs)]
     _, *moved, each = _intervals(changes, images, resamples, seed)
     return each, [_pair(found[0]) for found in moved]
 
@@ -137,15 +143,15 @@ def _intervals(changes: Sequence[_Change], images: int, resamples: int, seed: in
     rng = np.random.default_rng(seed)
     whole = np.ones((1, images))
     found = [change.mean(whole)[1:] for change in changes]
-    each, each_spread = changes[0].each(whole)
+    each, each_spread = changes[0].each(whole, changes[0].ratios(whole))
     deviations: list[list[Floats]] = [[] for _ in range(len(changes) + 1)]
-    for start in range(0, resamples, CHUNK):
-        size = min(CHUNK, resamples - start)
+    for size in _at_once(resamples, images):
         weights = rng.multinomial(images, np.full(images, 1 / images), size).astype(np.float64)
-        for change, (_, spread), kept in zip(changes, found, deviations, strict=False):
-            moved, _, spreads = change.mean(weights)
+        drawn = [change.ratios(weights) for change in changes]
+        for change, ratios, (_, spread), kept in zip(changes, drawn, found, deviations, strict=False):
+            moved, _, spreads = change.mean(weights, ratios)
             kept.append(_studentised(moved, spreads, spread)[:, None])
-        values, spreads = changes[0].each(weights)
+        values, spreads = changes[0].each(weights, drawn[0])
         deviations[-1].append(_studentised(values - each, spreads, each_spread))
     centres = [*found, (each[0], each_spread[0])]
     return [
@@ -154,8 +160,16 @@ def _intervals(changes: Sequence[_Change], images: int, resamples: int, seed: in
     ]
 
 
+def _at_once(resamples: int, images: int) -> Iterator[int]:
+    """How many resamples are made after each other; what is drawn does not depend on it."""
+    most = max(1, min(CHUNK, ROOM // images))
+    return (min(most, resamples - start) for start in range(0, resamples, most))
+
+
 class _Change:
     """int8 − fp32 of K ratios, of their mean, and the standard errors of both, for any weighting of the images.
+
+    What is held, and summed, of a ratio is of the images that have it: an image holds few classes.
 
     A class in no truth that one model alone predicts is 0 in that model's mean, in any resample, and no part of the
     other's. Its place in that mean is kept in every resample, or the interval would not belong to the difference.
@@ -163,19 +177,21 @@ class _Change:
 
     def __init__(self, fp32: Ratios, int8: Ratios, leaves_absent_out: bool = True) -> None:
         self._leaves_absent_out = leaves_absent_out
-        self._sides = (fp32, int8)
-        before, after = (~np.isnan(side.values()) for side in self._sides)
+        self._whole = np.stack([side.values() for side in (fp32, int8)])
+        before, after = ~np.isnan(self._whole)
         self._alone = ((before & ~after).sum(), (after & ~before).sum()) if leaves_absent_out else (0, 0)
-        self._parts = np.stack([fp32.numerators, fp32.denominators, int8.numerators, int8.denominators], axis=2)
-        images, ratios = fp32.numerators.shape
-        self._whole = np.stack([side.values() for side in self._sides])
-        squares = self._parts[:, :, :, None] * self._parts[:, :, None, :]
-        self._squares = squares.reshape(images, ratios * 16)
+        self._images, ratios = fp32.numerators.shape
+        parts = (fp32.numerators, fp32.denominators, int8.numerators, int8.denominators)
+        self._held: list[tuple[NDArray[np.int32], NDArray[Any]]] = []
+        for index in range(ratios):
+            own = np.stack([part[:, index] for part in parts])
+            images = np.flatnonzero(own.any(0)).astype(np.int32)
+            self._held.append((images, _narrow(own[:, images])))
 
-    def mean(self, weights: Floats) -> tuple[Floats, Floats, Floats]:
+    def mean(self, weights: Floats, ratios: tuple[Floats, Floats] | None = None) -> tuple[Floats, Floats, Floats]:
         """For weights (R, N): how far the change of the mean is from the full sample's over the ratios that are scored
-        here, the change itself, and its standard error, each (R,)."""
-        values, slopes = self._ratios(weights)
+        here, the change itself, and its standard error, each (R,); `ratios` are these weights', where known."""
+        values, slopes = ratios or self.ratios(weights)
         both = ~np.isnan(values).any(0)
         number = both.sum(1) if self._leaves_absent_out else np.full(len(weights), both.shape[1])
         shares = [divide(np.ones(len(weights)), number + float(alone)) for alone in self._alone]
@@ -185,28 +201,62 @@ class _Change:
         )
         per_part = np.repeat(np.stack(shares, axis=1), 2, axis=1)[:, None, :]
         directions = np.where(both[:, :, None], slopes * per_part, 0).reshape(len(weights), -1)
-        influence = self._parts.reshape(len(self._parts), -1) @ directions.T
+        influence = self._influence(directions)
         change = after - before
         spread = np.sqrt(np.einsum("rn,nr,nr->r", weights, influence, influence, optimize=True))
         return change - (after_whole - before_whole), change, spread
 
-    def each(self, weights: Floats) -> tuple[Floats, Floats]:
+    def each(self, weights: Floats, ratios: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
         """Change of every ratio and its standard error, each (R, K); NaN where a model does not score it."""
-        values, slopes = self._ratios(weights)
-        products = (weights @ self._squares).reshape(*slopes.shape, 4)
+        values, slopes = ratios
+        products, by_image = np.empty((*slopes.shape, 4)), np.ascontiguousarray(weights.T)
+        for index, (images, held) in enumerate(self._held):
+            parts = held.T.astype(np.float64)
+            squares = (parts[:, :, None] * parts[:, None, :]).reshape(-1, 16)
+            products[:, index] = (self._of(weights, by_image, images) @ squares).reshape(-1, 4, 4)
         variance = np.einsum("rki,rkij,rkj->rk", slopes, products, slopes, optimize=True)
         return values[1] - values[0], np.sqrt(np.maximum(variance, 0))
 
-    def _ratios(self, weights: Floats) -> tuple[Floats, Floats]:
+    def ratios(self, weights: Floats) -> tuple[Floats, Floats]:
         """Both models' ratios, (2, R, K), and the slopes (R, K, 4) of their difference along numerators and
-        denominators, in the order of `_parts`."""
+        denominators: of fp32, then of int8."""
+        sums, by_image = np.empty((4, len(weights), len(self._held))), np.ascontiguousarray(weights.T)
+        for index, (images, held) in enumerate(self._held):
+            own = self._of(weights, by_image, images)
+            for place, part in enumerate(held.astype(np.float64)):
+                sums[place, :, index] = own @ part
         values, slopes = [], []
-        for side, sign in zip(self._sides, (-1, 1), strict=True):
-            numerators, denominators = weights @ side.numerators, weights @ side.denominators
+        for (numerators, denominators), sign in zip((sums[:2], sums[2:]), (-1, 1), strict=True):
             value = divide(numerators, denominators)
             values.append(value)
             slopes += [divide(np.full_like(value, sign), denominators), divide(-sign * value, denominators)]
         return np.stack(values), np.stack(slopes, axis=2)
+
+    def _of(self, weights: Floats, by_image: Floats, images: NDArray[np.int32]) -> Floats:
+        """(R, n): these images' columns of (R, N) weights, of which `by_image` (N, R) is a copy that has them as
+        rows."""
+        return weights if len(images) == self._images else by_image[images].T
+
+    def _influence(self, directions: Floats) -> Floats:
+        """(N, R): each image's parts along directions (R, K · 4)."""
+        found, ratios = np.empty((self._images, len(directions))), len(self._held)
+        most = max(1, ROOM // max(1, 4 * ratios))
+        for start in range(0, self._images, most):
+            stop = min(start + most, self._images)
+            whole = np.zeros((stop - start, ratios, 4))
+            for index, (images, parts) in enumerate(self._held):
+                first, last = np.searchsorted(images, [start, stop])
+                whole[images[first:last] - start, index] = parts[:, first:last].T
+            found[start:stop] = whole.reshape(stop - start, -1) @ directions.T
+        return found
+
+
+def _narrow(values: Floats) -> NDArray[Any]:
+    """The same as uint32 where they are such whole numbers."""
+    if (values >= 1 << 32).any():
+        return values
+    narrow = values.astype(np.uint32)
+    return narrow if (narrow == values).all() else values
 
 
 def _studentised(deviations: Floats, spreads: Floats, spread: Floats) -> Floats:
@@ -227,7 +277,7 @@ def _interval(value: Floats, spread: Floats, studentised: Floats) -> Floats:
     """
     bounds = np.full((len(value), 2), np.nan)
     known = ~np.isnan(value)
-    reach = np.nanpercentile(np.abs(studentised[:, known]), 95, axis=0) * spread[known]
+    reach = np.array([np.nanpercentile(np.abs(own), 95) for own in studentised.T[known]]) * spread[known]
     bounds[known] = np.clip(np.stack([value[known] - reach, value[known] + reach], axis=1), -1, 1)
     return bounds
 
@@ -267,8 +317,7 @@ def _block_interval(
     block = max(1, round(sqrt(images)))
     rng = np.random.default_rng(seed)
     found: list[Floats] = []
-    for start in range(0, resamples, CHUNK):
-        size = min(CHUNK, resamples - start)
+    for size in _at_once(resamples, images):
         first = rng.integers(0, images, (size, -(-images // block), 1))
         picks = ((first + np.arange(block)) % images).reshape(size, -1)[:, :images]
         found.append(statistic([np.median(values[picks], axis=1) for values in series]))

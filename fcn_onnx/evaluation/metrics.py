@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fcn_onnx.data.labels import VOC_CLASSES, VOID, LabelSpace
 from fcn_onnx.errors import DatasetError, ModelError
+from fcn_onnx.evaluation.sparse import Held, blocks
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -88,15 +89,15 @@ class Metric(Protocol):
         """
         ...
 
-    def ious(self, counts: Counts) -> Ratios:
+    def ious(self, counts: Held) -> Ratios:
         """The ratios whose mean is the mIoU: one a class, or one alone."""
         ...
 
-    def accuracy(self, counts: Counts) -> Ratios:
+    def accuracy(self, counts: Held) -> Ratios:
         """The pixel accuracy as one ratio."""
         ...
 
-    def scores(self, counts: Counts) -> Scores:
+    def scores(self, counts: Held) -> Scores:
         """Scores of all the images whose rows are `counts` (N, columns)."""
         ...
 
@@ -141,22 +142,26 @@ class ConfusionMetric:
         pairs = truth[scored].astype(np.int64) * self.classes + prediction[scored]
         return np.bincount(pairs, minlength=self.classes**2)
 
-    def matrix(self, counts: Counts) -> Counts:
+    def matrix(self, counts: Held) -> Counts:
         """The confusion matrix of all the images whose rows are `counts`, (classes, classes) int64, row = truth."""
-        summed: Counts = self._matrices(counts).sum(0, dtype=np.int64)
+        summed = np.zeros((self.classes, self.classes), np.int64)
+        for block in blocks(counts):
+            summed += self._matrices(block).sum(0, dtype=np.int64)
         return summed
 
-    def ious(self, counts: Counts) -> Ratios:
+    def ious(self, counts: Held) -> Ratios:
         """tp / (tp + fp + fn) of each class."""
-        tp, truth, predicted = self._sums(counts)
-        return Ratios(tp, truth + predicted - tp)
+        tp, union, predicted = self._sums(counts)
+        union += predicted
+        union -= tp
+        return Ratios(tp, union)
 
-    def accuracy(self, counts: Counts) -> Ratios:
+    def accuracy(self, counts: Held) -> Ratios:
         """trace / sum."""
         tp, truth, _ = self._sums(counts)
         return Ratios(tp.sum(1, keepdims=True), truth.sum(1, keepdims=True))
 
-    def scores(self, counts: Counts) -> Scores:
+    def scores(self, counts: Held) -> Scores:
         """See `Metric.scores`."""
         iou = self.ious(counts).values()
         tp, truth, _ = self._sums(counts)
@@ -167,11 +172,15 @@ class ConfusionMetric:
             mean_accuracy=_nanmean(Ratios(tp, truth).values()),
         )
 
-    def _sums(self, counts: Counts) -> tuple[Floats, Floats, Floats]:
+    def _sums(self, counts: Held) -> tuple[Floats, Floats, Floats]:
         """Pixels of each class that are right, in the truth, and predicted, each (N, C) float64."""
-        matrices = self._matrices(counts)
-        parts = np.einsum("ncc->nc", matrices), matrices.sum(2), matrices.sum(1)
-        tp, truth, predicted = (part.astype(np.float64) for part in parts)
+        tp, truth, predicted = (np.empty((len(counts), self.classes)) for _ in range(3))
+        start = 0
+        for block in blocks(counts):
+            matrices, images = self._matrices(block), slice(start, start + len(block))
+            tp[images], truth[images] = np.einsum("ncc->nc", matrices), matrices.sum(2)
+            predicted[images] = matrices.sum(1)
+            start += len(block)
         return tp, truth, predicted
 
     def _matrices(self, counts: Counts) -> Counts:
@@ -203,9 +212,9 @@ class TramacMetric(ConfusionMetric):
         right = np.count_nonzero((truncated == truth) & scored)
         return np.append(super().count(truth, prediction), [right, np.count_nonzero(scored)])
 
-    def accuracy(self, counts: Counts) -> Ratios:
+    def accuracy(self, counts: Held) -> Ratios:
         """Right over all, of the truncated logits."""
-        right, labelled = counts[:, -2:].T.astype(np.float64)
+        right, labelled = np.concatenate([block[:, -2:] for block in blocks(counts)]).T.astype(np.float64)
         return Ratios(right[:, None], labelled[:, None])
 
 
@@ -244,18 +253,18 @@ class ImageMetric:
         cells = len(things) * prediction.size
         return np.array([intersection, union, cells - (union - intersection), cells], np.int64)
 
-    def ious(self, counts: Counts) -> Ratios:
+    def ious(self, counts: Held) -> Ratios:
         """Each image's IoU over 1, or over its part of N + `extra_images`."""
-        intersection, union, _, _ = counts.T.astype(np.float64)
+        intersection, union, _, _ = np.asarray(counts).T.astype(np.float64)
         iou = np.divide(intersection, union, out=np.ones_like(union), where=union > 0)
         return Ratios(iou[:, None], np.full((len(iou), 1), 1 + self.extra_images / len(iou)))
 
-    def accuracy(self, counts: Counts) -> Ratios:
+    def accuracy(self, counts: Held) -> Ratios:
         """Each image's accuracy over 1."""
-        _, _, equal, cells = counts.T.astype(np.float64)
+        _, _, equal, cells = np.asarray(counts).T.astype(np.float64)
         return Ratios((equal / cells)[:, None], np.ones((len(cells), 1)))
 
-    def scores(self, counts: Counts) -> Scores:
+    def scores(self, counts: Held) -> Scores:
         """See `Metric.scores`."""
         return Scores(float(self.ious(counts).values()[0]), float(self.accuracy(counts).values()[0]))
 
@@ -277,15 +286,16 @@ class Unscored:
         """Nothing, (1,)."""
         return np.zeros(1, np.int64)
 
-    def ious(self, counts: Counts) -> Ratios:
+    def ious(self, counts: Held) -> Ratios:
         """One, of nothing over nothing."""
-        return Ratios(counts.astype(np.float64), counts.astype(np.float64))
+        nothing = np.asarray(counts).astype(np.float64)
+        return Ratios(nothing, nothing)
 
-    def accuracy(self, counts: Counts) -> Ratios:
+    def accuracy(self, counts: Held) -> Ratios:
         """Likewise."""
         return self.ious(counts)
 
-    def scores(self, counts: Counts) -> Scores:
+    def scores(self, counts: Held) -> Scores:
         """See `Metric.scores`."""
         return Scores(float("nan"), float("nan"))
 

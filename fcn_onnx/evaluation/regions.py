@@ -23,6 +23,7 @@ from fcn_onnx.data.labelmaps import Labels
 from fcn_onnx.data.labels import VOID, LabelSpace
 from fcn_onnx.evaluation.comparison import MIN_IMAGES, Interval, paired_changes
 from fcn_onnx.evaluation.metrics import Counts, Floats, Ratios, require_classes
+from fcn_onnx.evaluation.sparse import Held, blocks
 from fcn_onnx.evaluation.zones import near_border, piece_areas
 
 NEAR, NEARER = 10, 3
@@ -155,8 +156,8 @@ class RegionCounts:
         found: (N, G, 2C + 1) int64, see `Ground.count`.
     """
 
-    ground: Counts
-    found: Counts
+    ground: Held
+    found: Held
 
     @property
     def scores(self) -> dict[str, float]:
@@ -166,7 +167,7 @@ class RegionCounts:
     @property
     def pixels(self) -> Counts:
         """(N, G): of each region."""
-        return self.ground[:, :, -2]
+        return np.concatenate([block[:, :, -2] for block in blocks(self.ground)])
 
     @property
     def shares(self) -> Floats:
@@ -179,22 +180,29 @@ class RegionCounts:
     @property
     def objects(self) -> Counts:
         """(N, G): of each region's size; 0 where it is of none."""
-        return self.ground[:, :, -1]
+        return np.concatenate([block[:, :, -1] for block in blocks(self.ground)])
 
     @property
     def same(self) -> Counts:
         """(N, G): those that have the reference's label."""
-        return self.pixels - self.found[:, :, -1]
+        flipped: Counts = np.concatenate([block[:, :, -1] for block in blocks(self.found)])
+        return self.pixels - flipped
 
     def ratios(self, name: str) -> Ratios:
         """The ratios whose mean is a region's score, one for each class that its truth holds in any image."""
         index = list(REGIONS).index(name)
         classes = self.ground.shape[2] - 2
-        truth = self.ground[:, index, :classes]
-        held = truth.any(0)
-        right, predicted = self.found[:, index, :classes], self.found[:, index, classes : 2 * classes]
-        whole = truth + predicted - right if REGIONS[name].measure == IOU else truth
-        return Ratios(right[:, held].astype(np.float64), whole[:, held].astype(np.float64))
+        held = np.any([block[:, index, :classes].any(0) for block in blocks(self.ground)], axis=0)
+        numerators, denominators = (np.empty((len(self.ground), held.sum())) for _ in range(2))
+        start = 0
+        for ground, found in zip(blocks(self.ground), blocks(self.found), strict=True):
+            truth = ground[:, index, :classes]
+            right, predicted = found[:, index, :classes], found[:, index, classes : 2 * classes]
+            whole = truth + predicted - right if REGIONS[name].measure == IOU else truth
+            images = slice(start, start + len(ground))
+            numerators[images], denominators[images] = right[:, held], whole[:, held]
+            start += len(ground)
+        return Ratios(numerators, denominators)
 
 
 class RegionChange(NamedTuple):
@@ -211,7 +219,7 @@ def region_changes(fp32: RegionCounts, int8: RegionCounts) -> dict[str, RegionCh
     wide = dict(zip(REGIONS, (int8.pixels > 0).sum(0) >= MIN_IMAGES, strict=True))
     scored = [name for name in REGIONS if wide[name] and fp32.ratios(name).numerators.size]
     pixels, same = int8.pixels.astype(np.float64), int8.same.astype(np.float64)
-    agreeing, moved = paired_changes(Ratios(same, pixels), [(fp32.ratios(name), int8.ratios(name)) for name in scored])
+    agreeing, moved = paired_changes(Ratios(same, pixels), ((fp32.ratios(name), int8.ratios(name)) for name in scored))
     intervals = dict(zip(scored, moved, strict=True))
     before, after, agreement = fp32.scores, int8.scores, Ratios(same, pixels).values()
     found = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from fcn_onnx.evaluation.comparison import Difference, Interval, compare, median
 from fcn_onnx.evaluation.gates import Estimate, Gates, worst
 from fcn_onnx.evaluation.metrics import Counts, Metric, Scores
 from fcn_onnx.evaluation.regions import RegionChange, RegionCounts, region_changes
+from fcn_onnx.evaluation.sparse import SparseCounts
 from fcn_onnx.report import document
 from fcn_onnx.report.document import FP32, Delta, Document, Gate, OneSided, Outcome, Row
 from fcn_onnx.report.notebook import document_html
@@ -33,7 +34,7 @@ class ModelResult:
         digest: of the file and its external data.
         size_bytes: likewise.
         scores: of all images.
-        counts: (N, columns) int64, the protocol's row of counts for each image.
+        counted: (N, columns), the protocol's row of counts for each image, without the zeros.
         regions: what was counted along borders, and on objects.
         latency_ms: (N,) float64, the session's time for each image.
         quantization: the plan recorded in the model's card, if there is one.
@@ -46,12 +47,17 @@ class ModelResult:
     digest: str
     size_bytes: int
     scores: Scores
-    counts: Counts
+    counted: SparseCounts
     regions: RegionCounts
     latency_ms: NDArray[np.float64]
     quantization: Mapping[str, Any] | None
     peak_memory_bytes: int | None = None
     profile: Profile | None = None
+
+    @property
+    def counts(self) -> Counts:
+        """`counted` as (N, columns) int64, which is made anew each time."""
+        return np.asarray(self.counted)
 
     def row(self, classes: Sequence[str]) -> Row:
         """As the report has it."""
@@ -102,7 +108,7 @@ class Comparison:
         cls, metric: Metric, fp32: ModelResult, int8: ModelResult, agreement: NDArray[np.int64], gates: Gates
     ) -> Comparison:
         """Compare two rows, and hold the second against the gates."""
-        difference = compare(metric, fp32.counts, int8.counts, agreement)
+        difference = compare(metric, fp32.counted, int8.counted, agreement)
         regions = region_changes(fp32.regions, int8.regions)
         speedup, speedup_ci95 = speedup_interval(fp32.latency_ms, int8.latency_ms)
         size = int8.size_bytes / 1e6
@@ -157,6 +163,26 @@ class Comparison:
         )
 
 
+class PerImage(Mapping[str, NDArray[Any]]):
+    """Arrays by name; those that are mostly zeros are made whole when they are asked for.
+
+    Args:
+        held: as they are held.
+    """
+
+    def __init__(self, held: Mapping[str, NDArray[Any] | SparseCounts]) -> None:
+        self.held = held
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return np.asarray(self.held[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.held)
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+
 @dataclass(frozen=True)
 class Validation:
     """The whole result of `fcn_onnx.validate`.
@@ -176,7 +202,7 @@ class Validation:
     fp32: ModelResult
     candidates: Mapping[str, Comparison]
     document: Document
-    per_image: Mapping[str, NDArray[Any]]
+    per_image: PerImage
     pictures: Mapping[str, NDArray[Any]]
 
     def _repr_html_(self) -> str:

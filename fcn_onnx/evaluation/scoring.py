@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,12 @@ from fcn_onnx.data.sample import Dataset, Sample, by_name
 from fcn_onnx.evaluation.grids import Truth
 from fcn_onnx.evaluation.protocol import Protocol
 from fcn_onnx.evaluation.regions import Ground, flat_truth
+from fcn_onnx.evaluation.sparse import SparseCounts, SparseRows
 from fcn_onnx.jobs.executor import Executor, Names
-from fcn_onnx.jobs.fold import Rows, fold
+from fcn_onnx.jobs.fold import fold
 from fcn_onnx.jobs.journal import Journal
 from fcn_onnx.jobs.progress import Progress
-from fcn_onnx.jobs.records import Arrays
+from fcn_onnx.jobs.records import Arrays, Record
 from fcn_onnx.model.interface import Interface
 from fcn_onnx.report.gallery import most_changed
 from fcn_onnx.runtime.seam import DEFAULT_RUNTIME, SessionConfig
@@ -84,68 +87,126 @@ class Scored:
         return cls(name, counts, latency_ms, agreement, regions, ground, seconds)
 
 
-BY_ROW = ("counts", "latency_ms", "agreement", "regions")
-ARRAYS = (*BY_ROW, "ground", "seconds")
+ARRAYS = ("counts", "latency_ms", "agreement", "regions", "ground", "seconds")
+COUNTED = ("counts", "regions", "ground")  # these grow with the classes
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What has been counted of N images in R rows; along each array's first axis lie the rows, then the images.
+    """What has been counted of N images in R rows.
 
     Attributes:
         rows: names of the rows, the reference first.
         images: names of the images, in order.
-        counts: (R, N, columns) int64.
+        counts: of each row, (N, columns).
         latency_ms: (R, N) float64.
         agreement: (R, N, 2) int64.
-        regions: (R, N, G, 2C + 1) int64.
-        ground: (N, G, C + 2) int64.
+        regions: of each row, (N, G, 2C + 1).
+        ground: (N, G, C + 2).
         seconds: (N, 3) float64.
         labels: (H, W) uint8 of each row, by the name of an image: of those that a candidate changes most.
     """
 
     rows: tuple[str, ...]
     images: tuple[str, ...]
-    counts: NDArray[np.int64]
+    counts: Sequence[SparseCounts]
     latency_ms: NDArray[np.float64]
     agreement: NDArray[np.int64]
-    regions: NDArray[np.int64]
-    ground: NDArray[np.int64]
+    regions: Sequence[SparseCounts]
+    ground: SparseCounts
     seconds: NDArray[np.float64]
     labels: Mapping[str, tuple[Labels, ...]] = field(default_factory=dict, repr=False)
 
-    @classmethod
-    def of(cls, rows: Sequence[str], scored: Sequence[Scored], labels: Mapping[str, tuple[Labels, ...]]) -> Tally:
-        """Of images in this order."""
-        by_row = {key: np.stack([getattr(one, key) for one in scored], axis=1) for key in BY_ROW}
-        by_image = {key: np.stack([getattr(one, key) for one in scored]) for key in ("ground", "seconds")}
-        return cls(tuple(rows), tuple(one.name for one in scored), **by_row, **by_image, labels=labels)
 
-
-class Scores(Rows[Scored]):
-    """What every image came to, and the labels of those that a candidate changes most.
+class Scores:
+    """What every image came to, without zeros, and the labels of those that a candidate changes most.
 
     Args:
+        rows: names of the rows, the reference first.
         kept: of how many images labels are kept for each candidate; they are the large part.
 
     Attributes:
         labels: by image; of images that a journal brought there are none.
     """
 
-    def __init__(self, kept: int) -> None:
-        super().__init__(Scored.to_arrays, Scored.from_arrays)
+    def __init__(self, rows: Sequence[str], kept: int) -> None:
         self.labels: dict[str, tuple[Labels, ...]] = {}
+        self._rows = tuple(rows)
+        self._numbers: dict[str, int] = {}
+        self._counted = {key: SparseRows() for key in COUNTED}
+        self._shapes = {"latency_ms": (len(rows),), "agreement": (len(rows), 2), "seconds": (3,)}
+        self._measured: dict[str, array[Any]] = {
+            key: array(kind) for key, kind in zip(self._shapes, "dqd", strict=True)
+        }
         self._agreement: dict[str, NDArray[np.int64]] = {}
         self._kept = kept
 
+    @property
+    def done(self) -> Iterable[str]:
+        """See `State.done`."""
+        return self._numbers.keys()
+
     def add(self, names: Names, result: Scored) -> None:
-        super().add(names, replace(result, labels=()))
+        """See `State.add`."""
         (name,) = names
+        self._take(name, result)
         self.labels[name], self._agreement[name] = result.labels, result.agreement
         held, rows = list(self.labels), np.stack(list(self._agreement.values()), axis=1)
         most = {held[index] for row in rows[1:] for index in most_changed(row, self._kept)}
         for other in set(held) - most:
             del self.labels[other], self._agreement[other]
+
+    def keep(self, names: Names, journal: Journal) -> None:
+        """See `State.keep`."""
+        (name,) = names
+        journal.append(Record(names, self._one(name).to_arrays()))
+
+    def restore(self, record: Record) -> None:
+        """See `State.restore`."""
+        (name,) = record.done
+        self._take(name, Scored.from_arrays(name, record.arrays))
+
+    def tally(self, images: Iterable[str]) -> Tally:
+        """Of these images, in their order."""
+        names = tuple(images)
+        order = [self._numbers[name] for name in names]
+        counts, regions, ground = (rows.taken(order) for rows in self._counted.values())
+        latency_ms, agreement, seconds = (
+            np.array(values).reshape(-1, *self._shapes[key])[order] for key, values in self._measured.items()
+        )
+        return Tally(
+            rows=self._rows,
+            images=names,
+            counts=[counts.part(row) for row in range(len(self._rows))],
+            latency_ms=np.ascontiguousarray(latency_ms.T),
+            agreement=np.ascontiguousarray(agreement.swapaxes(0, 1)),
+            regions=[regions.part(row) for row in range(len(self._rows))],
+            ground=ground,
+            seconds=seconds,
+            labels=self.labels,
+        )
+
+    def _take(self, name: str, result: Scored) -> None:
+        """All of it or, with a ValueError, nothing; what was there of the image is no longer looked at."""
+        for key, rows in self._counted.items():
+            rows.require(getattr(result, key))
+        for key in self._measured:
+            values = getattr(result, key)
+            if values.shape != self._shapes[key] or values.dtype != np.dtype(self._measured[key].typecode):
+                raise ValueError(f"{key} of {self._shapes[key]} was expected, not {values.dtype} {values.shape}")
+        for key, rows in self._counted.items():
+            rows.append(getattr(result, key))
+        for key, kept in self._measured.items():
+            kept.extend(getattr(result, key).ravel().tolist())
+        self._numbers[name] = len(self._measured["seconds"]) // 3 - 1
+
+    def _one(self, name: str) -> Scored:
+        number = self._numbers[name]
+        arrays: dict[str, NDArray[Any]] = {key: rows.one(number) for key, rows in self._counted.items()}
+        for key, values in self._measured.items():
+            size = prod(shape := self._shapes[key])
+            arrays[key] = np.array(values[number * size : (number + 1) * size]).reshape(shape)
+        return Scored.from_arrays(name, arrays)
 
 
 Turn = tuple[Sample, int]
@@ -275,7 +336,7 @@ def score_images(
         WorkerError: a worker process died.
     """
     threads = executor.share(SessionConfig(threads=contest.threads).thread_count)
-    scores = Scores(kept)
+    scores = Scores([entrant.name for entrant in contest.entrants], kept)
     items = {name: (sample, index) for index, (name, sample) in enumerate(by_name(samples).items())}
     fold(
         replace(contest, threads=threads),
@@ -286,4 +347,4 @@ def score_images(
         progress=progress,
         label="validating",
     )
-    return Tally.of([entrant.name for entrant in contest.entrants], scores.in_order(items), scores.labels)
+    return scores.tally(items)

@@ -6,11 +6,11 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,34 @@ READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 SUFFIX = ".npy"
 
 
-def npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """The arrays as a compressed `.npz`.
+class Blocks(Protocol):
+    """An array that is made some of its first axis at a time, as it would be too large at once."""
 
-    It is made in memory: numpy leaves an archive open that it cannot write to the end, which complains of it later.
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        """Its parts in order."""
+        ...
+
+
+def npz(arrays: Mapping[str, NDArray[Any] | Blocks]) -> bytes:
+    """The arrays as a compressed `.npz`, as `np.savez_compressed` writes it.
+
+    It is made in memory: an archive is left open that cannot be written to the end, and complains of it later.
     """
     stream = io.BytesIO()
-    np.savez_compressed(stream, **arrays)
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, values in arrays.items():
+            with archive.open(f"{name}{SUFFIX}", "w", force_zip64=True) as member:
+                if isinstance(values, np.ndarray):
+                    npy.write_array(member, values, allow_pickle=False)
+                    continue
+                described = {"descr": values.dtype.str, "fortran_order": False, "shape": values.shape}
+                npy.write_array_header_1_0(member, described)
+                for block in values.blocks():
+                    member.write(block.tobytes())
     return stream.getvalue()
 
 

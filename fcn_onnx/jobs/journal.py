@@ -11,7 +11,7 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -76,8 +76,12 @@ class Journal:
         """Whether there is a file from which the next run continues."""
         return self._path is not None and self._path.is_file()
 
-    def load(self, what: str = "images") -> tuple[Record, ...]:
-        """What this very job had finished, in the order in which it was kept; `what` names the items in notes."""
+    def load(self, what: str = "images") -> Sequence[Record]:
+        """What this very job had finished, in the order in which it was kept, each unpacked when it is asked for.
+
+        Args:
+            what: the items, in notes.
+        """
         self._whole = 0
         if self._path is None or not os.path.lexists(self._path):
             return ()

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,29 @@ class Record:
     arrays: Arrays
 
 
+class Packed(Sequence[Record]):
+    """Records of a file, each unpacked when it is asked for.
+
+    Args:
+        payloads: of each, which can be unpacked.
+    """
+
+    def __init__(self, payloads: Sequence[bytes] = ()) -> None:
+        self._payloads = payloads
+
+    def __len__(self) -> int:
+        return len(self._payloads)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> Packed: ...
+    def __getitem__(self, index: int | slice) -> Record | Packed:
+        if isinstance(index, slice):
+            return Packed(self._payloads[index])
+        return _decode(self._payloads[index])
+
+
 @dataclass(frozen=True)
 class Contents:
     """What is whole in a file.
@@ -49,7 +72,7 @@ class Contents:
     """
 
     job: str | None
-    records: tuple[Record, ...]
+    records: Packed
     size_bytes: int
     damaged: bool
 
@@ -71,19 +94,20 @@ def encode(record: Record) -> bytes:
 def read(stream: BinaryIO) -> Contents:
     """What is whole in a file of records; never raises for what it holds."""
     if stream.read(len(FORMAT)) != FORMAT:
-        return Contents(None, (), 0, damaged=True)
+        return Contents(None, Packed(), 0, damaged=True)
     payloads = _payloads(stream)
     job, size = next(payloads, (None, 0))
     if job is None:
-        return Contents(None, (), 0, damaged=True)
-    records = []
+        return Contents(None, Packed(), 0, damaged=True)
+    sound = []
     for payload, end in payloads:
         try:
-            records.append(_decode(payload))
+            _decode(payload)
         except (zlib.error, struct.error, ValueError, KeyError, TypeError):
             break
+        sound.append(payload)
         size = end
-    return Contents(job.decode(errors="replace"), tuple(records), size, damaged=bool(stream.seek(0, 2) - size))
+    return Contents(job.decode(errors="replace"), Packed(sound), size, damaged=bool(stream.seek(0, 2) - size))
 
 
 def _frame(payload: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fcn_onnx.errors import ReportError
-from fcn_onnx.jobs.arrays import BROKEN, npz, read_arrays
+from fcn_onnx.jobs.arrays import BROKEN, Blocks, npz, read_arrays
 from fcn_onnx.jobs.artifact import atomic_folder, dump_json
 from fcn_onnx.report.beside import pages_beside
 from fcn_onnx.report.document import Document
@@ -18,7 +18,7 @@ from fcn_onnx.report.markdown import to_markdown
 from fcn_onnx.report.metrics import to_metrics
 from fcn_onnx.report.pictures import NO_PICTURES, PREFIX, Encoded
 
-Arrays = Mapping[str, NDArray[Any]]
+Counted = Mapping[str, NDArray[Any] | Blocks]
 
 REPORT_JSON, ARRAYS = "report.json", "images.npz"
 DRAWN = ("report.md", "report.html", "metrics.json")
@@ -33,17 +33,21 @@ MAX_COUNTS = 1 << 30
 """Bytes of the counts; those of 5,000 images and 21 classes have 18 MB a model."""
 
 
-def write_report(document: Document, folder: Path, arrays: Arrays = NO_PICTURES) -> tuple[Path, ...]:
+def write_report(
+    document: Document, folder: Path, counted: Counted = NO_PICTURES, pictures: Encoded = NO_PICTURES
+) -> tuple[Path, ...]:
     """Write all files of a report into `folder`, all or none.
 
     Args:
-        arrays: what was counted of each image, and the gallery's pictures; `images.npz` gets them, if there are any.
+        counted: what was counted of each image, and
+        pictures: the gallery's; `images.npz` gets both, if there are any.
 
     Raises:
         OutputError: the folder cannot be written.
         ValueError: the report holds NaN.
     """
-    files = {REPORT_JSON: dump_json(document.to_json()), **_drawn(document, arrays, folder, folder)}
+    files = {REPORT_JSON: dump_json(document.to_json()), **_drawn(document, pictures, folder, folder)}
+    arrays = {**counted, **pictures}
     with atomic_folder(folder) as temporary:
         _write(files, temporary)
         if arrays:

@@ -165,7 +165,7 @@ def _confusion(rules: Protocol, results: Sequence[ModelResult]) -> dict[str, Mat
     """Summed confusion matrices by row, row = truth; None under a protocol that has none."""
     if not isinstance(rules.metric, ConfusionMetric):
         return None
-    return {result.name: tuple(map(tuple, rules.metric.matrix(result.counts).tolist())) for result in results}
+    return {result.name: tuple(map(tuple, rules.metric.matrix(result.counted).tolist())) for result in results}
 
 
 def _machine(config: SessionConfig) -> Machine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from fcn_onnx.data.preprocess import Preprocessing
 from fcn_onnx.data.sample import Dataset, Sample
 from fcn_onnx.evaluation.protocol import Protocol
 from fcn_onnx.evaluation.regions import flat_truth
+from fcn_onnx.evaluation.result import PerImage
 from fcn_onnx.evaluation.scoring import Tally
+from fcn_onnx.evaluation.sparse import SparseCounts
 from fcn_onnx.report.gallery import draw, most_changed, named
 from fcn_onnx.runtime.segmenter import Segmenter
 from fcn_onnx.stages.documenting import Seen
@@ -69,12 +71,12 @@ def _seen(tally: Tally, candidate: str, worst: Sequence[int], truth: bool) -> Se
     return Seen(tuple(worst), drawn)
 
 
-def per_image(tally: Tally) -> Mapping[str, NDArray[Any]]:
+def per_image(tally: Tally) -> PerImage:
     """The tally by the names of `images.npz`, which are those of the rows; one candidate's agreement needs none."""
-    arrays: dict[str, NDArray[Any]] = {"names": np.array(tally.images)}
+    arrays: dict[str, NDArray[Any] | SparseCounts] = {"names": np.array(tally.images)}
     for row, name in enumerate(tally.rows):
         arrays |= {f"counts_{name}": tally.counts[row], f"latency_{name}": tally.latency_ms[row]}
         arrays[f"regions_{name}"] = tally.regions[row]
         if row:
             arrays["agreement" if len(tally.rows) == 2 else f"agreement_{name}"] = tally.agreement[row]
-    return arrays | {"regions_ground": tally.ground, "seconds": tally.seconds}
+    return PerImage(arrays | {"regions_ground": tally.ground, "seconds": tally.seconds})

@@ -98,7 +98,7 @@ def validate(options: ValidateOptions, *, command: str | None = None, progress: 
         for note in result.document.notes[len(setting.notes) :]:
             progress.note(note)
         if options.report is not None:
-            write_report(result.document, options.report, {**result.per_image, **result.pictures})
+            write_report(result.document, options.report, result.per_image.held, result.pictures)
         if options.junit is not None:
             write_text(options.junit, to_junit(result.document))
     return result
@@ -244,7 +244,7 @@ def _compared(
             digest=model.digest,
             size_bytes=model.size_bytes,
             scores=rules.metric.scores(counts),
-            counts=counts,
+            counted=counts,
             regions=RegionCounts(tally.ground, regions),
             latency_ms=latency_ms,
             quantization=model.card.quantization,

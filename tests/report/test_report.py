@@ -262,7 +262,7 @@ def test_what_flips_where_is_shown_with_its_numbers(report: dict[str, Any]) -> N
 
 def test_files_are_written_together_and_the_json_round_trips(tmp_path: Path, report: dict[str, Any]) -> None:
     document = Document.from_json(report)
-    paths = write_report(document, tmp_path / "report", PICTURES)
+    paths = write_report(document, tmp_path / "report", pictures=PICTURES)
     assert [p.name for p in paths] == ["report.json", "report.md", "report.html", "metrics.json", "images.npz"]
     assert json.loads(paths[0].read_text()) == report
     assert Document.load(paths[0]) == document
@@ -276,7 +276,7 @@ def test_files_are_written_together_and_the_json_round_trips(tmp_path: Path, rep
 
 
 def test_a_report_is_drawn_again_from_its_folder(tmp_path: Path, report: dict[str, Any]) -> None:
-    written = write_report(Document.from_json(report), tmp_path / "report", PICTURES)
+    written = write_report(Document.from_json(report), tmp_path / "report", pictures=PICTURES)
     before = {path.name: path.read_bytes() for path in written}
     again = draw(written[0], output=tmp_path / "again")
     assert {path.name: path.read_bytes() for path in again} == {

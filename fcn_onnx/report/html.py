@@ -15,7 +15,7 @@ from fcn_onnx.report.profile_section import profile_section
 from fcn_onnx.report.quantized import quantized_line
 from fcn_onnx.report.side_by_side import side_by_side
 from fcn_onnx.report.svg import (
-    LABEL,
+    LETTER,
     Bars,
     bar_chart,
     changes_figure,
@@ -123,7 +123,8 @@ def _regions(document: Document, candidate: Candidate) -> str:
     if not rows or not bars:
         return ""
     most = max(bar.lengths[0] or 0 for bar in bars)
-    drawing = bar_chart(bars, [("int8", 12)], "share of the labels that int8 flips", most=most * 1.9, left=2 * LABEL)
+    room = LETTER * max(len(bar.name) for bar in bars)
+    drawing = bar_chart(bars, [("int8", 12)], "share of the labels that int8 flips", most=most * 1.9, left=room)
     said = "Share of the labels that are not fp32's, with its 95 % interval."
     columns = [
         column

@@ -18,7 +18,7 @@ PERCENTILE = 99.999
 """Of all magnitudes; onnxruntime's and Neural Compressor's default too."""
 
 DEFAULT_METHOD = "mse"
-"""Ahead of min/max on both networks of README's table, where each of the others loses to it on one."""
+"""Ahead of min/max on both networks of docs/measured.md, where each of the others loses to it on one."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ FcnOnnxError                     exit code
 └── WorkError                    1  the input was fine, the work failed
     ├── ExportError                 the exporter's model is not what was asked for
     ├── ParityError                 the exported model disagrees with torch
+    │   └── BeyondToleranceError    its logits differ by more than the fixed tolerance
     ├── CalibrationError            an activation that has no range (NaN, infinity)
     ├── QuantizationError           the int8 model cannot be written, loaded or run
     ├── BundleError                 what serves a model does not label as it should
@@ -123,6 +124,10 @@ class ExportError(WorkError):
 
 
 class ParityError(WorkError):
+    pass
+
+
+class BeyondToleranceError(ParityError):
     pass
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from fcn_onnx.errors import ParityError
+from fcn_onnx.errors import BeyondToleranceError, ParityError
 from fcn_onnx.networks.rounding import TYPES, Rounding, measure
 from fcn_onnx.runtime.network import Network
 
@@ -55,10 +55,6 @@ PRECISIONS: Mapping[str, Precision] = {
     "float32": Precision(lambda: f"rtol {RTOL:g}, atol {ATOL:g}", lambda reference: ATOL + RTOL * np.abs(reference)),
     "float16": Precision(lambda: f"{HALF_ROUNDINGS} roundings of the largest value", _half),
 }
-
-
-class BeyondToleranceError(ParityError):
-    """Logits that differ by more than the fixed tolerance allows."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def network(opset: int, *, stride: int = 1, bias: bool = True) -> onnx.ModelProt
     nodes: list[onnx.NodeProto] = []
 
     def conv(source: str, name: str, inputs: int, outputs: int, kernel: int, **said: Any) -> None:
-        weight = rng.standard_normal((outputs, inputs, kernel, kernel)).astype(np.float32) / np.sqrt(inputs)
+        weight = rng.standard_normal((outputs, inputs, kernel, kernel)).astype(np.float32) / np.float32(np.sqrt(inputs))
         stored.append(numpy_helper.from_array(weight, f"{name}.w"))
         own = [f"{name}.b"] if bias else []
         if bias:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from fcn_onnx.jobs.scratch import scratch
 from fcn_onnx.model.files import loadable
 from fcn_onnx.model.uses import readers
 from fcn_onnx.runtime.network import Network
 from fcn_onnx.runtime.seam import SessionConfig
-from fcn_onnx.runtime.session import Session, options_of
-from fcn_onnx.runtime.trace import BLOCKED, KERNEL, MOVED
+from fcn_onnx.runtime.session import options_of
+from fcn_onnx.runtime.trace import BLOCKED, KERNEL, MOVED, events_of
 
 RUNS = 5
 FUSED = frozenset({"Relu", "Clip", "Add", "LeakyRelu", "Sigmoid", "HardSigmoid"})
@@ -37,15 +35,10 @@ def node_times(
     Raises:
         ModelError: the model does not load or run.
     """
-    form = Network(model, config, multiple_of=multiple_of).form
-    options = options_of(config)
-    options.enable_profiling = True
-    with scratch() as folder, loadable(model) as source:
-        options.profile_file_prefix = str(Path(folder, "profile"))
-        session = Session(source, options, name="the model")
-        for _ in range(RUNS + 1):
-            session.run(None, {session.inputs[0].name: form.fed(batch)})
-        events = session.profile()
+    network = Network(model, config, multiple_of=multiple_of)
+    feeds = {network.input_name: network.form.fed(batch)}
+    with loadable(model) as source:
+        events = events_of(source, options_of(config), feeds, RUNS + 1, name="the model")
     took: dict[str, list[float]] = defaultdict(list)
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith(KERNEL):

@@ -34,13 +34,26 @@ def traced(
     provider: str,
 ) -> Profiled:
     """Run a model `runs` times after a first, and read what onnxruntime wrote about it; see `seam.Runtime.profile`."""
+    return read_trace(events_of(source, options, feeds, 1 + runs, name=name, provider=provider), runs, provider)
+
+
+def events_of(
+    source: str | bytes,
+    options: ort.SessionOptions,
+    feeds: Mapping[str, NDArray[Any]],
+    runs: int,
+    *,
+    name: str,
+    provider: str = CPU,
+) -> list[dict[str, Any]]:
+    """What onnxruntime writes of a session that runs a model `runs` times; see `Session.profile`."""
     with scratch() as folder:
         options.enable_profiling = True
         options.profile_file_prefix = str(folder / "trace")
         session = Session(source, options, name=name, provider=provider)
-        for _ in range(1 + runs):
+        for _ in range(runs):
             session.run(None, feeds)
-        return read_trace(session.profile(), runs, provider)
+        return session.profile()
 
 
 def read_trace(events: Sequence[Event], runs: int, provider: str = CPU) -> Profiled:

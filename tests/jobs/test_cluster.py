@@ -9,24 +9,13 @@ from typing import Any
 
 import pytest
 from clusters import needs_ray
+from notes import Notes
 from squares import Squares, Summed
 
 from fcn_onnx.errors import ImageError, MissingDependencyError, OutputError, UsageError, WorkerError
 from fcn_onnx.jobs.cluster import OnRay
 from fcn_onnx.jobs.engines import Running, executor_of
 from fcn_onnx.jobs.shards import Failed, Finished, Work, run_shard
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def track(self, items, *, total, label, done=0):  # type: ignore[no-untyped-def]
-        return iter(items)
-
-    def note(self, message: str) -> None:
-        self.said.append(message)
-
 
 ITEMS = {str(i): i for i in range(12)}
 SQUARES = {(str(i),): i * i for i in range(12)}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from notes import Notes
 
 from fcn_onnx.errors import ImageError, UsageError, WorkerError
 from fcn_onnx.jobs.engines import Running, executor_of
@@ -54,17 +55,6 @@ class OddError(Exception):
 
     def __init__(self, a: int, b: int) -> None:
         super().__init__(f"odd {a} {b}")
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def track(self, items, *, total, label, done=0):  # type: ignore[no-untyped-def]
-        return iter(items)
-
-    def note(self, message: str) -> None:
-        self.said.append(message)
 
 
 @pytest.fixture

@@ -9,23 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from notes import Notes
 
 from fcn_onnx.errors import OutputError
 from fcn_onnx.jobs.journal import Journal, Journals, forget, journal_path
 from fcn_onnx.jobs.records import Record
 
 JOB, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def track(self, items, *, total, label, done=0):  # type: ignore[no-untyped-def]
-        return iter(items)
-
-    def note(self, message: str) -> None:
-        self.said.append(message)
 
 
 def row(number: int) -> Record:

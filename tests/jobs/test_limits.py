@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from notes import Notes
 
 from fcn_onnx.jobs.engines import Footprint, Running, executor_of
 from fcn_onnx.jobs.executor import Here, Processes
@@ -132,17 +133,6 @@ def test_of_this_machine() -> None:
     assert limits.memory_bytes is None or 0 < limits.memory_bytes < os.sysconf("SC_PAGE_SIZE") * os.sysconf(
         "SC_PHYS_PAGES"
     )
-
-
-class Notes:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def track(self, items, *, total, label, done=0):  # type: ignore[no-untyped-def]
-        return iter(items)
-
-    def note(self, message: str) -> None:
-        self.said.append(message)
 
 
 WORKERS: dict[str, tuple[Limits, int, int, list[str]]] = {
